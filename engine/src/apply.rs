@@ -1,0 +1,429 @@
+//! The catalog end of apply: one record's rows, in log order.
+//!
+//! Total and deterministic: it reads the record and earlier rows, nothing else. It never refuses; an
+//! error is the disk's. Applying a record twice leaves the rows that applying it once does.
+//!
+//! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::catalog::rows::{
+    AppliedRow, CategoryRow, HeadRow, KeyRow, MemberRow, PrincipalRow, RoomRow, TokenRow,
+};
+use crate::catalog::{CatalogStore, Change, Family, Go, keys, walk_prefix};
+use crate::error::{Error, Result};
+use crate::format::payload::{CategorySettings, Payload, Roles, RoomSettings};
+use crate::format::record::Record;
+use crate::format::wire::{Wire, from_bytes, to_bytes};
+use crate::limits;
+use crate::sequence::{key_row, principal_name_key};
+use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TimeUs};
+
+/// How often expired idempotency keys are removed, in records: by position, so that every copy does
+/// it at the same place.
+const PRUNE_EVERY: u64 = 1024;
+/// Expired keys removed at once.
+const PRUNE_MAX: usize = 4096;
+/// The setting that turns compliance on.
+pub const SETTING_COMPLIANCE: &str = "compliance";
+
+/// Applies records to the catalog.
+pub struct Applier {
+    store: Arc<dyn CatalogStore>,
+    changes: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
+    applied: AppliedRow,
+    compliance: bool,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Applier(applied={} pending={})", self.applied.lsn, self.changes.len())
+    }
+}
+
+/// Decodes a row of the catalog.
+pub(crate) fn decode_row<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T> {
+    from_bytes(bytes, what)
+        .map_err(|e| Error::corrupt(e.what, Path::new("catalog"), e.at as u64, 0, 0))
+}
+
+/// How far a catalog is applied.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub fn applied_row(store: &dyn CatalogStore) -> Result<AppliedRow> {
+    match store.get(Family::State, keys::APPLIED)? {
+        Some(bytes) => decode_row(&bytes, "applied row"),
+        None => Ok(AppliedRow { lsn: Lsn::ZERO, recorded: TimeUs::MIN, sealed: Lsn::ZERO }),
+    }
+}
+
+impl Applier {
+    /// Goes on where the catalog stands.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn new(store: Arc<dyn CatalogStore>) -> Result<Self> {
+        let applied = applied_row(&*store)?;
+        let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
+        let compliance = setting.as_deref() == Some(b"on");
+        Ok(Self { store, changes: BTreeMap::new(), applied, compliance })
+    }
+
+    /// The rows it writes to.
+    #[must_use]
+    pub fn store(&self) -> &dyn CatalogStore {
+        &*self.store
+    }
+
+    /// The last record applied, committed or not.
+    #[must_use]
+    pub const fn applied(&self) -> Lsn {
+        self.applied.lsn
+    }
+
+    fn put(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.insert((family, key), Some(value));
+    }
+
+    fn set(&mut self, key: Vec<u8>, row: &impl Wire) {
+        self.put(Family::State, key, to_bytes(row));
+    }
+
+    fn remove(&mut self, key: Vec<u8>) {
+        self.changes.insert((Family::State, key), None);
+    }
+
+    fn get<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
+        let bytes = match self.changes.get(&(Family::State, key.to_vec())) {
+            Some(change) => change.clone(),
+            None => self.store.get(Family::State, key)?,
+        };
+        bytes.map(|bytes| decode_row(&bytes, what)).transpose()
+    }
+
+    /// How far a room has come.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn head(&self, room: RoomId) -> Result<HeadRow> {
+        Ok(self.get(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY))
+    }
+
+    /// Writes what was applied since the last call, at once.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`: the catalog must not be used any more.
+    pub fn commit(&mut self) -> Result<Lsn> {
+        if !self.changes.is_empty() {
+            let applied = to_bytes(&self.applied);
+            self.put(Family::State, keys::APPLIED.to_vec(), applied);
+            let changes: Vec<Change> = std::mem::take(&mut self.changes)
+                .into_iter()
+                .map(|((family, key), value)| Change { family, key, value })
+                .collect();
+            self.store.write(&changes)?;
+        }
+        Ok(self.applied.lsn)
+    }
+
+    /// Notes that everything up to `sealed` stands in packs.
+    pub fn note_sealed(&mut self, sealed: Lsn) {
+        self.applied.sealed = self.applied.sealed.max(sealed);
+        let applied = to_bytes(&self.applied);
+        self.put(Family::State, keys::APPLIED.to_vec(), applied);
+    }
+
+    /// Applies one record; `bytes` are its own. Records at or below the position are skipped.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` from earlier rows.
+    pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<()> {
+        if record.lsn <= self.applied.lsn {
+            return Ok(());
+        }
+        self.rows(record)?;
+        self.advance_head(record)?;
+        if let Some(idempotency) = &record.idempotency {
+            self.remember_key(record, &idempotency.key, idempotency.digest);
+        }
+        if self.compliance {
+            self.put(Family::Compliance, keys::event(record.lsn), bytes.to_vec());
+        }
+        self.applied.lsn = record.lsn;
+        self.applied.recorded = self.applied.recorded.max(record.recorded);
+        if record.lsn.0 % PRUNE_EVERY == 0 {
+            self.prune_keys(record.recorded)?;
+        }
+        Ok(())
+    }
+
+    fn advance_head(&mut self, record: &Record) -> Result<()> {
+        let mut head = self.head(record.room)?;
+        head.rev = head.rev.max(record.rev);
+        head.seq = head.seq.max(record.seq);
+        if record.payload.kind().is_entry() {
+            head.time = head.time.max(record.time);
+        }
+        self.set(keys::head(record.room), &head);
+        Ok(())
+    }
+
+    fn remember_key(&mut self, record: &Record, client_key: &[u8], digest: [u8; 16]) {
+        let key = keys::idempotency(record.actor.id, record.room, client_key);
+        let age = keys::idempotency_age(record.recorded, record.lsn);
+        self.put(Family::State, age, key.clone());
+        self.set(key, &key_row(record, digest));
+    }
+
+    /// Removes keys whose window has passed, oldest first.
+    fn prune_keys(&mut self, recorded: TimeUs) -> Result<()> {
+        // The walk sees the store only, so what is pending goes there first.
+        self.commit()?;
+        let limit = recorded.saturating_add_us(-limits::IDEMPOTENCY_WINDOW_US);
+        let end = keys::idempotency_age(limit, Lsn::ZERO);
+        let mut old = Vec::new();
+        self.store.range(
+            Family::State,
+            b"y",
+            &end,
+            crate::catalog::Walk::Up,
+            &mut |age, key| {
+                old.push((age.to_vec(), key.to_vec()));
+                Ok(if old.len() < PRUNE_MAX { Go::On } else { Go::Stop })
+            },
+        )?;
+        for (age, key) in old {
+            // A key used again has a younger row under the same name.
+            let row: Option<KeyRow> = self.get(&key, "key row")?;
+            if row.is_some_and(|row| row.recorded < limit) {
+                self.remove(key);
+            }
+            self.remove(age);
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, record: &Record) -> Result<()> {
+        match &record.payload {
+            Payload::Post(_) | Payload::Lost(_) | Payload::Audit(_) => {}
+            Payload::ImportProgress(p) => {
+                self.set(keys::import(record.room, &p.format, &p.source), p);
+            }
+            Payload::RoomCreated(p) => self.room_created(record, &p.settings),
+            Payload::RoomChanged(p) => self.room_changed(record, &p.settings)?,
+            Payload::RoomDeleted(_) => self.room_deleted(record)?,
+            Payload::MemberSet(p) => self.set_member(record, p.principal, p.roles),
+            Payload::MemberRemoved(p) => self.drop_member(record.room, p.principal),
+            Payload::CategoryCreated(p) => {
+                let id = CategoryId::new(record.epoch, record.lsn);
+                self.set_category(id, &p.settings, record.lsn, record.recorded);
+            }
+            Payload::CategoryChanged(p) => {
+                self.category_changed(record, p.category, &p.settings)?
+            }
+            Payload::CategoryDeleted(p) => {
+                self.remove(keys::category(p.category));
+                self.remove(keys::category_name(&p.name));
+            }
+            Payload::PrincipalCreated(p) => {
+                let id = PrincipalId::new(record.epoch, record.lsn);
+                self.set_principal(id, &p.settings, record.lsn, record.recorded);
+            }
+            Payload::PrincipalChanged(p) => self.principal_changed(record, p)?,
+            Payload::TokenCreated(p) => self.token_created(record, p),
+            Payload::TokenRevoked(p) => self.token_revoked(&p.sha256)?,
+            Payload::Setting(p) => {
+                if p.key == SETTING_COMPLIANCE {
+                    self.compliance = p.value == "on";
+                }
+                self.put(Family::State, keys::setting(&p.key), p.value.as_bytes().to_vec());
+            }
+            Payload::LossAccepted(p) => {
+                for span in &p.holes {
+                    self.set(keys::accepted_loss(span.first), span);
+                }
+                // Every token made before this place is void.
+                let floor = record.lsn.0.to_string().into_bytes();
+                self.put(Family::State, keys::setting(SETTING_TOKENS_FLOOR), floor);
+            }
+        }
+        Ok(())
+    }
+
+    fn room_created(&mut self, record: &Record, settings: &RoomSettings) {
+        let row = RoomRow {
+            id: record.room,
+            settings: settings.clone(),
+            changed: record.lsn,
+            created: record.recorded,
+            creator: record.actor.id,
+            deleted: false,
+        };
+        self.set(keys::room(record.room), &row);
+        self.set(keys::room_name(&settings.name), &record.room);
+        self.put(Family::State, keys::category_room(settings.category, record.room), Vec::new());
+        if record.actor.id != PrincipalId::SYSTEM {
+            self.set_member(record, record.actor.id, Roles::MANAGER);
+        }
+    }
+
+    fn room_changed(&mut self, record: &Record, settings: &RoomSettings) -> Result<()> {
+        let Some(mut row): Option<RoomRow> = self.get(&keys::room(record.room), "room row")? else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut row.settings, settings.clone());
+        row.changed = record.lsn;
+        self.set(keys::room(record.room), &row);
+        self.remove(keys::room_name(&before.name));
+        self.set(keys::room_name(&settings.name), &record.room);
+        if before.category != settings.category {
+            self.remove(keys::category_room(before.category, record.room));
+            self.remove(keys::moved_in(before.category, record.room));
+            self.put(
+                Family::State,
+                keys::category_room(settings.category, record.room),
+                Vec::new(),
+            );
+            self.put(Family::State, keys::moved_in(settings.category, record.room), Vec::new());
+            self.drop_members_out_of_scope(record.room, settings.category)?;
+        }
+        Ok(())
+    }
+
+    /// A move removes the members that the new category does not allow.
+    fn drop_members_out_of_scope(&mut self, room: RoomId, category: CategoryId) -> Result<()> {
+        let row: Option<CategoryRow> = self.get(&keys::category(category), "category row")?;
+        let Some(row) = row else { return Ok(()) };
+        self.commit()?;
+        let mut gone = Vec::new();
+        walk_prefix(&*self.store, Family::State, &keys::members(room), &mut |key, _| {
+            let principal = PrincipalId(keys::number_at(key, 9));
+            if !in_scope(&row.settings, principal) {
+                gone.push(principal);
+            }
+            Ok(Go::On)
+        })?;
+        for principal in gone {
+            self.drop_member(room, principal);
+        }
+        Ok(())
+    }
+
+    fn room_deleted(&mut self, record: &Record) -> Result<()> {
+        let Some(mut row): Option<RoomRow> = self.get(&keys::room(record.room), "room row")? else {
+            return Ok(());
+        };
+        row.deleted = true;
+        row.changed = record.lsn;
+        // The name's row stays: it is never reused.
+        self.remove(keys::category_room(row.settings.category, record.room));
+        self.set(keys::room(record.room), &row);
+        Ok(())
+    }
+
+    fn set_member(&mut self, record: &Record, principal: PrincipalId, roles: Roles) {
+        let row = MemberRow { room: record.room, principal, roles, since: record.recorded };
+        self.set(keys::member(record.room, principal), &row);
+        self.set(keys::membership(principal, record.room), &roles);
+    }
+
+    fn drop_member(&mut self, room: RoomId, principal: PrincipalId) {
+        self.remove(keys::member(room, principal));
+        self.remove(keys::membership(principal, room));
+    }
+
+    fn set_category(
+        &mut self,
+        id: CategoryId,
+        settings: &CategorySettings,
+        changed: Lsn,
+        created: TimeUs,
+    ) {
+        let row = CategoryRow { id, settings: settings.clone(), changed, created };
+        self.set(keys::category(id), &row);
+        self.set(keys::category_name(&settings.name), &id);
+    }
+
+    fn category_changed(
+        &mut self,
+        record: &Record,
+        id: CategoryId,
+        settings: &CategorySettings,
+    ) -> Result<()> {
+        let before: Option<CategoryRow> = self.get(&keys::category(id), "category row")?;
+        if let Some(before) = before {
+            self.remove(keys::category_name(&before.settings.name));
+            self.set_category(id, settings, record.lsn, before.created);
+        }
+        Ok(())
+    }
+
+    fn set_principal(
+        &mut self,
+        id: PrincipalId,
+        settings: &crate::format::payload::PrincipalSettings,
+        changed: Lsn,
+        created: TimeUs,
+    ) {
+        let row = PrincipalRow { id, settings: settings.clone(), changed, created };
+        self.set(keys::principal(id), &row);
+        self.set(principal_name_key(settings), &id);
+    }
+
+    fn principal_changed(
+        &mut self,
+        record: &Record,
+        change: &crate::format::payload::PrincipalChanged,
+    ) -> Result<()> {
+        let key = keys::principal(change.principal);
+        let before: Option<PrincipalRow> = self.get(&key, "principal row")?;
+        if let Some(before) = before {
+            self.remove(principal_name_key(&before.settings));
+            self.set_principal(change.principal, &change.settings, record.lsn, before.created);
+        }
+        Ok(())
+    }
+
+    fn token_created(&mut self, record: &Record, made: &crate::format::payload::TokenCreated) {
+        let id = crate::types::TokenId::new(record.epoch, record.lsn);
+        let row = TokenRow {
+            id,
+            principal: made.principal,
+            name: made.name.clone(),
+            sha256: made.sha256,
+            expires: made.expires,
+            session: made.session,
+            one_use: made.one_use,
+            created: record.recorded,
+            lsn: record.lsn,
+            revoked: false,
+        };
+        self.set(keys::token(&made.sha256), &row);
+        self.put(Family::State, keys::token_by_id(id), made.sha256.to_vec());
+        self.put(Family::State, keys::token_of(made.principal, id), Vec::new());
+    }
+
+    fn token_revoked(&mut self, sha256: &[u8; 32]) -> Result<()> {
+        let row: Option<TokenRow> = self.get(&keys::token(sha256), "token row")?;
+        if let Some(mut row) = row {
+            row.revoked = true;
+            self.remove(keys::token_of(row.principal, row.id));
+            self.set(keys::token(sha256), &row);
+        }
+        Ok(())
+    }
+}
+
+/// The setting below whose place in the log every token is void.
+pub const SETTING_TOKENS_FLOOR: &str = "tokens-floor";
+
+/// True if a category's scope holds a principal: allowed and not denied.
+#[must_use]
+pub fn in_scope(settings: &CategorySettings, principal: PrincipalId) -> bool {
+    let listed =
+        |list: &[PrincipalId]| list.contains(&principal) || list.contains(&PrincipalId::EVERYONE);
+    listed(&settings.allowed) && !listed(&settings.denied)
+}

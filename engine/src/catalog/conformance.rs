@@ -1,0 +1,59 @@
+//! One suite that every catalog store passes.
+
+use super::memory::MemoryCatalog;
+use super::*;
+
+fn put(key: &[u8], value: &[u8]) -> Change {
+    Change { family: Family::State, key: key.to_vec(), value: Some(value.to_vec()) }
+}
+
+fn keys(store: &dyn CatalogStore, from: &[u8], to: &[u8], walk: Walk, most: usize) -> Vec<Vec<u8>> {
+    let mut seen = Vec::new();
+    let mut visit = |key: &[u8], _: &[u8]| {
+        seen.push(key.to_vec());
+        Ok(if seen.len() < most { Go::On } else { Go::Stop })
+    };
+    store.range(Family::State, from, to, walk, &mut visit).unwrap();
+    seen
+}
+
+fn conforms(store: &dyn CatalogStore) {
+    store.write(&[put(b"a", b"1"), put(b"b", b"2"), put(b"c", b"3")]).unwrap();
+    assert_eq!(store.get(Family::State, b"b").unwrap().as_deref(), Some(&b"2"[..]));
+    assert_eq!(store.get(Family::Index, b"b").unwrap(), None, "families are apart");
+    assert_eq!(keys(store, b"a", b"c", Walk::Up, 9), [b"a", b"b"], "the end is excluded");
+    assert_eq!(keys(store, b"a", b"d", Walk::Down, 2), [b"c", b"b"]);
+    assert_eq!(keys(store, b"d", b"a", Walk::Up, 9), Vec::<Vec<u8>>::new());
+    let gone = Change { family: Family::State, key: b"b".to_vec(), value: None };
+    store.write(&[put(b"b", b"9"), gone]).unwrap();
+    assert_eq!(store.get(Family::State, b"b").unwrap(), None, "the later change counts");
+    store.flush().unwrap();
+    store.erase_range(Family::State, b"a", b"b").unwrap();
+    assert_eq!(keys(store, b"a", b"z", Walk::Up, 9), [b"c"]);
+}
+
+#[test]
+fn the_map_conforms() {
+    let store = MemoryCatalog::default();
+    conforms(&store);
+    store.write(&[put(b"later", b"1")]).unwrap();
+    assert_eq!(store.crash().get(Family::State, b"later").unwrap(), None);
+    assert!(store.crash().get(Family::State, b"c").unwrap().is_some());
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_conforms() {
+    use super::rocks::{RocksCatalog, RocksOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog");
+    {
+        let store = RocksCatalog::open(&path, RocksOptions::default()).unwrap();
+        conforms(&store);
+        store.write(&[put(b"later", b"1")]).unwrap();
+        store.checkpoint(&dir.path().join("copy")).unwrap();
+    }
+    let copy = RocksCatalog::open_read_only(&dir.path().join("copy")).unwrap();
+    assert!(copy.get(Family::State, b"later").unwrap().is_some());
+    assert!(copy.write(&[put(b"x", b"1")]).is_err(), "read-only");
+}

@@ -1,0 +1,305 @@
+//! The catalog's keys: a letter and big-endian numbers, so that order of bytes is order of meaning.
+//!
+//! Every key of the store is made here and nowhere else.
+
+use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, TimeUs, TokenId};
+
+/// How far the log is applied.
+pub const APPLIED: &[u8] = b"a";
+
+/// The first key behind every key that starts with `prefix`.
+#[must_use]
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    vec![u8::MAX; 64]
+}
+
+fn one(letter: u8, id: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9);
+    key.push(letter);
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+fn two(letter: u8, first: u64, second: u64) -> Vec<u8> {
+    let mut key = one(letter, first);
+    key.extend_from_slice(&second.to_be_bytes());
+    key
+}
+
+/// The big-endian number at `at` of a key; 0 if the key is shorter.
+#[must_use]
+pub fn number_at(key: &[u8], at: usize) -> u64 {
+    key.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
+}
+
+/// A signed number in an order-keeping form.
+const fn ordered(value: i64) -> u64 {
+    value.cast_unsigned() ^ (1 << 63)
+}
+
+/// `RoomRow` of a room.
+#[must_use]
+pub fn room(id: RoomId) -> Vec<u8> {
+    one(b'r', id.0)
+}
+
+/// `HeadRow` of a room.
+#[must_use]
+pub fn head(id: RoomId) -> Vec<u8> {
+    one(b'h', id.0)
+}
+
+/// `MemberRow` of a room and a principal.
+#[must_use]
+pub fn member(room: RoomId, principal: PrincipalId) -> Vec<u8> {
+    two(b'm', room.0, principal.0)
+}
+
+/// The members of a room.
+#[must_use]
+pub fn members(room: RoomId) -> Vec<u8> {
+    one(b'm', room.0)
+}
+
+/// The roles of a principal in a room, by principal.
+#[must_use]
+pub fn membership(principal: PrincipalId, room: RoomId) -> Vec<u8> {
+    two(b'p', principal.0, room.0)
+}
+
+/// `CategoryRow` of a category.
+#[must_use]
+pub fn category(id: CategoryId) -> Vec<u8> {
+    one(b'c', id.0)
+}
+
+/// A room's being in a category now.
+#[must_use]
+pub fn category_room(category: CategoryId, room: RoomId) -> Vec<u8> {
+    two(b'k', category.0, room.0)
+}
+
+/// A room's having been moved into a category after it was made.
+#[must_use]
+pub fn moved_in(category: CategoryId, room: RoomId) -> Vec<u8> {
+    two(b'v', category.0, room.0)
+}
+
+/// `PrincipalRow` of a principal.
+#[must_use]
+pub fn principal(id: PrincipalId) -> Vec<u8> {
+    one(b'u', id.0)
+}
+
+/// `TokenRow` by the token's hash.
+#[must_use]
+pub fn token(sha256: &[u8; 32]) -> Vec<u8> {
+    let mut key = vec![b't'];
+    key.extend_from_slice(sha256);
+    key
+}
+
+/// The hash of a token by its identifier.
+#[must_use]
+pub fn token_by_id(id: TokenId) -> Vec<u8> {
+    one(b'i', id.0)
+}
+
+/// A principal's having a token.
+#[must_use]
+pub fn token_of(principal: PrincipalId, token: TokenId) -> Vec<u8> {
+    two(b'o', principal.0, token.0)
+}
+
+/// A room's name; equal but for ASCII case is equal.
+#[must_use]
+pub fn room_name(name: &str) -> Vec<u8> {
+    folded(b'R', "", name)
+}
+
+/// A category's name; equal but for ASCII case is equal.
+#[must_use]
+pub fn category_name(name: &str) -> Vec<u8> {
+    folded(b'C', "", name)
+}
+
+/// A principal's name: users and groups share their names without regard to ASCII case; imported
+/// authors are told apart to the byte, within their source.
+#[must_use]
+pub fn principal_name(imported: Option<&str>, name: &str) -> Vec<u8> {
+    match imported {
+        None => folded(b'U', "", name),
+        Some(source) => {
+            let mut key = vec![b'n', b'I'];
+            key.extend_from_slice(&(source.len() as u64).to_be_bytes());
+            key.extend_from_slice(source.as_bytes());
+            key.extend_from_slice(name.as_bytes());
+            key
+        }
+    }
+}
+
+fn folded(sort: u8, source: &str, name: &str) -> Vec<u8> {
+    let mut key = vec![b'n', sort];
+    key.extend_from_slice(source.as_bytes());
+    key.extend_from_slice(name.to_ascii_lowercase().as_bytes());
+    key
+}
+
+/// `KeyRow` of an idempotency key.
+#[must_use]
+pub fn idempotency(principal: PrincipalId, room: RoomId, client_key: &[u8]) -> Vec<u8> {
+    let mut key = two(b'x', principal.0, room.0);
+    key.extend_from_slice(client_key);
+    key
+}
+
+/// Idempotency keys by age.
+#[must_use]
+pub fn idempotency_age(recorded: TimeUs, lsn: Lsn) -> Vec<u8> {
+    two(b'y', ordered(recorded.0), lsn.0)
+}
+
+/// `ImportProgress` of a room, format and source.
+#[must_use]
+pub fn import(room: RoomId, format: &str, source: &str) -> Vec<u8> {
+    let mut key = one(b'f', room.0);
+    key.extend_from_slice(&(format.len() as u64).to_be_bytes());
+    key.extend_from_slice(format.as_bytes());
+    key.extend_from_slice(source.as_bytes());
+    key
+}
+
+/// A setting's value.
+#[must_use]
+pub fn setting(name: &str) -> Vec<u8> {
+    let mut key = vec![b's'];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// A span of the log whose loss was accepted, by its first place.
+#[must_use]
+pub fn accepted_loss(first: Lsn) -> Vec<u8> {
+    one(b'l', first.0)
+}
+
+/// `Run` of a room by its first rev.
+#[must_use]
+pub fn run(room: RoomId, first_rev: Rev) -> Vec<u8> {
+    two(b'R', room.0, first_rev.0)
+}
+
+/// The runs of a room.
+#[must_use]
+pub fn runs(room: RoomId) -> Vec<u8> {
+    one(b'R', room.0)
+}
+
+/// The smallest dyadic span of time that holds a run: (level, bucket).
+///
+/// Level `n` cuts time into spans of 2^n microseconds; a run stands at the lowest level at which its
+/// first and last time fall into one span. A reader of a span of time looks, at each level, at the
+/// few buckets that overlap it. (The idea of a hierarchical index over intervals, as in R. Kriegel's
+/// relational interval tree, with fixed powers of two.)
+#[must_use]
+pub const fn dyadic(first: TimeUs, last: TimeUs) -> (u8, u64) {
+    let (low, high) = (ordered(first.0), ordered(last.0));
+    let differing = 64 - (low ^ high).leading_zeros();
+    let level = if differing < MIN_LEVEL as u32 { MIN_LEVEL as u32 } else { differing };
+    (level.to_le_bytes()[0], bucket(low, level))
+}
+
+/// The lowest level: spans of 2^32 microseconds, 71 minutes.
+pub const MIN_LEVEL: u8 = 32;
+/// The highest level: all of time.
+pub const MAX_LEVEL: u8 = 64;
+
+const fn bucket(ordered: u64, level: u32) -> u64 {
+    if level >= 64 { 0 } else { ordered >> level }
+}
+
+/// The buckets of `level` that overlap `[from, to]`.
+#[must_use]
+pub const fn buckets(level: u8, from: TimeUs, to: TimeUs) -> (u64, u64) {
+    (bucket(ordered(from.0), level as u32), bucket(ordered(to.0), level as u32))
+}
+
+/// A run of a category, by time.
+#[must_use]
+pub fn category_run(
+    category: CategoryId,
+    (level, bucket): (u8, u64),
+    room: RoomId,
+    first_rev: Rev,
+) -> Vec<u8> {
+    let mut key = category_level(category, level, bucket);
+    key.extend_from_slice(&room.0.to_be_bytes());
+    key.extend_from_slice(&first_rev.0.to_be_bytes());
+    key
+}
+
+/// The runs of a category at one level from one bucket on.
+#[must_use]
+pub fn category_level(category: CategoryId, level: u8, bucket: u64) -> Vec<u8> {
+    let mut key = one(b'C', category.0);
+    key.push(level);
+    key.extend_from_slice(&bucket.to_be_bytes());
+    key
+}
+
+/// Where the room and the first rev stand in a key of [`category_run`].
+pub const CATEGORY_RUN_ROOM_AT: usize = 18;
+
+/// The mark that all rows of a pack's runs are written.
+#[must_use]
+pub fn pack_indexed(pack: u64) -> Vec<u8> {
+    one(b'P', pack)
+}
+
+/// A compliance event.
+#[must_use]
+pub fn event(lsn: Lsn) -> Vec<u8> {
+    lsn.0.to_be_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_in_a_bucket_that_every_overlapping_search_visits() {
+        let samples =
+            [0, 1, -1, 3_600_000_000, -3_600_000_000, 1 << 40, -(1 << 50), 86_400_000_000];
+        for first in samples {
+            for len in [0, 1, 1 << 33, 1 << 45] {
+                let last = first + len;
+                let (level, at) = dyadic(TimeUs(first), TimeUs(last));
+                for probe in [first, last, i64::midpoint(first, last)] {
+                    let (low, high) = buckets(level, TimeUs(probe - 5), TimeUs(probe + 5));
+                    assert!(low <= at && at <= high, "first={first} len={len} probe={probe}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_all_its_keys() {
+        assert_eq!(after_prefix(b"a"), b"b");
+        assert_eq!(after_prefix(&[b'a', 255, 255]), b"b");
+        assert!(after_prefix(&[255, 255]) > vec![255; 40]);
+    }
+
+    #[test]
+    fn times_before_1970_sort_before_those_after() {
+        let key = |t| idempotency_age(TimeUs(t), Lsn(1));
+        assert!(key(-5) < key(-4) && key(-1) < key(0) && key(0) < key(1));
+    }
+}

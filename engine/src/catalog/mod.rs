@@ -1,0 +1,137 @@
+//! The catalog: rows derived from the log, behind a trait.
+//!
+//! It is a cache of journal and packs: it can be deleted and rebuilt. Its own log is off; a batch is
+//! durable only after a flush, and replay from `applied` covers the rest.
+//!
+//! INVARIANT: a batch and its `AppliedRow` become visible, and durable, together.
+
+pub mod keys;
+pub mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocks;
+pub mod rows;
+
+use std::path::Path;
+
+use crate::error::Result;
+
+/// A family of rows, kept apart on disk but flushed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Rooms, members, principals, tokens, names, keys, settings.
+    State,
+    /// Where history stands in packs.
+    Index,
+    /// Compliance events.
+    Compliance,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 3] = [Self::State, Self::Index, Self::Compliance];
+
+    /// Its name on disk.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Index => "index",
+            Self::Compliance => "compliance",
+        }
+    }
+}
+
+/// One change of a row: its new value, or none to remove it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The family.
+    pub family: Family,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value; none removes the row.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The direction of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// From the first key up.
+    Up,
+    /// From the last key down.
+    Down,
+}
+
+/// Whether a walk goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// To the next row.
+    On,
+    /// No further.
+    Stop,
+}
+
+/// Sees one row of a walk.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Go>;
+
+/// An ordered store of rows.
+pub trait CatalogStore: Send + Sync {
+    /// A row's value.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Visits the rows with `from <= key < to`.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`, and what the visitor returns.
+    fn range(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        walk: Walk,
+        visit: Visit<'_>,
+    ) -> Result<()>;
+
+    /// Makes all changes visible at once; durable with the next flush.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`; the store must not be used after it.
+    fn write(&self, changes: &[Change]) -> Result<()>;
+
+    /// Makes everything written so far durable, all families together.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`.
+    fn flush(&self) -> Result<()>;
+
+    /// A consistent copy in the absent directory `to`. Nothing may be written meanwhile.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn checkpoint(&self, to: &Path) -> Result<()>;
+
+    /// Removes the rows with `from <= key < to` and their bytes from the disk.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()>;
+}
+
+/// Visits every row whose key starts with `prefix`.
+///
+/// # Errors
+/// As [`CatalogStore::range`].
+pub fn walk_prefix(
+    store: &dyn CatalogStore,
+    family: Family,
+    prefix: &[u8],
+    visit: Visit<'_>,
+) -> Result<()> {
+    store.range(family, prefix, &keys::after_prefix(prefix), Walk::Up, visit)
+}
+
+#[cfg(test)]
+#[path = "conformance.rs"]
+mod conformance;

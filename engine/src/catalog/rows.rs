@@ -1,0 +1,145 @@
+//! The catalog's rows: keys and values.
+//!
+//! Keys are a family byte and big-endian numbers, so that a range is a prefix. Values are wire
+//! structs with absolute contents: writing a row twice equals writing it once.
+
+use crate::format::payload::{CategorySettings, PrincipalSettings, Roles, RoomSettings};
+use crate::format::wire::wire_struct;
+use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+
+wire_struct! {
+    /// A room, but for its head and its members.
+    pub struct RoomRow {
+        /// Its identifier.
+        pub id: RoomId,
+        /// What it is.
+        pub settings: RoomSettings,
+        /// The record that last changed the settings: its entity tag.
+        pub changed: Lsn,
+        /// When it was created.
+        pub created: TimeUs,
+        /// Who created it.
+        pub creator: PrincipalId,
+        /// Hidden for ever.
+        pub deleted: bool,
+    }
+}
+
+wire_struct! {
+    /// How far a room has come.
+    pub struct HeadRow {
+        /// Its newest entry.
+        pub seq: Seq,
+        /// Its newest change.
+        pub rev: Rev,
+        /// Its newest entry's time.
+        pub time: TimeUs,
+    }
+}
+
+impl HeadRow {
+    /// A room in which nothing happened.
+    pub const EMPTY: Self = Self { seq: Seq::ZERO, rev: Rev::ZERO, time: TimeUs::FLOOR };
+}
+
+wire_struct! {
+    /// A member of a room.
+    pub struct MemberRow {
+        /// The room.
+        pub room: RoomId,
+        /// The principal.
+        pub principal: PrincipalId,
+        /// What he is there.
+        pub roles: Roles,
+        /// Since when, by his last change.
+        pub since: TimeUs,
+    }
+}
+
+wire_struct! {
+    /// A category.
+    pub struct CategoryRow {
+        /// Its identifier.
+        pub id: CategoryId,
+        /// What it is.
+        pub settings: CategorySettings,
+        /// The record that last changed it: its entity tag.
+        pub changed: Lsn,
+        /// When it was created.
+        pub created: TimeUs,
+    }
+}
+
+wire_struct! {
+    /// A principal.
+    pub struct PrincipalRow {
+        /// His identifier.
+        pub id: PrincipalId,
+        /// What he is.
+        pub settings: PrincipalSettings,
+        /// The record that last changed him: his entity tag.
+        pub changed: Lsn,
+        /// When he was created.
+        pub created: TimeUs,
+    }
+}
+
+wire_struct! {
+    /// A token. The token itself is nowhere.
+    pub struct TokenRow {
+        /// Its identifier.
+        pub id: TokenId,
+        /// Whose it is.
+        pub principal: PrincipalId,
+        /// What its owner calls it.
+        pub name: String,
+        /// SHA-256 of the token.
+        pub sha256: [u8; 32],
+        /// When it stops working.
+        pub expires: TimeUs,
+        /// Whether it came from a sign-in.
+        pub session: bool,
+        /// Whether it may be exchanged for a session once, and nothing else.
+        pub one_use: bool,
+        /// When it was made.
+        pub created: TimeUs,
+        /// The record that made it.
+        pub lsn: Lsn,
+        /// It was revoked.
+        pub revoked: bool,
+    }
+}
+
+wire_struct! {
+    /// The first result under an idempotency key.
+    pub struct KeyRow {
+        /// The digest of what was sent.
+        pub digest: [u8; 16],
+        /// The record's place in the log.
+        pub lsn: Lsn,
+        /// Its room.
+        pub room: RoomId,
+        /// Its place in the timeline.
+        pub seq: Seq,
+        /// Its rev.
+        pub rev: Rev,
+        /// Its time.
+        pub time: TimeUs,
+        /// When it was recorded.
+        pub recorded: TimeUs,
+        /// Its epoch.
+        pub epoch: crate::types::Epoch,
+    }
+}
+
+wire_struct! {
+    /// How far the catalog has applied the log. Written with every batch.
+    pub struct AppliedRow {
+        /// The last applied record.
+        pub lsn: Lsn,
+        /// Its `recorded` time.
+        pub recorded: TimeUs,
+        /// Every record up to here stood in a pack when this was written.
+        pub sealed: Lsn,
+    }
+}

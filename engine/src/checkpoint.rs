@@ -1,0 +1,75 @@
+//! A consistent copy of the data directory, made while it is in use.
+//!
+//! Packs are hard-linked, the manifest and the journal are copied up to what is committed, the
+//! catalog makes its own checkpoint with the applier paused. The copy is a data directory: open it.
+//!
+//! INVARIANT: `VERSION` is written last, so an unfinished copy does not open.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::engine::Inner;
+use crate::error::{Error, Result};
+use crate::journal;
+use crate::manifest;
+use crate::open::{FOLDERS, LOCK, VERSION};
+use crate::pack;
+use crate::storage::real::RealStorage;
+use crate::storage::{Disk, Mode, join};
+
+/// Bytes copied at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
+    if let Some(poisoned) = inner.progress.poison.get() {
+        return Err(poisoned);
+    }
+    let copy = Disk::new(Arc::new(RealStorage::new(to)));
+    if copy.exists("")? {
+        return Err(Error::invalid(format!("checkpoint target exists path={to:?}")));
+    }
+    copy.create_dir("")?;
+    for folder in FOLDERS.iter().filter(|f| **f != "catalog") {
+        copy.create_dir(folder)?;
+    }
+    // ORDERING: seals stand still, so the manifest copied names only packs that are linked; the
+    // applier stands still while the catalog is copied, so its rows and its position agree; the
+    // journal is copied last, so it reaches at least as far as both.
+    let _seals = inner.keeper.hold();
+    copy_file(&inner.disk, &copy, "", manifest::FILE)?;
+    for id in inner.manifest.lock().state().packs.keys() {
+        let path = join(pack::DIR, &crate::format::pack::pack_name(*id));
+        inner.disk.link_out(&path, &to.join(&path))?;
+    }
+    {
+        let _applier = inner.applier.lock();
+        inner.store.checkpoint(&to.join("catalog"))?;
+    }
+    for file in inner.pool.live() {
+        copy_file(&inner.disk, &copy, journal::DIR, &journal::file_name(file.number))?;
+    }
+    copy.write_whole("", LOCK, b"")?;
+    copy_file(&inner.disk, &copy, "", VERSION)?;
+    for folder in FOLDERS.iter().chain([&""]) {
+        copy.sync_dir(folder)?;
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Disk, to: &Disk, dir: &str, name: &str) -> Result<()> {
+    let path = join(dir, name);
+    let source = from.open(&path, Mode::Read)?;
+    let target = to.open(&path, Mode::Create)?;
+    let len = source.len()?;
+    let mut at = 0;
+    let mut piece = vec![0; PIECE_BYTES];
+    while at < len {
+        let got = source.read_some(at, &mut piece)?;
+        if got == 0 {
+            break;
+        }
+        target.write(at, piece.get(..got).unwrap_or_default())?;
+        at += got as u64;
+    }
+    target.sync()
+}

@@ -1,0 +1,345 @@
+//! Reads of the catalog end: rooms, members, categories, principals, tokens.
+//!
+//! Short synchronous look-ups. What they see is the state at some record; `applied`, taken before
+//! them, is a lower bound of it, and goes into a draft as `checked_at`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::apply::{SETTING_TOKENS_FLOOR, decode_row};
+use crate::catalog::rows::{CategoryRow, MemberRow, PrincipalRow, RoomRow, TokenRow};
+use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
+use crate::error::Result;
+use crate::format::payload::{ImportProgress, PrincipalKind, Roles};
+use crate::format::wire::Wire;
+use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TokenId};
+
+/// How far the catalog end is, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    state: Mutex<(Lsn, Vec<(Lsn, Waker)>, bool)>,
+}
+
+impl Gate {
+    pub(crate) fn at(lsn: Lsn) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new((lsn, Vec::new(), false)) })
+    }
+
+    pub(crate) fn get(&self) -> Lsn {
+        self.state.lock().0
+    }
+
+    /// Moves the position and wakes who waited for it.
+    pub(crate) fn raise(&self, lsn: Lsn) {
+        let mut state = self.state.lock();
+        state.0 = state.0.max(lsn);
+        let reached = state.0;
+        let (ready, waiting) = state.1.drain(..).partition(|(wanted, _)| *wanted <= reached);
+        state.1 = waiting;
+        drop(state);
+        let ready: Vec<(Lsn, Waker)> = ready;
+        for (_, waker) in ready {
+            waker.wake();
+        }
+    }
+
+    /// Lets everybody go: the position will not move any more.
+    pub(crate) fn open_for_good(&self) {
+        let mut state = self.state.lock();
+        state.2 = true;
+        let waiting = std::mem::take(&mut state.1);
+        drop(state);
+        for (_, waker) in waiting {
+            waker.wake();
+        }
+    }
+}
+
+/// Resolves when the catalog end has applied a record.
+#[derive(Debug)]
+pub struct Applied {
+    gate: Arc<Gate>,
+    lsn: Lsn,
+}
+
+impl Future for Applied {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.gate.state.lock();
+        if state.0 >= self.lsn || state.2 {
+            return Poll::Ready(());
+        }
+        state.1.push((self.lsn, cx.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// Reads of the catalog end.
+#[derive(Clone)]
+pub struct Directory {
+    store: Arc<dyn CatalogStore>,
+    gate: Arc<Gate>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Directory(applied={})", self.applied())
+    }
+}
+
+impl Directory {
+    pub(crate) fn new(store: Arc<dyn CatalogStore>, gate: Arc<Gate>) -> Self {
+        Self { store, gate }
+    }
+
+    /// How far the catalog end is. For a check, take it before the check's reads.
+    #[must_use]
+    pub fn applied(&self) -> Lsn {
+        self.gate.get()
+    }
+
+    /// Resolves when the catalog end has applied `lsn`, or never will.
+    ///
+    /// # Cancel safety
+    /// Safe: holds no state but its place in a list of wakers.
+    pub fn wait_applied(&self, lsn: Lsn) -> impl Future<Output = ()> + Send + use<> {
+        Applied { gate: Arc::clone(&self.gate), lsn }
+    }
+
+    fn row<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
+        let bytes = self.store.get(Family::State, key)?;
+        bytes.map(|bytes| decode_row(&bytes, what)).transpose()
+    }
+
+    /// Rows from `from` on with the given first bytes, at most `limit`, each through `make`.
+    fn list<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        mut make: impl FnMut(&[u8], &[u8]) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        let end = keys::after_prefix(prefix);
+        self.store.range(Family::State, from, &end, Walk::Up, &mut |key, value| {
+            found.push(make(key, value)?);
+            Ok(if found.len() < limit { Go::On } else { Go::Stop })
+        })?;
+        Ok(found)
+    }
+
+    /// A room, deleted and disabled ones included.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`, as every method here.
+    pub fn room(&self, id: RoomId) -> Result<Option<RoomRow>> {
+        self.row(&keys::room(id), "room row")
+    }
+
+    /// A room by its name, ASCII case aside.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn room_by_name(&self, name: &str) -> Result<Option<RoomRow>> {
+        match self.row::<RoomId>(&keys::room_name(name), "name row")? {
+            Some(id) => self.room(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Rooms after `after`, by identifier, deleted and disabled ones included.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn rooms(&self, after: RoomId, limit: usize) -> Result<Vec<RoomRow>> {
+        let from = keys::room(RoomId(after.0.saturating_add(1)));
+        self.list(b"r", &from, limit, |_, value| decode_row(value, "room row"))
+    }
+
+    /// The rooms a category has now, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn rooms_of_category(
+        &self,
+        category: CategoryId,
+        after: RoomId,
+        limit: usize,
+    ) -> Result<Vec<RoomId>> {
+        let from = keys::category_room(category, RoomId(after.0.saturating_add(1)));
+        let prefix = from.get(..9).unwrap_or_default().to_vec();
+        self.list(&prefix, &from, limit, |key, _| Ok(RoomId(keys::number_at(key, 9))))
+    }
+
+    /// What a principal is in a room.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn member(&self, room: RoomId, principal: PrincipalId) -> Result<Option<Roles>> {
+        self.row(&keys::membership(principal, room), "membership row")
+    }
+
+    /// The members of a room, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn members(
+        &self,
+        room: RoomId,
+        after: PrincipalId,
+        limit: usize,
+    ) -> Result<Vec<MemberRow>> {
+        let from = keys::member(room, PrincipalId(after.0.saturating_add(1)));
+        self.list(&keys::members(room), &from, limit, |_, v| decode_row(v, "member row"))
+    }
+
+    /// The rooms a principal is a member of, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn rooms_of_principal(
+        &self,
+        principal: PrincipalId,
+        after: RoomId,
+        limit: usize,
+    ) -> Result<Vec<(RoomId, Roles)>> {
+        let from = keys::membership(principal, RoomId(after.0.saturating_add(1)));
+        let prefix = from.get(..9).unwrap_or_default().to_vec();
+        self.list(&prefix, &from, limit, |key, value| {
+            Ok((RoomId(keys::number_at(key, 9)), decode_row(value, "membership row")?))
+        })
+    }
+
+    /// A category.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn category(&self, id: CategoryId) -> Result<Option<CategoryRow>> {
+        self.row(&keys::category(id), "category row")
+    }
+
+    /// A category by its name, ASCII case aside.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn category_by_name(&self, name: &str) -> Result<Option<CategoryRow>> {
+        match self.row::<CategoryId>(&keys::category_name(name), "name row")? {
+            Some(id) => self.category(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Categories after `after`, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn categories(&self, after: CategoryId, limit: usize) -> Result<Vec<CategoryRow>> {
+        let from = keys::category(CategoryId(after.0.saturating_add(1)));
+        self.list(b"c", &from, limit, |_, value| decode_row(value, "category row"))
+    }
+
+    /// A principal.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn principal(&self, id: PrincipalId) -> Result<Option<PrincipalRow>> {
+        self.row(&keys::principal(id), "principal row")
+    }
+
+    /// A principal by name; `source` counts for imported authors only.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn principal_by_name(
+        &self,
+        kind: PrincipalKind,
+        source: &str,
+        name: &str,
+    ) -> Result<Option<PrincipalRow>> {
+        let imported = (kind == PrincipalKind::Imported).then_some(source);
+        match self.row::<PrincipalId>(&keys::principal_name(imported, name), "name row")? {
+            Some(id) => self.principal(id),
+            None => Ok(None),
+        }
+    }
+
+    /// Principals after `after`, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn principals(&self, after: PrincipalId, limit: usize) -> Result<Vec<PrincipalRow>> {
+        let from = keys::principal(PrincipalId(after.0.saturating_add(1)));
+        self.list(b"u", &from, limit, |_, value| decode_row(value, "principal row"))
+    }
+
+    /// A token that is not revoked and not voided by an accepted loss. Whether it has expired is the
+    /// caller's to check.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn token(&self, sha256: &[u8; 32]) -> Result<Option<TokenRow>> {
+        let row: Option<TokenRow> = self.row(&keys::token(sha256), "token row")?;
+        let floor = self.setting(SETTING_TOKENS_FLOOR)?;
+        let floor = floor.and_then(|text| text.parse().ok()).map_or(Lsn::ZERO, Lsn);
+        Ok(row.filter(|row| !row.revoked && row.lsn >= floor))
+    }
+
+    /// A token by its identifier, as [`Self::token`].
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn token_by_id(&self, id: TokenId) -> Result<Option<TokenRow>> {
+        match self.row::<[u8; 32]>(&keys::token_by_id(id), "token id row")? {
+            Some(sha256) => self.token(&sha256),
+            None => Ok(None),
+        }
+    }
+
+    /// The live tokens of a principal, by identifier.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn tokens_of(
+        &self,
+        principal: PrincipalId,
+        after: TokenId,
+        limit: usize,
+    ) -> Result<Vec<TokenRow>> {
+        let from = keys::token_of(principal, TokenId(after.0.saturating_add(1)));
+        let prefix = from.get(..9).unwrap_or_default().to_vec();
+        let ids =
+            self.list(&prefix, &from, limit, |key, _| Ok(TokenId(keys::number_at(key, 9))))?;
+        let rows = ids.into_iter().map(|id| self.token_by_id(id));
+        Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// How far an import has come.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn import_progress(
+        &self,
+        room: RoomId,
+        format: &str,
+        source: &str,
+    ) -> Result<Option<ImportProgress>> {
+        self.row(&keys::import(room, format, source), "import row")
+    }
+
+    /// A setting's value.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn setting(&self, key: &str) -> Result<Option<String>> {
+        let bytes = self.store.get(Family::State, &keys::setting(key))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}

@@ -1,0 +1,374 @@
+//! The engine's door: append, read, follow, close.
+//!
+//! It owns the stages and hands out cheap clones. It decides nothing about rights and knows no
+//! network. INVARIANT: nothing a reader can reach here was not durable before.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::apply::Applier;
+use crate::catalog::rows::HeadRow;
+use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
+use crate::clock::ClockGuard;
+use crate::commit::{Encoder, Group, Incoming, Progress, estimate};
+use crate::directory::{Directory, Gate};
+use crate::draft::{Draft, Ticket, ticket};
+use crate::error::{Error, Result};
+use crate::format::payload::LsnSpan;
+use crate::format::record::Record;
+use crate::history::{History, decode_record};
+use crate::journal::JournalPool;
+use crate::lane::Lane;
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Page};
+use crate::stages::Work;
+use crate::stats::Stats;
+use crate::storage::{Disk, Lock};
+use crate::types::{Epoch, Lsn, Rev, RoomId, Seq, TimeUs};
+
+/// Hears which rooms a commit changed. Called on the commit path: it must not block.
+pub trait CommitListener: Send + Sync {
+    /// These rooms have new records, visible from now on.
+    fn committed(&self, rooms: &[RoomId]);
+}
+
+/// What the engine can do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Everything.
+    Ready,
+    /// Records were lost that may have closed a door: nothing, until they are healed or accepted.
+    Restricted {
+        /// Which.
+        holes: Vec<LsnSpan>,
+    },
+    /// A write failed: reads only, until a restart.
+    Poisoned {
+        /// The failure.
+        first: String,
+    },
+    /// The disk is below its reserve: no posts.
+    NoSpace,
+    /// The wall clock jumped ahead: no posts.
+    ClockRefused,
+}
+
+/// What may differ between servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// One journal file.
+    pub journal_file_bytes: u64,
+    /// All journal files: bounds what a start replays.
+    pub journal_bytes_max: u64,
+    /// Unsealed records in memory at which a seal starts.
+    pub tail_bytes_soft: usize,
+    /// Unsealed records in memory at which appends are refused.
+    pub tail_bytes_hard: usize,
+    /// Decoded blocks and run lists in memory.
+    pub cache_bytes: usize,
+    /// A seal starts after so long, if there is anything to seal.
+    pub seal_interval_ms: u64,
+    /// Free space below which posts are refused.
+    pub disk_reserve_bytes: u64,
+    /// The catalog's own cache.
+    pub catalog_cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            journal_file_bytes: 16 * 1024 * 1024,
+            journal_bytes_max: 256 * 1024 * 1024,
+            tail_bytes_soft: 64 * 1024 * 1024,
+            tail_bytes_hard: 256 * 1024 * 1024,
+            cache_bytes: 128 * 1024 * 1024,
+            seal_interval_ms: 600_000,
+            disk_reserve_bytes: 256 * 1024 * 1024,
+            catalog_cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Records read again from the journal.
+    pub replayed: u64,
+    /// Bytes of an unfinished tail that were cut.
+    pub cut_bytes: u64,
+    /// Places of the log whose records are lost and not accepted as such.
+    pub holes: Vec<LsnSpan>,
+    /// Messages whose bytes are damaged; their places are gaps.
+    pub lost_messages: u64,
+    /// The log had been closed.
+    pub clean: bool,
+    /// The newest record.
+    pub last_lsn: Lsn,
+    /// Packs whose rows were written again.
+    pub reindexed: u64,
+}
+
+/// Everything the stages share.
+pub(crate) struct Inner {
+    pub disk: Disk,
+    pub options: Options,
+    pub store: Arc<dyn CatalogStore>,
+    pub stats: Arc<Stats>,
+    pub epoch: Epoch,
+    pub queue: Lane<Incoming>,
+    pub to_writer: Lane<Group>,
+    pub to_applier: Lane<Work>,
+    pub encoder: Mutex<Option<Encoder>>,
+    pub applier: Mutex<Applier>,
+    pub manifest: Mutex<Manifest>,
+    pub pool: Arc<JournalPool>,
+    pub progress: Arc<Progress>,
+    pub gate: Arc<Gate>,
+    pub history: History,
+    pub listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
+    pub clock: ClockGuard,
+    pub no_space: AtomicBool,
+    pub closing: AtomicBool,
+    pub restricted: Vec<LsnSpan>,
+    pub keeper: crate::keeper::Keeper,
+    pub threads: Mutex<Vec<JoinHandle<()>>>,
+    pub threaded: bool,
+    pub _lock: Box<dyn Lock>,
+}
+
+/// An open data directory.
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({:?})", self.0.disk)
+    }
+}
+
+impl Engine {
+    /// Queues drafts: all of them are recorded in one frame, in order, or none. Never blocks.
+    ///
+    /// # Errors
+    /// At once: `Unavailable` (queue or tails full, closing, restricted, clock), `NoSpace`, `Invalid`
+    /// or `Poisoned`. By the ticket: what `sequence` refuses, or `Poisoned` if the outcome is unknown.
+    pub fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
+        let inner = &self.0;
+        let posts = drafts.iter().any(|d| d.payload.kind().is_entry());
+        inner.may_append(posts)?;
+        let now = if posts { inner.clock.check()? } else { inner.clock.now_or_floor() };
+        let weight: usize = drafts.iter().map(estimate).sum();
+        let frame_max = inner.options.journal_file_bytes.min(limits::FRAME_BYTES_MAX as u64) / 4;
+        if weight as u64 > frame_max {
+            let found = drafts.len();
+            return Err(Error::invalid(format!(
+                "append is too large drafts={found} bytes={weight}"
+            )));
+        }
+        let (promise, ticket) = ticket();
+        match inner.queue.try_give(Incoming { drafts, now, promise }, weight) {
+            Ok(()) => Ok(ticket),
+            Err(refused) => {
+                let error = Error::Unavailable { why: "too many appends are waiting" };
+                refused.promise.fill(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Queues drafts and waits for the outcome.
+    ///
+    /// # Errors
+    /// As [`Self::append`] and its ticket.
+    pub fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<crate::draft::Appended>> {
+        let ticket = self.append(drafts)?;
+        if !self.0.threaded {
+            self.step();
+        }
+        ticket.wait()
+    }
+
+    /// Reads of rooms, members, categories, principals and tokens.
+    #[must_use]
+    pub fn directory(&self) -> Directory {
+        Directory::new(Arc::clone(&self.0.store), Arc::clone(&self.0.gate))
+    }
+
+    /// How far a room has come, committed records included.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn head(&self, room: RoomId) -> Result<HeadRow> {
+        self.0.history.head(room)
+    }
+
+    /// A page of a room's timeline. Damage becomes gaps.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn page(&self, room: RoomId, at: Anchor, limit: usize) -> Result<Page> {
+        self.0.history.page(room, at, limit)
+    }
+
+    /// One timeline entry; none if it does not exist or is damaged.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn entry(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
+        self.0.history.entry(room, seq)
+    }
+
+    /// Everything that happened to a room after `after`: history joined to the tail, without gap or
+    /// duplicate.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
+        self.0.history.changes(room, after, limit)
+    }
+
+    /// A category's entries by time. `see` says whether the caller may read a room; it is asked once
+    /// for each room that has something in the span.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn category_page(
+        &self,
+        request: &CategoryRequest,
+        see: &mut dyn FnMut(RoomId) -> bool,
+    ) -> Result<CategoryPage> {
+        self.0.history.category_page(request, see)
+    }
+
+    /// Compliance events after `after`, and where to go on; none at the end.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn events(&self, after: Lsn, limit: usize) -> Result<(Vec<Record>, Option<Lsn>)> {
+        let mut records = Vec::new();
+        let from = keys::event(after.next());
+        let to = [u8::MAX; 9];
+        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
+        let store = &self.0.store;
+        store.range(Family::Compliance, &from, &to, Walk::Up, &mut |_, value| {
+            records.push(decode_record(&bytes::Bytes::copy_from_slice(value))?);
+            Ok(if records.len() < limit { Go::On } else { Go::Stop })
+        })?;
+        let full = records.len() >= limit;
+        let next = records.last().map(|r| r.lsn).filter(|_| full);
+        Ok((records, next))
+    }
+
+    /// Tells `listener` of every commit from now on.
+    pub fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.0.listeners.write().push(listener);
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        let (inner, stats) = (&self.0, &self.0.stats);
+        stats.queued.set(inner.queue.len() as u64);
+        stats.committed_lsn.set(inner.progress.committed.get().0);
+        stats.applied_lsn.set(inner.gate.get().0);
+        stats.tail_bytes.set(inner.history.tails.bytes() as u64);
+        stats.tail_rooms.set(inner.history.tails.rooms() as u64);
+        stats.journal_files.set(inner.pool.usage().0 as u64);
+        stats
+    }
+
+    /// What the engine can do now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let inner = &self.0;
+        if !inner.restricted.is_empty() {
+            return Health::Restricted { holes: inner.restricted.clone() };
+        }
+        if let Some(Error::Poisoned { first }) = inner.progress.poison.get() {
+            return Health::Poisoned { first };
+        }
+        if inner.no_space.load(Ordering::Relaxed) {
+            return Health::NoSpace;
+        }
+        if inner.clock.check().is_err() {
+            return Health::ClockRefused;
+        }
+        Health::Ready
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn now(&self) -> TimeUs {
+        self.0.clock.now()
+    }
+
+    /// The operator agrees with the wall clock.
+    pub fn accept_clock(&self) {
+        self.0.clock.accept();
+    }
+
+    /// Where the data directory is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.0.disk.root().to_path_buf()
+    }
+
+    /// Makes a consistent hard-linked copy in the absent directory `to`, on the same file system.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`; what was made of the copy is left for the operator to remove.
+    pub fn checkpoint(&self, to: &Path) -> Result<()> {
+        crate::checkpoint::checkpoint(&self.0, to)
+    }
+
+    /// Seals everything committed so far into packs and trims the journal.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn seal(&self) -> Result<()> {
+        self.0.seal_all()
+    }
+
+    /// Refuses further appends, finishes those that wait, writes the closing frame and flushes. Safe
+    /// to call twice.
+    ///
+    /// # Errors
+    /// `Poisoned`, `NoSpace` or `Io`.
+    pub fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+}
+
+impl Inner {
+    fn may_append(&self, posts: bool) -> Result<()> {
+        if !self.restricted.is_empty() {
+            return Err(Error::Unavailable { why: "restricted: records were lost" });
+        }
+        if let Some(poisoned) = self.progress.poison.get() {
+            return Err(poisoned);
+        }
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Error::Unavailable { why: "the engine is closing" });
+        }
+        if posts && self.no_space.load(Ordering::Relaxed) {
+            let path = self.disk.root().to_path_buf();
+            return Err(Error::NoSpace { what: "posts: the reserve is reached", path });
+        }
+        if self.history.tails.bytes() > self.options.tail_bytes_hard {
+            self.keeper.wake();
+            return Err(Error::Unavailable { why: "too much is waiting to be sealed" });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! A pack file: header, blocks, run index, footer.
+//!
+//! INVARIANT: the footer's checksums cover header, run index and footer; each block is covered by its
+//! checksum in the run index; so every byte of a pack is covered once.
+
+use std::path::Path;
+
+use super::codec::{DecodeError, Reader};
+use super::run::Run;
+use super::wire::{from_bytes, to_bytes, wire_struct};
+use super::{LAYOUT, SECTOR_BYTES};
+use crate::error::{Error, Result};
+use crate::types::{Lsn, TimeUs};
+
+/// First bytes of a pack.
+pub const PACK_MAGIC: [u8; 4] = *b"HnPk";
+/// Last bytes of a pack.
+pub const FOOTER_MAGIC: [u8; 4] = *b"HnPe";
+/// The header's bytes.
+pub const PACK_HEADER_BYTES: usize = 24;
+/// The footer's bytes.
+pub const FOOTER_BYTES: usize = 64;
+
+wire_struct! {
+    /// What the manifest says of a pack.
+    pub struct PackMeta {
+        /// Its number, never used twice.
+        pub id: u64,
+        /// Its length.
+        pub bytes: u64,
+        /// SHA-256 of the whole file.
+        pub sha256: [u8; 32],
+        /// Its retention class.
+        pub class: u32,
+        /// The UTC day of `recorded` it belongs to, as a time.
+        pub day: TimeUs,
+        /// The smallest place in the log.
+        pub first_lsn: Lsn,
+        /// The largest place in the log.
+        pub last_lsn: Lsn,
+        /// Its records.
+        pub records: u64,
+        /// Its runs.
+        pub runs: u64,
+        /// The smallest time of an entry.
+        pub min_time: TimeUs,
+        /// The largest time of an entry.
+        pub max_time: TimeUs,
+        /// Its records' bytes before compression.
+        pub plain_bytes: u64,
+    }
+}
+
+/// A pack's file name.
+#[must_use]
+pub fn pack_name(id: u64) -> String {
+    format!("{id:08}.pack")
+}
+
+/// The header's bytes.
+#[must_use]
+pub fn header(id: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PACK_HEADER_BYTES);
+    out.extend_from_slice(&PACK_MAGIC);
+    out.extend_from_slice(&LAYOUT.to_le_bytes());
+    out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    let crc = crc32fast::hash(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Checks a header.
+///
+/// # Errors
+/// If it is not the header of pack `id`.
+pub fn check_header(bytes: &[u8], id: u64) -> std::result::Result<(), DecodeError> {
+    if bytes == header(id) { Ok(()) } else { Err(DecodeError { what: "pack.header", at: 0 }) }
+}
+
+/// Where the run index stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footer {
+    /// The pack's number.
+    pub id: u64,
+    /// Where the run index starts.
+    pub index_offset: u64,
+    /// Its bytes.
+    pub index_bytes: u64,
+    /// Its CRC-32.
+    pub index_crc: u32,
+    /// Its runs.
+    pub runs: u64,
+    /// The records of all runs.
+    pub records: u64,
+}
+
+impl Footer {
+    /// The footer's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FOOTER_BYTES);
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.index_offset.to_le_bytes());
+        out.extend_from_slice(&self.index_bytes.to_le_bytes());
+        out.extend_from_slice(&self.runs.to_le_bytes());
+        out.extend_from_slice(&self.records.to_le_bytes());
+        out.extend_from_slice(&self.index_crc.to_le_bytes());
+        out.extend_from_slice(&LAYOUT.to_le_bytes());
+        out.resize(FOOTER_BYTES - 8, 0);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&FOOTER_MAGIC);
+        out
+    }
+
+    /// Reads the footer of a pack of `file_bytes`.
+    ///
+    /// # Errors
+    /// If it is not a footer, or points outside the file.
+    pub fn parse(bytes: &[u8], file_bytes: u64) -> std::result::Result<Self, DecodeError> {
+        let wrong = |what| DecodeError { what, at: 0 };
+        let covered = bytes.get(..FOOTER_BYTES - 8).ok_or(wrong("pack.footer"))?;
+        let tail = &mut Reader::new(bytes.get(FOOTER_BYTES - 8..).unwrap_or_default());
+        let crc = tail.u32("pack.footer_crc")?;
+        if tail.array::<4>("pack.footer_magic")? != FOOTER_MAGIC {
+            return Err(wrong("pack.footer_magic"));
+        }
+        tail.end("pack.footer")?;
+        if crc32fast::hash(covered) != crc {
+            return Err(wrong("pack.footer_crc"));
+        }
+        let reader = &mut Reader::new(covered);
+        let footer = Self {
+            id: reader.u64("pack.id")?,
+            index_offset: reader.u64("pack.index_offset")?,
+            index_bytes: reader.u64("pack.index_bytes")?,
+            runs: reader.u64("pack.runs")?,
+            records: reader.u64("pack.records")?,
+            index_crc: reader.u32("pack.index_crc")?,
+        };
+        let layout = reader.u32("pack.layout")?;
+        let end = footer.index_offset.checked_add(footer.index_bytes);
+        let fits = end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(file_bytes);
+        if layout == LAYOUT && fits { Ok(footer) } else { Err(wrong("pack.footer_sizes")) }
+    }
+}
+
+/// The run index's bytes.
+#[must_use]
+pub fn encode_index(runs: &Vec<Run>) -> Vec<u8> {
+    to_bytes(runs)
+}
+
+/// Reads a run index and checks it against the footer.
+///
+/// # Errors
+/// `Corrupt` naming the file, if the checksum, the form or the counts are wrong.
+pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<Vec<Run>> {
+    let found = crc32fast::hash(bytes);
+    let at = footer.index_offset;
+    if found != footer.index_crc {
+        let expected = u64::from(footer.index_crc);
+        return Err(Error::corrupt("run index checksum", file, at, expected, u64::from(found)));
+    }
+    let runs: Vec<Run> = from_bytes(bytes, "pack.runs")
+        .map_err(|e| Error::corrupt(e.what, file, at + e.at as u64, 0, 0))?;
+    let records: u64 = runs.iter().flat_map(|r| &r.blocks).map(|b| u64::from(b.records)).sum();
+    if runs.len() as u64 != footer.runs || records != footer.records {
+        return Err(Error::corrupt("run index counts", file, at, footer.records, records));
+    }
+    let inside = |r: &Run| {
+        r.pack == footer.id
+            && r.blocks.iter().all(|b| {
+                b.offset >= PACK_HEADER_BYTES as u64
+                    && b.offset.checked_add(u64::from(b.bytes)).is_some_and(|end| end <= at)
+            })
+    };
+    if runs.iter().all(inside) {
+        Ok(runs)
+    } else {
+        Err(Error::corrupt("run index range", file, at, 0, 0))
+    }
+}
+
+const _: () = assert!(FOOTER_BYTES < SECTOR_BYTES && PACK_HEADER_BYTES < FOOTER_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_round_trips_and_every_flip_is_seen() {
+        let footer = Footer {
+            id: 3,
+            index_offset: 1000,
+            index_bytes: 24,
+            index_crc: 77,
+            runs: 2,
+            records: 9,
+        };
+        let bytes = footer.to_bytes();
+        assert_eq!(bytes.len(), FOOTER_BYTES);
+        let file_bytes = 1024 + FOOTER_BYTES as u64;
+        assert_eq!(Footer::parse(&bytes, file_bytes), Ok(footer));
+        assert!(Footer::parse(&bytes, file_bytes + 1).is_err());
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 4;
+            assert!(Footer::parse(&flipped, file_bytes).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! What a record says: one struct per kind.
+//!
+//! Changes carry the whole new state, never a difference, so that applying one twice equals applying
+//! it once. No plaintext secret is a field: tokens are SHA-256, passwords are argon2id strings.
+
+use super::codec::{DecodeError, Reader};
+use super::wire::{Wire, wire_enum, wire_struct};
+use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TokenId};
+
+wire_enum! {
+    /// The kind of a timeline entry.
+    pub enum EntryKind {
+        /// A text that someone wrote.
+        Text = 1 "text",
+        /// An action ("/me waves").
+        Action = 2 "action",
+        /// A file.
+        File = 3 "file",
+        /// Something that happened, told by an import or a bot.
+        Event = 4 "event",
+    }
+}
+
+wire_enum! {
+    /// Who may post in a room.
+    pub enum RoomKind {
+        /// Every member.
+        Normal = 1 "normal",
+        /// Presenters only.
+        Auditorium = 2 "auditorium",
+    }
+}
+
+wire_enum! {
+    /// Who finds and joins a room.
+    pub enum Privacy {
+        /// Found, joined and used by anyone in the category's scope.
+        Open = 1 "open",
+        /// Found by anyone in scope, used by members.
+        Closed = 2 "closed",
+        /// Found and used by members only.
+        Secret = 3 "secret",
+    }
+}
+
+wire_enum! {
+    /// Invitations of a room.
+    pub enum Invitations {
+        /// As the category says.
+        Inherit = 1 "inherit",
+        /// None.
+        Off = 2 "off",
+    }
+}
+
+wire_enum! {
+    /// The sort of a principal.
+    pub enum PrincipalKind {
+        /// Somebody who can sign in.
+        User = 1 "user",
+        /// A group of principals.
+        Group = 2 "group",
+        /// An author known only from imported history.
+        Imported = 3 "imported",
+    }
+}
+
+wire_enum! {
+    /// An event that belongs to no room.
+    pub enum AuditKind {
+        /// Somebody signed in.
+        SignIn = 1 "sign-in",
+        /// Somebody failed to sign in.
+        SignInFailed = 2 "sign-in-failed",
+        /// Somebody signed out.
+        SignOut = 3 "sign-out",
+        /// An administrator used his right over a room he is no member of.
+        AdministratorAct = 4 "administrator-act",
+        /// The record was exported.
+        Export = 5 "export",
+        /// A user joined a room's stream.
+        Present = 6 "present",
+        /// A user left a room's stream.
+        Absent = 7 "absent",
+        /// Tokens of a role-holder were made outside the usual doors.
+        BreakGlass = 8 "break-glass",
+    }
+}
+
+wire_enum! {
+    /// Who may edit or redact a message.
+    pub enum ChangePolicy {
+        /// Nobody.
+        Nobody = 1 "nobody",
+        /// Managers and administrators.
+        Managers = 2 "managers",
+        /// Also the author.
+        Authors = 3 "authors",
+    }
+}
+
+/// What a principal is in a room: a set of the constants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles(pub u8);
+
+impl Roles {
+    /// May read and, in a normal room, post.
+    pub const MEMBER: Self = Self(1);
+    /// May change the room and its members; implies member.
+    pub const MANAGER: Self = Self(2 | 1);
+    /// May post in an auditorium; implies member.
+    pub const PRESENTER: Self = Self(4 | 1);
+    const ALL: u8 = 7;
+
+    /// True if every bit of `other` is set.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Wire for Roles {
+    const SHAPE: &'static str = "u8: 1 member, 2 manager, 4 presenter";
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.0);
+    }
+
+    fn get(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
+        let wrong = reader.error(field);
+        let bits = reader.u8(field)?;
+        if bits & !Self::ALL != 0 || bits & 1 == 0 { Err(wrong) } else { Ok(Self(bits)) }
+    }
+}
+
+wire_struct! {
+    /// Where an imported entry came from.
+    pub struct ImportMark {
+        /// The source's name: a file without its folders.
+        pub source: String,
+        /// The format it was read as.
+        pub format: String,
+        /// Who imported it.
+        pub importer: PrincipalId,
+    }
+}
+
+wire_struct! {
+    /// A timeline entry.
+    pub struct Post {
+        /// Its kind.
+        pub kind: EntryKind,
+        /// The text; for a file its description.
+        pub body: String,
+        /// The entry it answers; zero for none.
+        pub reply_to: Seq,
+        /// Set if it was imported.
+        pub import: Option<ImportMark>,
+    }
+}
+
+wire_struct! {
+    /// Everything a room is, but for its members.
+    pub struct RoomSettings {
+        /// The category it is in.
+        pub category: CategoryId,
+        /// Its unique name.
+        pub name: String,
+        /// What it is for.
+        pub description: String,
+        /// What it is about now.
+        pub topic: String,
+        /// Who may post.
+        pub kind: RoomKind,
+        /// Who finds and joins it.
+        pub privacy: Privacy,
+        /// Whether members may invite.
+        pub invitations: Invitations,
+        /// Hidden from everybody but administrators; keeps everything.
+        pub disabled: bool,
+        /// The room whose history stands before this one's; none for most.
+        pub continues: RoomId,
+    }
+}
+
+wire_struct! {
+    /// A room comes to be; its identifier is this record's.
+    pub struct RoomCreated {
+        /// What it is. The actor becomes its manager.
+        pub settings: RoomSettings,
+    }
+}
+
+wire_struct! {
+    /// A room changes.
+    pub struct RoomChanged {
+        /// All of what it is now.
+        pub settings: RoomSettings,
+    }
+}
+
+wire_struct! {
+    /// A room is hidden for ever; its name is never reused.
+    pub struct RoomDeleted {
+        /// What it was.
+        pub settings: RoomSettings,
+    }
+}
+
+wire_struct! {
+    /// A principal becomes a member, or his roles change.
+    pub struct MemberSet {
+        /// The user or group.
+        pub principal: PrincipalId,
+        /// All his roles from now on.
+        pub roles: Roles,
+    }
+}
+
+wire_struct! {
+    /// A principal is a member no longer.
+    pub struct MemberRemoved {
+        /// The user or group.
+        pub principal: PrincipalId,
+    }
+}
+
+wire_struct! {
+    /// Everything a category is.
+    pub struct CategorySettings {
+        /// Its unique name.
+        pub name: String,
+        /// What it is for.
+        pub description: String,
+        /// Who is in scope. Empty: administrators only.
+        pub allowed: Vec<PrincipalId>,
+        /// Who is not, whatever `allowed` says.
+        pub denied: Vec<PrincipalId>,
+        /// Who may create rooms.
+        pub creators: Vec<PrincipalId>,
+        /// Whether members may invite.
+        pub invitations: bool,
+        /// Whether files may be uploaded.
+        pub uploads: bool,
+        /// Whether users see history. Off: kept for compliance only.
+        pub history: bool,
+        /// How long history is kept; 0 is for ever.
+        pub retention_days: u32,
+        /// Who may edit.
+        pub edit: ChangePolicy,
+        /// Who may redact.
+        pub redact: ChangePolicy,
+        /// Whether reading is an event.
+        pub read_audit: bool,
+    }
+}
+
+wire_struct! {
+    /// A category comes to be; its identifier is this record's.
+    pub struct CategoryCreated {
+        /// What it is.
+        pub settings: CategorySettings,
+    }
+}
+
+wire_struct! {
+    /// A category changes.
+    pub struct CategoryChanged {
+        /// Which.
+        pub category: CategoryId,
+        /// All of what it is now.
+        pub settings: CategorySettings,
+    }
+}
+
+wire_struct! {
+    /// A category without rooms goes.
+    pub struct CategoryDeleted {
+        /// Which.
+        pub category: CategoryId,
+        /// Its name, which is free again.
+        pub name: String,
+    }
+}
+
+wire_struct! {
+    /// Everything a principal is.
+    pub struct PrincipalSettings {
+        /// The sort.
+        pub kind: PrincipalKind,
+        /// The name people see.
+        pub name: String,
+        /// Empty for local accounts; for imported authors the network they wrote on.
+        pub source: String,
+        /// An argon2id string; none if he cannot sign in with a password.
+        pub password: Option<String>,
+        /// Whether he is an administrator.
+        pub administrator: bool,
+        /// Whether he may do nothing at all.
+        pub disabled: bool,
+    }
+}
+
+wire_struct! {
+    /// A principal comes to be; its identifier is this record's.
+    pub struct PrincipalCreated {
+        /// What he is.
+        pub settings: PrincipalSettings,
+    }
+}
+
+wire_struct! {
+    /// A principal changes.
+    pub struct PrincipalChanged {
+        /// Who.
+        pub principal: PrincipalId,
+        /// All of what he is now.
+        pub settings: PrincipalSettings,
+    }
+}
+
+wire_struct! {
+    /// A bearer token comes to be; its identifier is this record's.
+    pub struct TokenCreated {
+        /// Whose it is.
+        pub principal: PrincipalId,
+        /// What its owner calls it.
+        pub name: String,
+        /// SHA-256 of the token.
+        pub sha256: [u8; 32],
+        /// When it stops working.
+        pub expires: crate::types::TimeUs,
+        /// Whether it came from a sign-in.
+        pub session: bool,
+        /// Whether it may be exchanged for a session once, and nothing else.
+        pub one_use: bool,
+    }
+}
+
+wire_struct! {
+    /// A token stops working.
+    pub struct TokenRevoked {
+        /// Which.
+        pub token: TokenId,
+        /// Whose it was.
+        pub principal: PrincipalId,
+        /// SHA-256 of the token.
+        pub sha256: [u8; 32],
+    }
+}
+
+wire_struct! {
+    /// Something happened that belongs to no room.
+    pub struct Audit {
+        /// What.
+        pub what: AuditKind,
+        /// Whom it concerns; none if unknown.
+        pub principal: PrincipalId,
+        /// The room concerned; none for most.
+        pub room: RoomId,
+        /// The rest in words, for people.
+        pub detail: String,
+    }
+}
+
+wire_struct! {
+    /// How far an import of one source into this room has come. Never expires.
+    pub struct ImportProgress {
+        /// The format.
+        pub format: String,
+        /// The source's name.
+        pub source: String,
+        /// Bytes consumed before this step: where the step before it ended.
+        pub from: u64,
+        /// Bytes consumed.
+        pub bytes: u64,
+        /// SHA-256 of the consumed bytes.
+        pub digest: [u8; 32],
+        /// Whether the source is consumed whole.
+        pub done: bool,
+    }
+}
+
+wire_struct! {
+    /// A setting that policies and `apply` need, equal on every copy.
+    pub struct Setting {
+        /// Its name.
+        pub key: String,
+        /// Its value.
+        pub value: String,
+    }
+}
+
+wire_struct! {
+    /// A run of log positions, both ends included.
+    pub struct LsnSpan {
+        /// The first.
+        pub first: Lsn,
+        /// The last.
+        pub last: Lsn,
+    }
+}
+
+wire_struct! {
+    /// An operator accepted the loss of records; every earlier session and token is void.
+    pub struct LossAccepted {
+        /// What was lost.
+        pub holes: Vec<LsnSpan>,
+    }
+}
+
+wire_struct! {
+    /// Stands where an acknowledged record was damaged: its place is known, its content is gone.
+    pub struct Lost {
+        /// The kind that was lost, as its byte.
+        pub kind: u64,
+    }
+}
+
+/// Ties each kind's byte to its struct, in one table.
+macro_rules! kinds {
+    ($( $(#[$meta:meta])* $variant:ident = $code:literal $text:literal ),* $(,)?) => {
+        /// What a record says.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Payload {
+            $( $(#[$meta])* $variant($variant) ),*
+        }
+
+        wire_enum! {
+            /// The kind of a record.
+            pub enum Kind {
+                $( $(#[$meta])* $variant = $code $text ),*
+            }
+        }
+
+        impl Payload {
+            /// Its kind.
+            #[must_use]
+            pub const fn kind(&self) -> Kind {
+                match self { $( Self::$variant(_) => Kind::$variant ),* }
+            }
+
+            /// Appends the body's bytes; the kind stands in the envelope.
+            pub fn put(&self, out: &mut Vec<u8>) {
+                match self { $( Self::$variant(body) => body.put(out) ),* }
+            }
+
+            /// Reads a body of `kind`.
+            ///
+            /// # Errors
+            /// If the bytes are not of that kind's form.
+            pub fn get(kind: Kind, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                match kind {
+                    $( Kind::$variant => <$variant as Wire>::get(reader, $text).map(Self::$variant) ),*
+                }
+            }
+        }
+
+        impl Kind {
+            /// The fields of each kind, for FORMAT.md.
+            #[must_use]
+            pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
+                use super::wire::Fields;
+                match self { $( Self::$variant => <$variant as Fields>::FIELDS ),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A timeline entry.
+    Post = 1 "post",
+    /// A record whose content was damaged.
+    Lost = 2 "lost",
+    /// An import's progress.
+    ImportProgress = 3 "import-progress",
+    /// A room comes to be.
+    RoomCreated = 16 "room-created",
+    /// A room changes.
+    RoomChanged = 17 "room-changed",
+    /// A room is hidden for ever.
+    RoomDeleted = 18 "room-deleted",
+    /// A member is added or changed.
+    MemberSet = 19 "member-set",
+    /// A member is removed.
+    MemberRemoved = 20 "member-removed",
+    /// A category comes to be.
+    CategoryCreated = 32 "category-created",
+    /// A category changes.
+    CategoryChanged = 33 "category-changed",
+    /// A category goes.
+    CategoryDeleted = 34 "category-deleted",
+    /// A principal comes to be.
+    PrincipalCreated = 48 "principal-created",
+    /// A principal changes.
+    PrincipalChanged = 49 "principal-changed",
+    /// A token comes to be.
+    TokenCreated = 50 "token-created",
+    /// A token stops working.
+    TokenRevoked = 51 "token-revoked",
+    /// An event outside rooms.
+    Audit = 64 "audit",
+    /// A setting.
+    Setting = 65 "setting",
+    /// A loss was accepted.
+    LossAccepted = 66 "loss-accepted",
+}
+
+impl Kind {
+    /// True for the kinds whose loss costs messages only: a hole there opens no door.
+    #[must_use]
+    pub const fn is_message(self) -> bool {
+        matches!(self, Self::Post | Self::Lost)
+    }
+
+    /// True for the kinds that take a place in the timeline.
+    #[must_use]
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::Post)
+    }
+
+    /// True for the kinds acknowledged only after the catalog end of apply.
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        !matches!(self, Self::Post | Self::Lost | Self::ImportProgress | Self::Audit)
+    }
+}
+
+impl Payload {
+    /// The reserved room of a kind that belongs to no room of its own.
+    #[must_use]
+    pub const fn system_room(&self) -> Option<RoomId> {
+        match self {
+            Self::CategoryCreated(_) | Self::CategoryChanged(_) | Self::CategoryDeleted(_) => {
+                Some(RoomId::SYSTEM_CATEGORIES)
+            }
+            Self::PrincipalCreated(_)
+            | Self::PrincipalChanged(_)
+            | Self::TokenCreated(_)
+            | Self::TokenRevoked(_) => Some(RoomId::SYSTEM_PRINCIPALS),
+            Self::Audit(_) => Some(RoomId::SYSTEM_AUDIT),
+            Self::Setting(_) | Self::LossAccepted(_) => Some(RoomId::SYSTEM_SETTINGS),
+            _ => None,
+        }
+    }
+}

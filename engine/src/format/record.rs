@@ -1,0 +1,200 @@
+//! The envelope of every record, and its bytes: the same in the journal, in blocks and in the
+//! compliance family.
+//!
+//! It does not frame, checksum or compress; those belong to whoever carries the record.
+//! INVARIANT: one value has one byte form, so equal logs are equal bytes.
+
+use super::codec::{DecodeError, Reader, put_bytes, put_signed, put_varint};
+use super::payload::{Kind, Payload};
+use super::wire::{Wire, wire_enum};
+use crate::limits;
+use crate::types::{Epoch, Lsn, MessageId, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+
+/// The envelope version this build writes.
+const VERSION: u8 = 1;
+
+wire_enum! {
+    /// The way a draft came in.
+    pub enum Door {
+        /// The server itself, or an offline tool.
+        System = 1 "system",
+        /// HTTP.
+        Http = 2 "http",
+        /// IRC.
+        Irc = 3 "irc",
+        /// An importer.
+        Import = 4 "import",
+    }
+}
+
+/// Who did it, from where, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The principal.
+    pub id: PrincipalId,
+    /// His name at that time.
+    pub name: String,
+    /// The way in.
+    pub door: Door,
+    /// The client's address; empty if there is none.
+    pub address: String,
+    /// The session or token; none for the server itself.
+    pub session: TokenId,
+}
+
+/// A client's idempotency key with the digest of what it sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// 1 to 128 printable bytes.
+    pub key: Vec<u8>,
+    /// The first 16 bytes of SHA-256 over the request.
+    pub digest: [u8; 16],
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The epoch it was ordered in.
+    pub epoch: Epoch,
+    /// Its place in the log.
+    pub lsn: Lsn,
+    /// When this log took it.
+    pub recorded: TimeUs,
+    /// When it was said; equal to `recorded` but for imports and clamping.
+    pub time: TimeUs,
+    /// The room, or a system room.
+    pub room: RoomId,
+    /// Its place in the timeline; zero if it has none.
+    pub seq: Seq,
+    /// Its place among everything that happened to the room.
+    pub rev: Rev,
+    /// Who did it.
+    pub actor: Actor,
+    /// The policy the door checked against: nothing newer concerned this draft.
+    pub policy: Lsn,
+    /// The client's key, if it gave one.
+    pub idempotency: Option<Idempotency>,
+    /// What it says.
+    pub payload: Payload,
+}
+
+const HAS_SEQ: u8 = 1;
+const HAS_OWN_TIME: u8 = 2;
+const HAS_KEY: u8 = 4;
+
+impl Record {
+    /// The message identifier of a timeline entry.
+    #[must_use]
+    pub const fn message_id(&self) -> MessageId {
+        MessageId { room: self.room, epoch: self.epoch, seq: self.seq }
+    }
+
+    /// Appends the record's bytes.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let mut flags = 0;
+        if self.seq > Seq::ZERO {
+            flags |= HAS_SEQ;
+        }
+        if self.time != self.recorded {
+            flags |= HAS_OWN_TIME;
+        }
+        if self.idempotency.is_some() {
+            flags |= HAS_KEY;
+        }
+        out.extend_from_slice(&[VERSION, self.payload.kind().code(), flags]);
+        self.epoch.put(out);
+        self.lsn.put(out);
+        self.room.put(out);
+        self.rev.put(out);
+        if flags & HAS_SEQ != 0 {
+            self.seq.put(out);
+        }
+        self.recorded.put(out);
+        if flags & HAS_OWN_TIME != 0 {
+            put_signed(out, self.time.0.wrapping_sub(self.recorded.0));
+        }
+        self.actor.id.put(out);
+        put_bytes(out, self.actor.name.as_bytes());
+        self.actor.door.put(out);
+        put_bytes(out, self.actor.address.as_bytes());
+        self.actor.session.put(out);
+        put_varint(out, self.policy.0);
+        if let Some(idempotency) = &self.idempotency {
+            put_bytes(out, &idempotency.key);
+            out.extend_from_slice(&idempotency.digest);
+        }
+        self.payload.put(out);
+    }
+
+    /// The record's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160);
+        self.put(&mut out);
+        out
+    }
+
+    /// Reads a record that fills `bytes` exactly.
+    ///
+    /// # Errors
+    /// If the bytes are not a record of a version this build reads.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let reader = &mut Reader::new(bytes);
+        let (kind, flags) = Self::get_start(reader)?;
+        let epoch = Epoch::get(reader, "record.epoch")?;
+        let lsn = Lsn::get(reader, "record.lsn")?;
+        let room = RoomId::get(reader, "record.room")?;
+        let rev = Rev::get(reader, "record.rev")?;
+        let seq = if flags & HAS_SEQ == 0 { Seq::ZERO } else { Seq::get(reader, "record.seq")? };
+        if (flags & HAS_SEQ != 0) != (seq > Seq::ZERO) {
+            return Err(reader.error("record.seq"));
+        }
+        let recorded = TimeUs::get(reader, "record.recorded")?;
+        let mut time = recorded;
+        if flags & HAS_OWN_TIME != 0 {
+            time = TimeUs(recorded.0.wrapping_add(reader.signed("record.time")?));
+            if time == recorded {
+                return Err(reader.error("record.time"));
+            }
+        }
+        let actor = Self::get_actor(reader)?;
+        let policy = Lsn::get(reader, "record.policy")?;
+        let idempotency = if flags & HAS_KEY == 0 {
+            None
+        } else {
+            let key = reader.bytes(limits::IDEMPOTENCY_KEY_BYTES_MAX, "record.key")?.to_vec();
+            Some(Idempotency { key, digest: reader.array("record.key_digest")? })
+        };
+        let payload = Payload::get(kind, reader)?;
+        reader.end("record.end")?;
+        Ok(Self { epoch, lsn, recorded, time, room, seq, rev, actor, policy, idempotency, payload })
+    }
+
+    fn get_start(reader: &mut Reader<'_>) -> Result<(Kind, u8), DecodeError> {
+        let wrong = reader.error("record.version");
+        if reader.u8("record.version")? != VERSION {
+            return Err(wrong);
+        }
+        let kind = Kind::get(reader, "record.kind")?;
+        let wrong = reader.error("record.flags");
+        let flags = reader.u8("record.flags")?;
+        if flags & !(HAS_SEQ | HAS_OWN_TIME | HAS_KEY) != 0 {
+            return Err(wrong);
+        }
+        Ok((kind, flags))
+    }
+
+    fn get_actor(reader: &mut Reader<'_>) -> Result<Actor, DecodeError> {
+        Ok(Actor {
+            id: PrincipalId::get(reader, "record.actor")?,
+            name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?.to_owned(),
+            door: Door::get(reader, "record.door")?,
+            address: reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?.to_owned(),
+            session: TokenId::get(reader, "record.session")?,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

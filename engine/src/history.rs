@@ -1,0 +1,434 @@
+//! Reads of one room: pages, single entries, changes by rev.
+//!
+//! A reader takes the tail first and then looks into the packs for what is before it; a seal writes
+//! its runs' rows before it drops the tail, so nothing falls between. Damage and missing entries
+//! become gaps: a read never fails for them and never shows them as history.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::apply::decode_row;
+use crate::catalog::rows::HeadRow;
+use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
+use crate::error::{Error, Result};
+use crate::format::block::Block;
+use crate::format::payload::Payload;
+use crate::format::record::Record;
+use crate::format::run::Run;
+use crate::limits;
+use crate::pack::Packs;
+use crate::reads::{Anchor, Changes, Gap, GapReason, Page};
+use crate::tail::Tails;
+use crate::types::{Rev, RoomId, Seq, TimeUs};
+
+#[derive(Clone, Copy, Debug)]
+struct RunsWeight;
+
+impl Weighter<RoomId, Arc<Vec<Run>>> for RunsWeight {
+    fn weight(&self, _: &RoomId, runs: &Arc<Vec<Run>>) -> u64 {
+        let blocks: usize = runs.iter().map(|r| r.blocks.len()).sum();
+        64 + (runs.len() * size_of::<Run>() + blocks * 64) as u64
+    }
+}
+
+/// The runs of rooms, read from the catalog and cached.
+pub(crate) struct RunLists {
+    store: Arc<dyn CatalogStore>,
+    cache: Cache<RoomId, Arc<Vec<Run>>, RunsWeight>,
+    generation: AtomicU64,
+}
+
+impl RunLists {
+    pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
+        let cache = Cache::with_weighter(16 * 1024, cache_bytes, RunsWeight);
+        Self { store, cache, generation: AtomicU64::new(0) }
+    }
+
+    /// Forgets the lists of rooms whose runs changed. Call after the rows are written.
+    pub(crate) fn forget(&self, rooms: impl Iterator<Item = RoomId>) {
+        // ORDERING: a list read before the rows were written is put into the cache only if the
+        // generation is still the one its reader saw.
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        for room in rooms {
+            self.cache.remove(&room);
+        }
+    }
+
+    /// A room's runs in order of rev.
+    pub(crate) fn get(&self, room: RoomId) -> Result<Arc<Vec<Run>>> {
+        if let Some(runs) = self.cache.get(&room) {
+            return Ok(runs);
+        }
+        let generation = self.generation.load(Ordering::SeqCst);
+        let mut runs = Vec::new();
+        walk_prefix(&*self.store, Family::Index, &keys::runs(room), &mut |_, value| {
+            runs.push(decode_row::<Run>(value, "run row")?);
+            Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
+        })?;
+        let runs = Arc::new(runs);
+        if self.generation.load(Ordering::SeqCst) == generation {
+            self.cache.insert(room, Arc::clone(&runs));
+            if self.generation.load(Ordering::SeqCst) != generation {
+                self.cache.remove(&room);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+/// Answers reads of one room.
+pub(crate) struct History {
+    pub store: Arc<dyn CatalogStore>,
+    pub tails: Arc<Tails>,
+    pub packs: Arc<Packs>,
+    pub runs: RunLists,
+}
+
+/// Entries gathered for a page, with what was seen on the way.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<Record>,
+    gaps: Vec<Gap>,
+    blocks: u64,
+}
+
+fn damaged(room: RoomId, from: Seq, to: Seq) -> Gap {
+    Gap { room, from_seq: from, to_seq: to, reason: GapReason::Damaged }
+}
+
+/// A stored record's value; bytes that passed their checksum and do not decode are damage.
+pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
+    Record::from_bytes(bytes)
+        .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
+}
+
+/// A timeline entry with its seq, or nothing.
+fn entry(bytes: &Bytes) -> Option<Record> {
+    match decode_record(bytes) {
+        Ok(record) if matches!(record.payload, Payload::Post(_)) => Some(record),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::error!(%error, "record cannot be decoded");
+            None
+        }
+    }
+}
+
+impl History {
+    /// How far a room has come, committed records included.
+    pub(crate) fn head(&self, room: RoomId) -> Result<HeadRow> {
+        let tail = self.tails.head(room);
+        let mut head = match self.store.get(Family::State, &keys::head(room))? {
+            Some(bytes) => decode_row(&bytes, "head row")?,
+            None => HeadRow::EMPTY,
+        };
+        if let Some(tail) = tail {
+            head.seq = head.seq.max(tail.seq);
+            head.rev = head.rev.max(tail.rev);
+            head.time = head.time.max(tail.time);
+        }
+        Ok(head)
+    }
+
+    /// A page of a room.
+    pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
+        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
+        let head = self.head(room)?;
+        let (mut found, low, high) = match anchor {
+            Anchor::Last => self.before(room, head.seq.next(), limit, &head)?,
+            Anchor::Before(seq) => self.before(room, seq.min(head.seq.next()), limit, &head)?,
+            Anchor::After(seq) => self.from(room, seq.next(), limit, &head)?,
+            Anchor::At(seq) => self.from(room, seq, limit, &head)?,
+            Anchor::AtTime(time) => self.from(room, self.seek(room, time, &head)?, limit, &head)?,
+            Anchor::Around(seq) => self.around(room, seq, limit, &head)?,
+            Anchor::AroundTime(time) => {
+                self.around(room, self.seek(room, time, &head)?, limit, &head)?
+            }
+            Anchor::Between(from, to) => {
+                let mut head = head.clone();
+                head.seq = head.seq.min(to);
+                self.from(room, from, limit, &head)?
+            }
+        };
+        found.gaps.sort_by_key(|gap| gap.from_seq);
+        Ok(Page {
+            records: found.records,
+            gaps: found.gaps,
+            older: (low > Seq(1)).then_some(low),
+            newer: (high < head.seq).then_some(high),
+            blocks: found.blocks,
+        })
+    }
+
+    /// One entry, or none if it does not exist or is damaged.
+    pub(crate) fn entry(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
+        if seq == Seq::ZERO {
+            return Ok(None);
+        }
+        let mut head = self.head(room)?;
+        if seq > head.seq {
+            return Ok(None);
+        }
+        head.seq = seq;
+        let (found, _, _) = self.from(room, seq, 1, &head)?;
+        Ok(found.records.into_iter().find(|r| r.seq == seq))
+    }
+
+    fn around(
+        &self,
+        room: RoomId,
+        seq: Seq,
+        limit: usize,
+        head: &HeadRow,
+    ) -> Result<(Gathered, Seq, Seq)> {
+        let seq = seq.max(Seq(1)).min(head.seq.next());
+        let half = limit / 2;
+        let (mut older, low, _) = if half == 0 {
+            (Gathered::default(), seq, seq)
+        } else {
+            self.before(room, seq, half, head)?
+        };
+        let rest = limit - older.records.len();
+        let (newer, _, high) = self.from(room, seq, rest, head)?;
+        older.records.extend(newer.records);
+        older.gaps.extend(newer.gaps);
+        older.blocks += newer.blocks;
+        Ok((older, low, high.max(Seq(seq.0.saturating_sub(1)))))
+    }
+
+    /// The newest entries before `seq`: with them the lowest seq covered and the highest.
+    fn before(
+        &self,
+        room: RoomId,
+        seq: Seq,
+        limit: usize,
+        _: &HeadRow,
+    ) -> Result<(Gathered, Seq, Seq)> {
+        let high = Seq(seq.0.saturating_sub(1));
+        let tail = self.tails.before(room, seq, limit);
+        let mut taken: Vec<Record> = tail.entries.iter().filter_map(|e| entry(&e.bytes)).collect();
+        taken.reverse();
+        let mut blocks = 0;
+        if taken.len() < limit {
+            let runs = self.runs.get(room)?;
+            let below = match tail.first_rev {
+                Some(_) => seq.min(tail.seq_before.next()),
+                None => seq,
+            };
+            let mut at = runs.partition_point(|r| r.seq_base < below);
+            'runs: while at > 0 {
+                at -= 1;
+                let Some(run) = runs.get(at) else { break };
+                for index in (0..run.blocks.len()).rev() {
+                    let Some(fence) = run.blocks.get(index) else { continue };
+                    if fence.seq_base.next() >= below || !block_has_entries(run, index) {
+                        continue;
+                    }
+                    blocks += 1;
+                    let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                    push_down(&block, below, limit, &mut taken);
+                    if taken.len() >= limit {
+                        break 'runs;
+                    }
+                }
+            }
+        }
+        taken.truncate(limit);
+        let mut gaps = Vec::new();
+        let mut expected = high;
+        for record in &taken {
+            if record.seq < expected {
+                gaps.push(damaged(room, record.seq.next(), expected));
+            }
+            expected = Seq(record.seq.0.saturating_sub(1));
+        }
+        let full = taken.len() >= limit;
+        if !full && expected > Seq::ZERO {
+            gaps.push(damaged(room, Seq(1), expected));
+        }
+        let low = if full { taken.last().map_or(seq, |r| r.seq) } else { Seq(1) };
+        taken.reverse();
+        Ok((Gathered { records: taken, gaps, blocks }, low, high))
+    }
+
+    /// The entries from `seq` on: with them the lowest seq covered and the highest.
+    fn from(
+        &self,
+        room: RoomId,
+        seq: Seq,
+        limit: usize,
+        head: &HeadRow,
+    ) -> Result<(Gathered, Seq, Seq)> {
+        let seq = seq.max(Seq(1));
+        let tail = self.tails.from(room, seq, limit);
+        let mut records = Vec::new();
+        let mut blocks = 0;
+        if tail.first_rev.is_none() || seq <= tail.seq_before {
+            let below = if tail.first_rev.is_some() { tail.seq_before } else { head.seq };
+            let runs = self.runs.get(room)?;
+            let start = runs.partition_point(|r| r.last_seq < seq);
+            'runs: for run in runs.get(start..).unwrap_or_default() {
+                let first = run.blocks.partition_point(|b| b.seq_base < seq).saturating_sub(1);
+                for index in first..run.blocks.len() {
+                    let Some(fence) = run.blocks.get(index) else { continue };
+                    if run.block_last_seq(index) < seq || !block_has_entries(run, index) {
+                        continue;
+                    }
+                    if fence.seq_base >= below {
+                        break 'runs;
+                    }
+                    blocks += 1;
+                    let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                    push_up(&block, seq, below, limit, &mut records);
+                    if records.len() >= limit {
+                        break 'runs;
+                    }
+                }
+            }
+        }
+        let more = tail.entries.iter().filter_map(|e| entry(&e.bytes));
+        records.extend(more.take(limit.saturating_sub(records.len())));
+        records.retain(|r| r.seq <= head.seq);
+        let mut gaps = Vec::new();
+        let mut expected = seq;
+        for record in &records {
+            if record.seq > expected {
+                gaps.push(damaged(room, expected, Seq(record.seq.0 - 1)));
+            }
+            expected = record.seq.next();
+        }
+        let full = records.len() >= limit;
+        if !full && expected <= head.seq {
+            gaps.push(damaged(room, expected, head.seq));
+        }
+        let high = if full { Seq(expected.0 - 1) } else { head.seq };
+        Ok((Gathered { records, gaps, blocks }, seq, high))
+    }
+
+    /// The seq of the first entry at or after `time`: one past the head if there is none. Where the
+    /// block that would tell is damaged, its first place.
+    fn seek(&self, room: RoomId, time: TimeUs, head: &HeadRow) -> Result<Seq> {
+        let in_tail = self.tails.seek_time(room, time);
+        let runs = self.runs.get(room)?;
+        // Runs without entries say nothing about time; times of the others never fall.
+        let found = runs.iter().filter(|r| r.has_entries()).find(|r| r.last_time >= time);
+        if let Some(run) = found {
+            let candidates = (0..run.blocks.len())
+                .filter(|i| block_has_entries(run, *i))
+                .find(|i| run.block_last_time(*i) >= time);
+            if let Some(index) = candidates {
+                return self.seek_block(run, index, time);
+            }
+        }
+        Ok(in_tail.unwrap_or(head.seq.next()))
+    }
+
+    fn seek_block(&self, run: &Run, index: usize, time: TimeUs) -> Result<Seq> {
+        let Some(fence) = run.blocks.get(index) else { return Ok(run.last_seq.next()) };
+        let Ok(block) = self.packs.block(run.pack, fence) else {
+            return Ok(fence.seq_base.next());
+        };
+        let records = (0..block.len()).filter_map(|i| block.record(i));
+        let found = records.filter_map(|b| entry(&b)).find(|r| r.time >= time);
+        Ok(found.map_or(run.block_last_seq(index).next(), |r| r.seq))
+    }
+
+    /// Everything that happened to a room after `after`: history joined to the tail.
+    pub(crate) fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
+        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
+        let tail = self.tails.after_rev(room, after, limit);
+        let head = self.head(room)?;
+        let mut records = Vec::new();
+        if tail.first_rev.is_none_or(|first| first > after.next()) {
+            let end = tail.first_rev.unwrap_or(head.rev.next());
+            self.changes_from_packs(room, after, end, limit, &mut records)?;
+        }
+        let room_left = limit.saturating_sub(records.len());
+        for entry in tail.entries.iter().take(room_left) {
+            records.extend(decode_record(&entry.bytes).ok());
+        }
+        let full = records.len() >= limit;
+        let through = match records.last() {
+            Some(last) if full => last.rev,
+            _ => head.rev.max(after),
+        };
+        let mut holes = Vec::new();
+        let mut expected = after.next();
+        records.retain(|r| !matches!(r.payload, Payload::Lost(_)));
+        for record in &records {
+            if record.rev > expected {
+                holes.push((expected, Rev(record.rev.0 - 1)));
+            }
+            expected = record.rev.next();
+        }
+        if expected <= through {
+            holes.push((expected, through));
+        }
+        Ok(Changes { records, holes, through, head: head.rev })
+    }
+
+    fn changes_from_packs(
+        &self,
+        room: RoomId,
+        after: Rev,
+        end: Rev,
+        limit: usize,
+        records: &mut Vec<Record>,
+    ) -> Result<()> {
+        let runs = self.runs.get(room)?;
+        let start = runs.partition_point(|r| r.last_rev <= after);
+        for run in runs.get(start..).unwrap_or_default() {
+            let first = run.blocks.partition_point(|b| b.first_rev <= after).saturating_sub(1);
+            for index in first..run.blocks.len() {
+                let Some(fence) = run.blocks.get(index) else { continue };
+                if run.block_last_rev(index) <= after || fence.first_rev >= end {
+                    continue;
+                }
+                let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                for at in 0..block.len() {
+                    let Some(Ok(record)) = block.record(at).map(|b| decode_record(&b)) else {
+                        continue;
+                    };
+                    if record.rev > after && record.rev < end {
+                        records.push(record);
+                    }
+                    if records.len() >= limit {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True if block `index` of a run holds a place of the timeline.
+pub(crate) fn block_has_entries(run: &Run, index: usize) -> bool {
+    run.blocks.get(index).is_some_and(|b| run.block_last_seq(index) > b.seq_base)
+}
+
+/// Takes entries below `below` from a block, newest first.
+fn push_down(block: &Block, below: Seq, limit: usize, taken: &mut Vec<Record>) {
+    for at in (0..block.len()).rev() {
+        if taken.len() >= limit {
+            return;
+        }
+        let found = block.record(at).and_then(|bytes| entry(&bytes));
+        taken.extend(found.filter(|r| r.seq < below));
+    }
+}
+
+/// Takes entries with `from <= seq <= upto` from a block, oldest first.
+fn push_up(block: &Block, from: Seq, upto: Seq, limit: usize, taken: &mut Vec<Record>) {
+    for at in 0..block.len() {
+        if taken.len() >= limit {
+            return;
+        }
+        let found = block.record(at).and_then(|bytes| entry(&bytes));
+        taken.extend(found.filter(|r| r.seq >= from && r.seq <= upto));
+    }
+}

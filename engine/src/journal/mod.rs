@@ -1,0 +1,368 @@
+//! The journal: files of fixed size, zero-filled once and then recycled.
+//!
+//! `place` says where the next frame goes, `write` puts it there and makes it durable. It does not
+//! decide what is in a frame, and it does not read: that is `scan`.
+//!
+//! INVARIANT: no sector that holds an acknowledged frame is written again before it is trimmed, and a
+//! file that saw a failed write or sync is never used again by this process.
+
+pub mod scan;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::{Error, Result};
+use crate::format::SECTOR_BYTES;
+use crate::format::frame::FileHeader;
+use crate::limits;
+use crate::storage::{Disk, DiskFile, Mode, join};
+use crate::types::{Epoch, Lsn};
+
+/// The folder of the journal.
+pub const DIR: &str = "journal";
+
+/// A journal file's name by its number.
+#[must_use]
+pub fn file_name(number: u32) -> String {
+    format!("{number:06}.journal")
+}
+
+/// The number in a journal file's name.
+#[must_use]
+pub fn file_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".journal")?;
+    (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+}
+
+/// A file in use: what it holds, or may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveFile {
+    /// Its number.
+    pub number: u32,
+    /// The use.
+    pub incarnation: u64,
+    /// The first record it can hold.
+    pub first_lsn: Lsn,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Files in order of their use; the last one is being written.
+    live: VecDeque<LiveFile>,
+    /// Files of full length that hold nothing that is needed.
+    free: Vec<u32>,
+    /// One past the highest number.
+    next_number: u32,
+    /// A file is being zero-filled.
+    filling: bool,
+    stopped: bool,
+}
+
+/// The files of the journal and which of them are needed.
+#[derive(Debug)]
+pub struct JournalPool {
+    disk: Disk,
+    file_bytes: u64,
+    files_max: usize,
+    pool: Mutex<Pool>,
+    changed: Condvar,
+}
+
+/// Where a frame goes.
+#[derive(Debug)]
+pub struct Placement {
+    /// The file.
+    pub file: Arc<DiskFile>,
+    /// Its use.
+    pub incarnation: u64,
+    /// The offset.
+    pub offset: u64,
+    /// The header checksum of the frame before.
+    pub prev_crc: u32,
+    /// The file header to write first, if the file is new.
+    pub header: Option<Vec<u8>>,
+}
+
+/// The end of the log, as the encoder sees it: where the next frame goes.
+#[derive(Debug)]
+pub struct JournalEnd {
+    pool: Arc<JournalPool>,
+    file: Arc<DiskFile>,
+    incarnation: u64,
+    offset: u64,
+    prev_crc: u32,
+    header: Option<Vec<u8>>,
+}
+
+/// Where the log ended when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndMark {
+    /// The use of the newest file; 0 if there was none.
+    pub incarnation: u64,
+    /// Where its frames end.
+    pub end: u64,
+    /// The header checksum of its last frame.
+    pub prev_crc: u32,
+    /// The record that comes next.
+    pub next_lsn: Lsn,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+impl JournalPool {
+    /// A pool over the files that a scan found.
+    #[must_use]
+    pub fn new(
+        disk: &Disk,
+        file_bytes: u64,
+        bytes_max: u64,
+        live: Vec<LiveFile>,
+        free: Vec<u32>,
+        next_number: u32,
+    ) -> Self {
+        let files = usize::try_from(bytes_max / file_bytes.max(1)).unwrap_or(usize::MAX);
+        Self {
+            disk: disk.clone(),
+            file_bytes,
+            files_max: files.clamp(3, limits::JOURNAL_FILES_MAX),
+            pool: Mutex::new(Pool {
+                live: live.into(),
+                free,
+                next_number,
+                filling: false,
+                stopped: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Makes one more file, zero-filled and durable, if the pool may grow and has none to spare.
+    /// Returns whether it made one.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`; the unfinished file is removed.
+    pub fn fill_one(&self) -> Result<bool> {
+        self.fill_below(self.files_max)
+    }
+
+    fn fill_below(&self, files_max: usize) -> Result<bool> {
+        let number = {
+            let mut pool = self.pool.lock();
+            let files = pool.live.len() + pool.free.len();
+            if !pool.free.is_empty() || pool.filling || files >= files_max {
+                return Ok(false);
+            }
+            pool.filling = true;
+            pool.next_number += 1;
+            pool.next_number - 1
+        };
+        let made = self.zero_filled(number);
+        let mut pool = self.pool.lock();
+        pool.filling = false;
+        if made.is_ok() {
+            pool.free.push(number);
+        }
+        drop(pool);
+        self.changed.notify_all();
+        made.map(|()| true)
+    }
+
+    fn zero_filled(&self, number: u32) -> Result<()> {
+        let name = file_name(number);
+        let temporary = format!("{name}.tmp");
+        let path = join(DIR, &temporary);
+        let fill = || -> Result<()> {
+            self.disk.remove_if_there(&path)?;
+            let file = self.disk.open(&path, Mode::Create)?;
+            let zeros = vec![0; usize::try_from(self.file_bytes.min(1 << 20)).unwrap_or(1 << 20)];
+            let mut at = 0;
+            while at < self.file_bytes {
+                let left = usize::try_from(self.file_bytes - at).unwrap_or(usize::MAX);
+                let piece = zeros.get(..left.min(zeros.len())).unwrap_or(&zeros);
+                file.write(at, piece)?;
+                at += piece.len() as u64;
+            }
+            file.sync()?;
+            self.disk.rename_durably(DIR, &temporary, &name)
+        };
+        fill().inspect_err(|_| {
+            let _ = self.disk.remove_if_there(&path);
+        })
+    }
+
+    /// Takes a free file for the next use, waiting for one if all are needed.
+    fn take(&self, wait: Wait) -> Result<u32> {
+        loop {
+            let mut pool = self.pool.lock();
+            if let Some(number) = pool.free.pop() {
+                return Ok(number);
+            }
+            if pool.stopped {
+                return Err(Error::Unavailable { why: "the journal is closing" });
+            }
+            let full = pool.live.len() >= self.files_max;
+            if (full || pool.filling) && wait == Wait::ForTrim {
+                self.changed.wait(&mut pool);
+                continue;
+            }
+            drop(pool);
+            let files_max = if wait == Wait::Grow { usize::MAX } else { self.files_max };
+            if !self.fill_below(files_max)? {
+                return Err(Error::Unavailable { why: "the journal is full" });
+            }
+        }
+    }
+
+    /// Sets files free whose records all lie below or at `floor`; returns how many.
+    pub fn trim(&self, floor: Lsn) -> usize {
+        let mut pool = self.pool.lock();
+        let mut freed = 0;
+        while let (Some(first), Some(second)) = (pool.live.front().copied(), pool.live.get(1)) {
+            if second.first_lsn > floor.next() {
+                break;
+            }
+            pool.live.pop_front();
+            pool.free.push(first.number);
+            freed += 1;
+        }
+        drop(pool);
+        if freed > 0 {
+            self.changed.notify_all();
+        }
+        freed
+    }
+
+    /// How many files hold records that are needed, and how many there may be.
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize) {
+        (self.pool.lock().live.len(), self.files_max)
+    }
+
+    /// True if no file is free and the pool cannot grow: a trim is urgent.
+    #[must_use]
+    pub fn pressed(&self) -> bool {
+        let pool = self.pool.lock();
+        pool.free.is_empty() && pool.live.len() + 1 >= self.files_max
+    }
+
+    /// The files in use.
+    #[must_use]
+    pub fn live(&self) -> Vec<LiveFile> {
+        self.pool.lock().live.iter().copied().collect()
+    }
+
+    /// Lets nobody wait any longer.
+    pub fn stop(&self) {
+        self.pool.lock().stopped = true;
+        self.changed.notify_all();
+    }
+}
+
+/// What to do when every file is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Wait until a trim sets one free: there is a thread that trims.
+    ForTrim,
+    /// Fail: nobody else would trim.
+    No,
+    /// Make a file beyond the bound: a start needs one before anything can be sealed.
+    Grow,
+}
+
+impl JournalEnd {
+    /// Starts a new file behind the end of the log. Nothing is written yet.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn start(pool: &Arc<JournalPool>, mark: EndMark, wait: Wait) -> Result<Self> {
+        let number = pool.take(wait)?;
+        let path = join(DIR, &file_name(number));
+        let file = Arc::new(pool.disk.open(&path, Mode::Write)?);
+        let incarnation = mark.incarnation + 1;
+        let header = FileHeader {
+            incarnation,
+            epoch: mark.epoch,
+            first_lsn: mark.next_lsn,
+            prev_frame_crc: mark.prev_crc,
+            file_bytes: pool.file_bytes,
+            prev_incarnation: mark.incarnation,
+            prev_end: mark.end,
+        };
+        let live = LiveFile { number, incarnation, first_lsn: mark.next_lsn };
+        pool.pool.lock().live.push_back(live);
+        Ok(Self {
+            pool: Arc::clone(pool),
+            file,
+            incarnation,
+            offset: SECTOR_BYTES as u64,
+            prev_crc: mark.prev_crc,
+            header: Some(header.to_sector()),
+        })
+    }
+
+    /// The place of a frame of `frame_bytes` that starts with `next_lsn`; turns to the next file if
+    /// this one is full. Call [`Self::placed`] with the frame's checksum afterwards.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, or `Unavailable` if there is no file and none to wait for.
+    pub fn place(
+        &mut self,
+        frame_bytes: usize,
+        next_lsn: Lsn,
+        epoch: Epoch,
+        wait: Wait,
+    ) -> Result<Placement> {
+        if self.offset + frame_bytes as u64 > self.pool.file_bytes {
+            let mark = EndMark {
+                incarnation: self.incarnation,
+                end: self.offset,
+                prev_crc: self.prev_crc,
+                next_lsn,
+                epoch,
+            };
+            *self = Self::start(&self.pool, mark, wait)?;
+        }
+        Ok(Placement {
+            file: Arc::clone(&self.file),
+            incarnation: self.incarnation,
+            offset: self.offset,
+            prev_crc: self.prev_crc,
+            header: self.header.take(),
+        })
+    }
+
+    /// Takes a placement back that was not used.
+    pub fn unplaced(&mut self, placement: Placement) {
+        if placement.incarnation == self.incarnation {
+            self.header = placement.header;
+        }
+    }
+
+    /// Moves the end behind a frame that was just placed.
+    pub const fn placed(&mut self, frame_bytes: usize, crc: u32) {
+        self.offset += frame_bytes as u64;
+        self.prev_crc = crc;
+    }
+
+    /// The largest frame a file can hold.
+    #[must_use]
+    pub fn frame_bytes_max(&self) -> usize {
+        let room = self.pool.file_bytes.saturating_sub(SECTOR_BYTES as u64);
+        usize::try_from(room).unwrap_or(usize::MAX).min(limits::FRAME_BYTES_MAX)
+    }
+}
+
+impl Placement {
+    /// Writes the frame, and the file's header if it is the first.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`: the outcome is unknown, poison.
+    pub fn write(&self, frame: &[u8]) -> Result<()> {
+        if let Some(header) = &self.header {
+            self.file.write(0, header)?;
+        }
+        self.file.write(self.offset, frame)
+    }
+}

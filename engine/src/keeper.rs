@@ -1,0 +1,166 @@
+//! The housekeeper: seals, flushes, trims, fills journal files, watches the disk.
+//!
+//! It works in the background and never in an append's way. A seal that fails is tried again after a
+//! pause; a manifest write that fails poisons.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::engine::Inner;
+use crate::error::Result;
+use crate::seal;
+use crate::types::Lsn;
+
+/// How often the disk is looked at.
+const ROUND: Duration = Duration::from_millis(500);
+/// The pause after a failed seal.
+const PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+struct Calls {
+    wanted: bool,
+    stopped: bool,
+}
+
+/// The housekeeper's bell, and what only it knows.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    calls: Mutex<Calls>,
+    bell: Condvar,
+    /// One seal at a time.
+    sealing: Mutex<()>,
+}
+
+impl Keeper {
+    /// Asks for a round now.
+    pub(crate) fn wake(&self) {
+        self.calls.lock().wanted = true;
+        self.bell.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.calls.lock().stopped = true;
+        self.bell.notify_all();
+    }
+
+    /// Waits for the bell or the next round; false once stopped.
+    fn wait(&self, most: Duration) -> bool {
+        let mut calls = self.calls.lock();
+        if !calls.wanted && !calls.stopped {
+            self.bell.wait_for(&mut calls, most);
+        }
+        calls.wanted = false;
+        !calls.stopped
+    }
+
+    /// Keeps seals out while something needs the packs to stand still.
+    pub(crate) fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.sealing.lock()
+    }
+}
+
+impl Inner {
+    pub(crate) fn run_keeper(&self) {
+        let mut last_seal = Instant::now();
+        let mut not_before = Instant::now();
+        while self.keeper.wait(ROUND) {
+            if self.progress.poison.get().is_some() {
+                continue;
+            }
+            self.watch_disk();
+            if let Err(error) = self.pool.fill_one() {
+                tracing::warn!(%error, "journal file cannot be made");
+            }
+            let due = last_seal.elapsed() >= Duration::from_millis(self.options.seal_interval_ms);
+            if (due || self.seal_is_pressing()) && Instant::now() >= not_before {
+                match self.seal_all() {
+                    Ok(()) => last_seal = Instant::now(),
+                    Err(error) => {
+                        self.stats.seal_failures.add(1);
+                        tracing::warn!(%error, "seal failed and will be tried again");
+                        not_before = Instant::now() + PAUSE;
+                    }
+                }
+            }
+        }
+    }
+
+    fn seal_is_pressing(&self) -> bool {
+        let (used, max) = self.pool.usage();
+        self.history.tails.bytes() > self.options.tail_bytes_soft || used * 2 > max
+    }
+
+    fn watch_disk(&self) {
+        match self.disk.free_bytes() {
+            Ok(free) => {
+                let low = free < self.options.disk_reserve_bytes;
+                if self.no_space.swap(low, Ordering::Relaxed) != low {
+                    if low {
+                        tracing::error!(free, "disk is below its reserve: posts are refused");
+                    } else {
+                        tracing::info!(free, "disk has space again");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "free space is unknown"),
+        }
+    }
+
+    /// Seals everything applied, then flushes the catalog and trims the journal.
+    pub(crate) fn seal_all(&self) -> Result<()> {
+        let _one_at_a_time = self.keeper.hold();
+        if let Some(poisoned) = self.progress.poison.get() {
+            return Err(poisoned);
+        }
+        let upto = self.gate.get();
+        let sealed = self.manifest.lock().state().sealed;
+        if upto > sealed {
+            self.seal_span(sealed, upto)?;
+        }
+        self.flush_and_trim()
+    }
+
+    fn seal_span(&self, after: Lsn, upto: Lsn) -> Result<()> {
+        let rooms = self.history.tails.unsealed(after, upto);
+        let touched: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
+        let next_pack = self.manifest.lock().state().next_pack;
+        let made = match seal::write_packs(&self.disk, &*self.store, rooms, next_pack) {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = crate::pack::remove_unfinished(&self.disk);
+                return Err(error);
+            }
+        };
+        let edit = seal::edit(&made, upto, self.epoch);
+        self.manifest.lock().commit(&edit).inspect_err(|e| self.progress.poison.set(e))?;
+        for meta in &made.metas {
+            let runs: Vec<_> = made.runs.iter().filter(|r| r.pack == meta.id).cloned().collect();
+            seal::index_rows(&*self.store, meta.id, &runs)
+                .inspect_err(|e| self.progress.poison.set(e))?;
+        }
+        self.history.runs.forget(touched.into_iter());
+        // ORDERING: the rows are in the catalog, so a reader that misses the tail finds the pack.
+        self.history.tails.drop_sealed(upto, self.options.tail_bytes_soft / 2);
+        self.stats.seals.add(1);
+        self.stats.sealed_lsn.set(upto.0);
+        let packs = made.metas.iter().map(|m| m.bytes).sum();
+        self.stats.pack_bytes.add(packs);
+        self.stats.packs.add(made.metas.len() as u64);
+        Ok(())
+    }
+
+    /// Flushes the catalog and sets free what neither it nor the packs need.
+    pub(crate) fn flush_and_trim(&self) -> Result<()> {
+        let sealed = self.manifest.lock().state().sealed;
+        let flushed = {
+            let mut applier = self.applier.lock();
+            applier.note_sealed(sealed);
+            applier.commit().inspect_err(|e| self.progress.poison.set(e))?
+        };
+        self.store.flush().inspect_err(|e| self.progress.poison.set(e))?;
+        self.pool.trim(sealed.min(flushed));
+        Ok(())
+    }
+}

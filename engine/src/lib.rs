@@ -1,0 +1,38 @@
+//! Hansard's engine: an append-only log of chat history with segmented, indexed storage behind it.
+//!
+//! It knows no socket, no async runtime and no configuration file. `Engine` is the door;
+//! ARCHITECTURE.md is the map and FORMAT.md says what the bytes mean.
+
+pub mod apply;
+pub mod catalog;
+mod category;
+mod checkpoint;
+mod clock;
+mod commit;
+pub mod directory;
+pub mod draft;
+pub mod engine;
+pub mod error;
+pub mod format;
+mod history;
+pub mod journal;
+mod keeper;
+mod lane;
+pub mod limits;
+pub mod manifest;
+pub mod open;
+pub mod pack;
+pub mod reads;
+mod seal;
+pub mod sequence;
+mod stages;
+pub mod stats;
+pub mod storage;
+pub mod tail;
+pub mod types;
+
+pub use directory::Directory;
+pub use engine::{CommitListener, Engine, Health, OpenReport, Options};
+#[cfg(feature = "rocksdb")]
+pub use open::accept_damage;
+pub use open::{LossReport, system_actor};

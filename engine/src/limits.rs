@@ -1,0 +1,73 @@
+//! Every maximum of the engine, in one place: nothing is unbounded.
+//!
+//! These bound memory and files whatever the configuration says; configuration may only lower them.
+
+/// A message's body, in bytes of UTF-8.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A name or a description, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+/// A name, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = NAME_CHARS_MAX * 4;
+/// A description or a topic, in bytes of UTF-8.
+pub const TEXT_BYTES_MAX: usize = 4096;
+/// An argon2id string.
+pub const PASSWORD_HASH_BYTES_MAX: usize = 512;
+/// A client's address as text.
+pub const ADDRESS_BYTES_MAX: usize = 64;
+/// An idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// How long an idempotency key is remembered, in microseconds of `recorded` time.
+pub const IDEMPOTENCY_WINDOW_US: i64 = 24 * 3_600 * 1_000_000;
+/// Idempotency keys remembered at once; beyond it the oldest leave early, by order of the log.
+pub const IDEMPOTENCY_KEYS_MAX: u64 = 4_000_000;
+/// Expired idempotency keys that one record's apply removes at most.
+pub const IDEMPOTENCY_PRUNE_MAX: usize = 4;
+/// Drafts of one append: all of them are recorded, or none.
+pub const APPEND_DRAFTS_MAX: usize = 1024;
+/// Bytes of the bodies of one append.
+pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
+/// One encoded record.
+pub const RECORD_BYTES_MAX: usize = 512 * 1024;
+/// One frame of the journal, padding included.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Records of one frame.
+pub const FRAME_RECORDS_MAX: usize = 16 * 1024;
+/// Principals in one list of a category's settings.
+pub const SCOPE_PRINCIPALS_MAX: usize = 4096;
+/// Appends waiting for the commit; one more is `Unavailable`.
+pub const QUEUE_APPENDS_MAX: usize = 16 * 1024;
+/// Bytes of drafts waiting for the commit.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Records the catalog end of apply may be behind the tail end.
+pub const APPLY_LAG_RECORDS_MAX: usize = 64 * 1024;
+/// A block's plain bytes, before compression; one record larger than this has a block alone.
+pub const BLOCK_BYTES_TARGET: usize = 8 * 1024;
+/// A block's plain bytes at most: a full target plus one largest record.
+pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_TARGET + RECORD_BYTES_MAX;
+/// Blocks of one run.
+pub const RUN_BLOCKS_MAX: usize = 64;
+/// A pack's bytes at which a seal starts the next pack.
+pub const PACK_BYTES_TARGET: u64 = 128 * 1024 * 1024;
+/// Runs of one pack.
+pub const PACK_RUNS_MAX: usize = 16 * 1024 * 1024;
+/// Packs of one manifest.
+pub const PACKS_MAX: usize = 1_000_000;
+/// Journal files: with the file size this bounds what a start replays.
+pub const JOURNAL_FILES_MAX: usize = 64;
+/// Messages of one page.
+pub const PAGE_MESSAGES_MAX: usize = 500;
+/// Runs of one room that a cached run list holds at most before it is read in pieces.
+pub const RUN_LIST_MAX: usize = 1_000_000;
+/// Wall time may run ahead of the boot clock by this before posts are refused, in microseconds.
+pub const CLOCK_AHEAD_US_MAX: i64 = 10 * 1_000_000;
+/// A start this far beyond the last record refuses posts until an operator agrees.
+pub const CLOCK_START_AHEAD_US_MAX: i64 = 400 * 24 * 3_600 * 1_000_000;
+/// Import sources: name of a format, name of a source.
+pub const SOURCE_BYTES_MAX: usize = 256;
+/// A setting's value.
+pub const SETTING_BYTES_MAX: usize = 4096;
+/// Holes one acceptance of a loss lists.
+pub const HOLES_MAX: usize = 4096;
+
+const _: () = assert!(APPEND_BYTES_MAX + APPEND_DRAFTS_MAX * 2048 < FRAME_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX < RECORD_BYTES_MAX);

@@ -1,0 +1,548 @@
+//! Making and opening a data directory: recovery, step by step.
+//!
+//! Lock, version, manifest, catalog, journal, replay, index. The journal says what was torn and what
+//! is damaged; here it is decided what that means for the whole: open, open with gaps, or open
+//! restricted. Reading comes first; nothing is written before the judgement.
+//!
+//! INVARIANT: a lost record that may have closed a door never opens one: the engine is then
+//! restricted until the loss is accepted.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use crate::apply::{Applier, applied_row, decode_row};
+use crate::catalog::{CatalogStore, Family, Go, walk_prefix};
+use crate::clock::ClockGuard;
+use crate::commit::{Encoder, Progress};
+use crate::directory::Gate;
+use crate::engine::{Engine, Inner, OpenReport, Options};
+use crate::error::{Error, Result};
+use crate::format::LAYOUT;
+use crate::format::frame::DirEntry;
+use crate::format::payload::{Kind, Lost as LostPayload, LsnSpan, Payload};
+use crate::format::record::{Actor, Door, Record};
+use crate::history::{History, RunLists, decode_record};
+use crate::journal::scan::{Damage, FoundFrame, Lost, Scan, check_witness, empty_end, scan};
+use crate::journal::{self, EndMark, JournalEnd, JournalPool, Wait};
+use crate::keeper::Keeper;
+use crate::lane::Lane;
+use crate::limits;
+use crate::manifest::{self, Manifest};
+use crate::pack::{self, Packs};
+use crate::seal;
+use crate::sequence::SeqState;
+use crate::stats::Stats;
+use crate::storage::clock::Clock;
+use crate::storage::{Disk, Exclusive, Mode};
+use crate::tail::{TailEntry, Tails};
+use crate::types::{Epoch, Lsn, PrincipalId, Seq, TimeUs, TokenId};
+
+/// The lock file.
+pub const LOCK: &str = "LOCK";
+/// The file that says the layout.
+pub const VERSION: &str = "VERSION";
+/// Folders of a data directory.
+pub const FOLDERS: [&str; 7] =
+    ["journal", "packs", "catalog", "files", "index", "keys", "quarantine"];
+
+/// Everything an engine stands on, so that tests can put twins there.
+pub struct Ground {
+    /// The file system.
+    pub disk: Disk,
+    /// The catalog.
+    pub store: Arc<dyn CatalogStore>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How an engine is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drive {
+    /// By its own threads.
+    Threads,
+    /// By calls of [`Engine::step`]: for simulation.
+    Steps,
+}
+
+/// What to do about records that are lost and not accepted as such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    /// Open restricted.
+    Restrict,
+    /// Go on behind them: the operator has seen the list.
+    Accept,
+}
+
+/// Makes the files of a new data directory in an empty folder.
+///
+/// # Errors
+/// `Conflict`-like `Invalid` if it is not empty; `NoSpace` or `Io`.
+pub fn lay_out(disk: &Disk) -> Result<()> {
+    let there = disk.list("")?;
+    if let Some(name) = there.iter().find(|name| name.as_str() != LOCK) {
+        let path = disk.full(name);
+        return Err(Error::invalid(format!("data directory is not empty found={path:?}")));
+    }
+    for folder in FOLDERS {
+        disk.create_dir(folder)?;
+    }
+    disk.sync_dir("")?;
+    Manifest::create(disk)?;
+    // ORDERING: VERSION comes last, so a directory that has one is complete.
+    disk.write_whole("", VERSION, format!("hansard data directory\nlayout {LAYOUT}\n").as_bytes())
+}
+
+/// Refuses a directory of another layout.
+///
+/// # Errors
+/// `Unsupported`, `Io`, or `NotFound` if there is none.
+pub fn check_version(disk: &Disk) -> Result<()> {
+    if !disk.exists(VERSION)? {
+        return Err(Error::NotFound { what: "data directory (no VERSION file)" });
+    }
+    let bytes = disk.read_all(VERSION, 4096)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let found = text.lines().find_map(|line| line.strip_prefix("layout "));
+    match found.and_then(|number| number.trim().parse().ok()) {
+        Some(LAYOUT) => Ok(()),
+        found => Err(Error::Unsupported {
+            file: disk.full(VERSION),
+            found: found.unwrap_or(0),
+            supported: LAYOUT,
+        }),
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+impl Engine {
+    /// Makes a new data directory at `path`, readable by its owner only.
+    ///
+    /// # Errors
+    /// `Invalid` if something is there, `NoSpace` or `Io`.
+    pub fn create(path: &Path) -> Result<()> {
+        let disk = real_disk(path);
+        disk.create_dir("")?;
+        let _lock = disk.lock(LOCK, Exclusive::Yes)?;
+        lay_out(&disk)
+    }
+
+    /// Opens the data directory at `path`.
+    ///
+    /// # Errors
+    /// `Locked`, `Unsupported`, `NotFound`, `Corrupt`, `NoSpace` or `Io`.
+    pub fn open(path: &Path, options: Options) -> Result<(Self, OpenReport)> {
+        open_real(path, options, Losses::Restrict)
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+fn real_disk(path: &Path) -> Disk {
+    Disk::new(Arc::new(crate::storage::real::RealStorage::new(path)))
+}
+
+#[cfg(feature = "rocksdb")]
+fn open_real(path: &Path, options: Options, losses: Losses) -> Result<(Engine, OpenReport)> {
+    use crate::catalog::rocks::{RocksCatalog, RocksOptions};
+    let disk = real_disk(path);
+    // ORDERING: version and lock before RocksDB, which would write into a foreign directory.
+    check_version(&disk)?;
+    let lock = disk.lock(LOCK, Exclusive::Yes)?;
+    let rocks = RocksOptions { cache_bytes: options.catalog_cache_bytes, ..Default::default() };
+    let store = Arc::new(RocksCatalog::open(&path.join("catalog"), rocks)?);
+    let clock = Arc::new(crate::storage::clock::SystemClock);
+    let ground = Ground { disk, store, clock };
+    open_locked(ground, options, Drive::Threads, losses, lock)
+}
+
+/// What accepting a loss did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossReport {
+    /// The places of the log that are lost.
+    pub holes: Vec<LsnSpan>,
+    /// The epoch from now on.
+    pub epoch: Epoch,
+}
+
+/// Accepts the loss of records in the directory at `path`, which no server may have open: writes the
+/// accepting record, which voids every earlier session and token, and raises the epoch.
+///
+/// # Errors
+/// As [`Engine::open`]; `Invalid` if nothing is lost.
+#[cfg(feature = "rocksdb")]
+pub fn accept_damage(path: &Path, options: Options) -> Result<LossReport> {
+    let (engine, report) = open_real(path, options, Losses::Accept)?;
+    let done = accept(&engine, report.holes);
+    engine.close()?;
+    done
+}
+
+/// Writes the accepting record into an engine opened with [`Losses::Accept`].
+///
+/// # Errors
+/// `Invalid` if nothing is lost; else as an append.
+pub fn accept(engine: &Engine, holes: Vec<LsnSpan>) -> Result<LossReport> {
+    if holes.is_empty() {
+        return Err(Error::invalid("nothing is lost in this data directory"));
+    }
+    let draft = crate::draft::Draft {
+        actor: system_actor(),
+        checked_at: Lsn(u64::MAX),
+        room: crate::types::RoomId::NONE,
+        said: crate::draft::Said::Now,
+        idempotency: None,
+        expect: None,
+        payload: Payload::LossAccepted(crate::format::payload::LossAccepted {
+            holes: holes.clone(),
+        }),
+    };
+    engine.append_and_wait(vec![draft])?;
+    Ok(LossReport { holes, epoch: engine.epoch() })
+}
+
+/// The server itself as an actor.
+#[must_use]
+pub fn system_actor() -> Actor {
+    Actor {
+        id: PrincipalId::SYSTEM,
+        name: "hansard".into(),
+        door: Door::System,
+        address: String::new(),
+        session: TokenId::NONE,
+    }
+}
+
+/// Opens an engine on whatever ground.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub fn open_on(
+    ground: Ground,
+    options: Options,
+    drive: Drive,
+    losses: Losses,
+) -> Result<(Engine, OpenReport)> {
+    check_version(&ground.disk)?;
+    let lock = ground.disk.lock(LOCK, Exclusive::Yes)?;
+    open_locked(ground, options, drive, losses, lock)
+}
+
+/// What recovery read before it writes anything.
+struct Findings {
+    scan: Scan,
+    end: EndMark,
+    manifest: manifest::ManifestRead,
+    applied: Lsn,
+    last_recorded: TimeUs,
+    holes: Vec<LsnSpan>,
+}
+
+fn find(ground: &Ground) -> Result<Findings> {
+    let manifest = manifest::load(&ground.disk)?;
+    let row = applied_row(&*ground.store)?;
+    let sealed = manifest.state.sealed;
+    if row.sealed > sealed {
+        let file = ground.disk.full(manifest::FILE);
+        let what = "manifest ends before a seal that the catalog knows";
+        return Err(Error::corrupt(what, &file, manifest.end, row.sealed.0, sealed.0));
+    }
+    let floor = sealed.min(row.lsn);
+    let witness = sealed.max(row.lsn);
+    let scan = scan(&ground.disk, floor, witness)?;
+    let end = scan.end.unwrap_or_else(|| empty_end(floor, manifest.state.epoch));
+    check_witness(&ground.disk, end, witness)?;
+    let accepted = accepted_spans(&*ground.store, &scan.frames)?;
+    let holes = scan.damage.iter().filter_map(span_of).filter(|s| !covered(s, &accepted)).collect();
+    let newest = scan.frames.last().map_or(TimeUs::MIN, |f| f.header.recorded);
+    let last_recorded = row.recorded.max(newest);
+    Ok(Findings { scan, end, manifest, applied: row.lsn, last_recorded, holes })
+}
+
+/// The span a damage costs, unless it costs messages whose places are known.
+fn span_of(damage: &Damage) -> Option<LsnSpan> {
+    match damage.lost {
+        Lost::Nothing => None,
+        Lost::Record(_, entry) if entry.kind.is_message() => None,
+        Lost::Record(lsn, _) => Some(LsnSpan { first: lsn, last: lsn }),
+        Lost::Unknown(first, last) => Some(LsnSpan { first, last }),
+    }
+}
+
+fn covered(span: &LsnSpan, accepted: &[LsnSpan]) -> bool {
+    accepted.iter().any(|a| a.first <= span.first && span.last <= a.last)
+}
+
+fn accepted_spans(store: &dyn CatalogStore, frames: &[FoundFrame]) -> Result<Vec<LsnSpan>> {
+    let mut spans = Vec::new();
+    walk_prefix(store, Family::State, b"l", &mut |_, value| {
+        spans.push(decode_row(value, "accepted loss")?);
+        Ok(Go::On)
+    })?;
+    for frame in frames {
+        for slot in frame.slots.iter().flatten() {
+            if slot.entry.kind == Kind::LossAccepted && slot.fault.is_none() {
+                let record = decode_record(&frame.record(slot))?;
+                if let Payload::LossAccepted(accepted) = record.payload {
+                    spans.extend(accepted.holes);
+                }
+            }
+        }
+    }
+    Ok(spans)
+}
+
+fn open_locked(
+    ground: Ground,
+    options: Options,
+    drive: Drive,
+    losses: Losses,
+    lock: Box<dyn crate::storage::Lock>,
+) -> Result<(Engine, OpenReport)> {
+    let findings = find(&ground)?;
+    report_damage(&findings);
+    let restricted = losses == Losses::Restrict && !findings.holes.is_empty();
+    let mut report = OpenReport {
+        cut_bytes: findings.scan.torn.as_ref().map_or(0, |t| t.2),
+        holes: findings.holes.clone(),
+        clean: findings.scan.clean,
+        last_lsn: Lsn(findings.end.next_lsn.0.saturating_sub(1)),
+        ..OpenReport::default()
+    };
+    let stats = Arc::new(Stats::default());
+    let tails = Arc::new(Tails::default());
+    let cache = options.cache_bytes;
+    let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
+    let mut applier = Applier::new(Arc::clone(&ground.store))?;
+    let sealed = findings.manifest.state.sealed;
+    if !restricted {
+        pack::remove_unfinished(&ground.disk)?;
+        let metas = findings.manifest.state.packs.values().cloned();
+        report.reindexed = seal::index_missing(&ground.store, &packs, metas)?;
+        let mut replay =
+            Replay { tails: &tails, applier: &mut applier, sealed, report: &mut report };
+        replay.all(&findings.scan.frames, findings.applied)?;
+        applier.commit()?;
+    }
+    let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
+    let history = History { store: Arc::clone(&ground.store), tails, packs, runs };
+    let parts = Parts { findings, applier, history, stats, lock, restricted };
+    let engine = assemble(ground, options, drive, losses, parts)?;
+    Ok((engine, report))
+}
+
+/// One line for each finding, at the level of what it costs.
+fn report_damage(findings: &Findings) {
+    if let Some((file, offset, bytes)) = &findings.scan.torn {
+        tracing::warn!(?file, offset, bytes, "cut unfinished journal tail");
+    }
+    for damage in &findings.scan.damage {
+        let Damage { file, offset, bytes, reason, lost } = damage;
+        tracing::error!(?file, offset, bytes, reason, ?lost, "journal is damaged");
+    }
+}
+
+/// Reads records again: into the tails what no pack holds, into the catalog what it lacks.
+struct Replay<'a> {
+    tails: &'a Tails,
+    applier: &'a mut Applier,
+    sealed: Lsn,
+    report: &'a mut OpenReport,
+}
+
+impl Replay<'_> {
+    fn all(&mut self, frames: &[FoundFrame], applied: Lsn) -> Result<()> {
+        let floor = self.sealed.min(applied);
+        let mut pending = 0;
+        for frame in frames {
+            for slot in frame.slots.iter().flatten().filter(|s| s.lsn > floor) {
+                let record = match slot.fault {
+                    None => decode_record(&frame.record(slot))?,
+                    Some(_) if slot.entry.kind.is_message() => {
+                        self.report.lost_messages += 1;
+                        lost_record(frame, slot.lsn, &slot.entry)
+                    }
+                    // Its loss was accepted.
+                    Some(_) => continue,
+                };
+                self.one(&record, frame.record(slot), slot.fault.is_some())?;
+                pending += 1;
+                if pending >= limits::FRAME_RECORDS_MAX {
+                    self.applier.commit()?;
+                    pending = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, record: &Record, bytes: Bytes, lost: bool) -> Result<()> {
+        // Behind the frame's buffer stands a whole frame; a tail keeps only its own bytes.
+        let bytes =
+            if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
+        self.report.replayed += 1;
+        self.applier.apply(record, &bytes)?;
+        if record.lsn > self.sealed {
+            let seq_at = self.seq_at(record)?;
+            self.tails.push(
+                record.room,
+                TailEntry {
+                    lsn: record.lsn,
+                    rev: record.rev,
+                    seq_at,
+                    time_at: record.time,
+                    kind: record.payload.kind(),
+                    bytes,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// The room's seq after a record: its own, or that of what stands before it.
+    fn seq_at(&self, record: &Record) -> Result<Seq> {
+        if record.seq > Seq::ZERO {
+            return Ok(record.seq);
+        }
+        if let Some(tail) = self.tails.head(record.room) {
+            return Ok(tail.seq);
+        }
+        let head = self.applier.head(record.room)?;
+        // The catalog may be ahead of this record; then every entry between is still to come here,
+        // and the head minus those is what stands before.
+        if head.rev == record.rev { Ok(head.seq) } else { self.sealed_seq(record) }
+    }
+
+    fn sealed_seq(&self, record: &Record) -> Result<Seq> {
+        let mut last = Seq::ZERO;
+        let store = self.applier.store();
+        let prefix = crate::catalog::keys::runs(record.room);
+        walk_prefix(store, Family::Index, &prefix, &mut |_, value| {
+            let run: crate::format::run::Run = decode_row(value, "run row")?;
+            last = last.max(run.last_seq);
+            Ok(Go::On)
+        })?;
+        Ok(last)
+    }
+}
+
+/// What stands in for a message whose bytes are damaged: its place is known, its content is gone.
+fn lost_record(frame: &FoundFrame, lsn: Lsn, entry: &DirEntry) -> Record {
+    Record {
+        epoch: frame.header.epoch,
+        lsn,
+        recorded: frame.header.recorded,
+        time: frame.header.recorded,
+        room: entry.room,
+        seq: entry.seq,
+        rev: entry.rev,
+        actor: system_actor(),
+        policy: Lsn::ZERO,
+        idempotency: None,
+        payload: Payload::Lost(LostPayload { kind: u64::from(entry.kind.code()) }),
+    }
+}
+
+struct Parts {
+    findings: Findings,
+    applier: Applier,
+    history: History,
+    stats: Arc<Stats>,
+    lock: Box<dyn crate::storage::Lock>,
+    restricted: bool,
+}
+
+fn assemble(
+    ground: Ground,
+    options: Options,
+    drive: Drive,
+    losses: Losses,
+    parts: Parts,
+) -> Result<Engine> {
+    let Parts { findings, applier, history, stats, lock, restricted } = parts;
+    let Findings { scan, end, manifest, last_recorded, holes, .. } = findings;
+    let mut epoch = end.epoch.max(manifest.state.epoch);
+    let last = Lsn(end.next_lsn.0.saturating_sub(1));
+    let mut manifest = if restricted {
+        Manifest::look(&ground.disk, manifest)?
+    } else {
+        Manifest::open(&ground.disk, manifest)?
+    };
+    if losses == Losses::Accept && !holes.is_empty() {
+        epoch = Epoch(epoch.0.saturating_add(1));
+        let sealed = manifest.state().sealed;
+        let next_pack = manifest.state().next_pack;
+        let none = seal::Sealed { next_pack, ..seal::Sealed::default() };
+        manifest.commit(&seal::edit(&none, sealed, epoch))?;
+    }
+    let pool = Arc::new(JournalPool::new(
+        &ground.disk,
+        options.journal_file_bytes,
+        options.journal_bytes_max,
+        scan.live,
+        usable(&ground.disk, &options, scan.free, restricted)?,
+        scan.next_number,
+    ));
+    let encoder = if restricted {
+        None
+    } else {
+        let floor = manifest.state().sealed.min(applier.applied());
+        pool.trim(floor);
+        let end = EndMark { epoch, ..end };
+        // A file that holds nothing above the floor is free as soon as its successor begins.
+        let wait = if drive == Drive::Threads { Wait::ForTrim } else { Wait::No };
+        let end = JournalEnd::start(&pool, end, Wait::Grow)?;
+        let state = SeqState::new(Arc::clone(&ground.store), epoch, last, last_recorded);
+        Some(Encoder { state, end, wait, promised: last })
+    };
+    stats.packs.set(manifest.state().packs.len() as u64);
+    stats.pack_bytes.set(manifest.state().packs.values().map(|p| p.bytes).sum());
+    stats.sealed_lsn.set(manifest.state().sealed.0);
+    let applied = applier.applied();
+    let inner = Arc::new(Inner {
+        clock: ClockGuard::new(ground.clock, last_recorded),
+        disk: ground.disk,
+        store: ground.store,
+        epoch,
+        queue: Lane::new(limits::QUEUE_BYTES_MAX),
+        to_writer: Lane::new(1),
+        to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
+        encoder: Mutex::new(encoder),
+        applier: Mutex::new(applier),
+        manifest: Mutex::new(manifest),
+        pool,
+        progress: Progress::at(last),
+        gate: Gate::at(applied),
+        history,
+        stats,
+        listeners: RwLock::new(Vec::new()),
+        no_space: AtomicBool::new(false),
+        closing: AtomicBool::new(false),
+        restricted: if restricted { holes } else { Vec::new() },
+        keeper: Keeper::default(),
+        threads: Mutex::new(Vec::new()),
+        threaded: drive == Drive::Threads && !restricted,
+        options,
+        _lock: lock,
+    });
+    if inner.threaded {
+        crate::stages::start(&inner)?;
+    }
+    Ok(Engine(inner))
+}
+
+/// The free files that have the configured length; others are removed, for they hold nothing.
+fn usable(disk: &Disk, options: &Options, free: Vec<u32>, restricted: bool) -> Result<Vec<u32>> {
+    let mut usable = Vec::new();
+    for number in free {
+        let path = crate::storage::join(journal::DIR, &journal::file_name(number));
+        if disk.open(&path, Mode::Read)?.len()? == options.journal_file_bytes {
+            usable.push(number);
+        } else if !restricted {
+            disk.remove_if_there(&path)?;
+        }
+    }
+    Ok(usable)
+}

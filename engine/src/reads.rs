@@ -1,0 +1,144 @@
+//! What readers ask for and what they get: pages, changes, a category by time.
+//!
+//! Only the shapes; `history` answers them. A page never fails for a hole: it walks over it and
+//! names it.
+
+use crate::format::record::Record;
+use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
+
+/// Where a page of a room stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// The newest entries.
+    Last,
+    /// The entries before this one, newest first taken.
+    Before(Seq),
+    /// The entries after this one.
+    After(Seq),
+    /// From this entry on, itself included.
+    At(Seq),
+    /// From the first entry at or after this time.
+    AtTime(TimeUs),
+    /// Half the page before this entry, the rest from it.
+    Around(Seq),
+    /// Half the page before the first entry at or after this time, the rest from it.
+    AroundTime(TimeUs),
+    /// From the first sequence to the second, both included, oldest first.
+    Between(Seq, Seq),
+}
+
+/// Why entries are missing from a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// The bytes are damaged.
+    Damaged,
+    /// The category keeps no history.
+    NotKept,
+    /// Retention removed them.
+    Expired,
+}
+
+impl GapReason {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::NotKept => "not-kept",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A run of missing entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The room.
+    pub room: RoomId,
+    /// The first missing entry.
+    pub from_seq: Seq,
+    /// The last missing entry.
+    pub to_seq: Seq,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// A page of a room, in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Timeline entries.
+    pub records: Vec<Record>,
+    /// What is missing between and beside them.
+    pub gaps: Vec<Gap>,
+    /// Entries before this seq exist: ask `Before` it.
+    pub older: Option<Seq>,
+    /// Entries after this seq exist: ask `After` it.
+    pub newer: Option<Seq>,
+    /// Blocks that were decoded or found in the cache.
+    pub blocks: u64,
+}
+
+/// Everything that happened to a room after a rev.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The records, in order of rev.
+    pub records: Vec<Record>,
+    /// Revs that are damaged: (first, last), within what was covered.
+    pub holes: Vec<(Rev, Rev)>,
+    /// The last rev this answer covers: ask again after it.
+    pub through: Rev,
+    /// The room's newest rev at the time of reading.
+    pub head: Rev,
+}
+
+/// The order of a category's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// A place in a category: behind the entry (time, room, seq).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CategoryCursor {
+    /// The entry's time.
+    pub time: TimeUs,
+    /// Its room.
+    pub room: RoomId,
+    /// Its seq.
+    pub seq: Seq,
+}
+
+/// A category's entries in a span of time.
+#[derive(Clone, Copy, Debug)]
+pub struct CategoryRequest {
+    /// The category.
+    pub category: CategoryId,
+    /// The first time, included.
+    pub from: TimeUs,
+    /// The last time, excluded.
+    pub to: TimeUs,
+    /// The order of taking.
+    pub order: Order,
+    /// Continue behind this entry.
+    pub cursor: Option<CategoryCursor>,
+    /// At most so many entries.
+    pub limit: usize,
+}
+
+/// A page of a category, in the order asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CategoryPage {
+    /// Timeline entries.
+    pub records: Vec<Record>,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
+    /// More entries exist behind this one.
+    pub next: Option<CategoryCursor>,
+    /// Blocks that were decoded or found in the cache.
+    pub blocks: u64,
+    /// Blocks whose time span overlaps what was asked for.
+    pub blocks_overlapping: u64,
+}

@@ -1,0 +1,271 @@
+//! The refusals of `sequence`: what has become wrong since the door looked.
+//!
+//! Limits of length are here too, so that no door can forget one. It never changes the state.
+
+use super::state::{Policy, SeqState};
+use crate::catalog::keys;
+use crate::catalog::rows::{CategoryRow, HeadRow, PrincipalRow, RoomRow, TokenRow};
+use crate::draft::Draft;
+use crate::error::{ConflictCode, Error, Result};
+use crate::format::payload::{
+    CategorySettings, ImportProgress, Payload, Post, PrincipalKind, PrincipalSettings, RoomSettings,
+};
+use crate::format::record::Record;
+use crate::limits;
+use crate::types::{Lsn, PrincipalId, RoomId};
+
+/// Refuses a draft that contradicts the record, or lets it in.
+pub(super) fn admit(draft: &Draft, room: RoomId, _: &HeadRow, state: &SeqState) -> Result<()> {
+    actor(draft)?;
+    match &draft.payload {
+        Payload::RoomCreated(p) => room_created(&p.settings, state),
+        Payload::Post(p) => {
+            live_room(room, state)?;
+            post(p)
+        }
+        Payload::Lost(_) => Err(Error::invalid("a loss cannot be appended")),
+        Payload::ImportProgress(p) => {
+            live_room(room, state)?;
+            import(room, p, state)
+        }
+        Payload::RoomChanged(p) => room_changed(draft, room, &p.settings, state),
+        Payload::RoomDeleted(_) => unchanged(draft, live_room(room, state)?.changed),
+        Payload::MemberSet(p) => {
+            live_room(room, state)?;
+            principal(p.principal, state).map(|_| ())
+        }
+        Payload::MemberRemoved(_) => live_room(room, state).map(|_| ()),
+        Payload::CategoryCreated(p) => {
+            category_settings(&p.settings)?;
+            free(&keys::category_name(&p.settings.name), state)
+        }
+        Payload::CategoryChanged(p) => {
+            category_settings(&p.settings)?;
+            let before = category(p.category, state)?;
+            unchanged(draft, before.changed)?;
+            let (old, new) = (&before.settings.name, &p.settings.name);
+            free_unless_same(&keys::category_name(old), &keys::category_name(new), state)
+        }
+        Payload::CategoryDeleted(p) => {
+            unchanged(draft, category(p.category, state)?.changed)?;
+            if state.has_rooms(p.category)? {
+                return Err(Error::conflict(ConflictCode::NotEmpty, "category has rooms"));
+            }
+            Ok(())
+        }
+        Payload::PrincipalCreated(p) => {
+            principal_settings(&p.settings)?;
+            free(&principal_name_key(&p.settings), state)
+        }
+        Payload::PrincipalChanged(p) => {
+            principal_settings(&p.settings)?;
+            let before = principal(p.principal, state)?;
+            unchanged(draft, before.changed)?;
+            let (old, new) =
+                (principal_name_key(&before.settings), principal_name_key(&p.settings));
+            free_unless_same(&old, &new, state)
+        }
+        Payload::TokenCreated(p) => text("token name", &p.name, limits::NAME_CHARS_MAX, 0),
+        Payload::TokenRevoked(p) => {
+            let row: Option<TokenRow> = state.applied_row(&keys::token(&p.sha256), "token row")?;
+            match row {
+                Some(row) if !row.revoked && !state.token_gone(p.token) => Ok(()),
+                _ => Err(Error::NotFound { what: "token" }),
+            }
+        }
+        Payload::Audit(p) => text("detail", &p.detail, limits::TEXT_BYTES_MAX, 0),
+        Payload::Setting(p) => {
+            text("setting", &p.key, limits::NAME_CHARS_MAX, 1)?;
+            text("setting value", &p.value, limits::SETTING_BYTES_MAX, 0)
+        }
+        Payload::LossAccepted(p) if p.holes.len() > limits::HOLES_MAX => {
+            Err(Error::invalid(format!("too many holes found={}", p.holes.len())))
+        }
+        Payload::LossAccepted(_) => Ok(()),
+    }
+}
+
+/// A record over the limit never reaches the journal.
+pub(super) fn size(record: &Record) -> Result<()> {
+    // An estimate from above would refuse what fits; encoding is cheap beside a sync.
+    let bytes = match &record.payload {
+        Payload::Post(p) => p.body.len() + 2048,
+        _ => record.to_bytes().len(),
+    };
+    if bytes > limits::RECORD_BYTES_MAX {
+        return Err(Error::invalid(format!("record is too long bytes={bytes}")));
+    }
+    Ok(())
+}
+
+fn actor(draft: &Draft) -> Result<()> {
+    let actor = &draft.actor;
+    if actor.name.len() > limits::NAME_BYTES_MAX || actor.address.len() > limits::ADDRESS_BYTES_MAX
+    {
+        return Err(Error::invalid("actor name or address is too long"));
+    }
+    if let Some(idempotency) = &draft.idempotency {
+        let key = &idempotency.key;
+        let printable = key.iter().all(|b| (0x20..0x7f).contains(b));
+        if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX || !printable {
+            return Err(Error::invalid("idempotency key must be 1 to 128 printable bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn text(field: &str, value: &str, max: usize, min: usize) -> Result<()> {
+    let chars = value.chars().count();
+    if chars < min || chars > max {
+        return Err(Error::invalid(format!(
+            "{field} must have {min} to {max} characters found={chars}"
+        )));
+    }
+    Ok(())
+}
+
+fn name(field: &str, value: &str) -> Result<()> {
+    text(field, value, limits::NAME_CHARS_MAX, 1)?;
+    if value.chars().any(char::is_control) || value.trim() != value {
+        return Err(Error::invalid(format!(
+            "{field} must have no control characters and no space at its ends"
+        )));
+    }
+    Ok(())
+}
+
+fn post(post: &Post) -> Result<()> {
+    if post.body.len() > limits::BODY_BYTES_MAX {
+        let found = post.body.len();
+        return Err(Error::invalid(format!("body is longer than 65536 bytes found={found}")));
+    }
+    match &post.import {
+        Some(mark) if mark.source.len() > limits::SOURCE_BYTES_MAX => {
+            Err(Error::invalid("import source is longer than 256 bytes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn live_room(room: RoomId, state: &SeqState) -> Result<RoomRow> {
+    match state.room(room)? {
+        Some(row) if !row.deleted => Ok(row),
+        _ => Err(Error::NotFound { what: "room" }),
+    }
+}
+
+fn room_settings(settings: &RoomSettings) -> Result<()> {
+    name("room name", &settings.name)?;
+    text("description", &settings.description, limits::TEXT_BYTES_MAX / 4, 0)?;
+    text("topic", &settings.topic, limits::TEXT_BYTES_MAX / 4, 0)
+}
+
+fn room_created(settings: &RoomSettings, state: &SeqState) -> Result<()> {
+    room_settings(settings)?;
+    category(settings.category, state)?;
+    if !settings.continues.is_none() {
+        live_room(settings.continues, state)?;
+    }
+    free(&keys::room_name(&settings.name), state)
+}
+
+fn room_changed(draft: &Draft, room: RoomId, new: &RoomSettings, state: &SeqState) -> Result<()> {
+    room_settings(new)?;
+    let before = live_room(room, state)?;
+    unchanged(draft, before.changed)?;
+    if before.settings.category != new.category {
+        category(new.category, state)?;
+    }
+    let (old, new) = (keys::room_name(&before.settings.name), keys::room_name(&new.name));
+    free_unless_same(&old, &new, state)
+}
+
+fn category(id: crate::types::CategoryId, state: &SeqState) -> Result<CategoryRow> {
+    let row = state.applied_row(&keys::category(id), "category row")?;
+    row.ok_or(Error::NotFound { what: "category" })
+}
+
+fn category_settings(settings: &CategorySettings) -> Result<()> {
+    name("category name", &settings.name)?;
+    text("description", &settings.description, limits::TEXT_BYTES_MAX / 4, 0)?;
+    for list in [&settings.allowed, &settings.denied, &settings.creators] {
+        if list.len() > limits::SCOPE_PRINCIPALS_MAX {
+            return Err(Error::invalid(format!(
+                "a scope lists at most 4096 principals found={}",
+                list.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn principal(id: PrincipalId, state: &SeqState) -> Result<PrincipalRow> {
+    let changed = state.changed(Policy::Principal(id));
+    let row: Option<PrincipalRow> = state.applied_row(&keys::principal(id), "principal row")?;
+    match row {
+        Some(row) if row.changed >= changed => Ok(row),
+        Some(_) => Err(Error::PolicyChanged { changed }),
+        None => Err(Error::NotFound { what: "principal" }),
+    }
+}
+
+fn principal_settings(settings: &PrincipalSettings) -> Result<()> {
+    if settings.kind == PrincipalKind::Imported {
+        // A nick is kept as it was written.
+        text("author", &settings.name, limits::NAME_CHARS_MAX, 1)?;
+        text("author source", &settings.source, limits::SOURCE_BYTES_MAX / 4, 1)?;
+        return Ok(());
+    }
+    name("name", &settings.name)?;
+    match &settings.password {
+        Some(hash) if hash.len() > limits::PASSWORD_HASH_BYTES_MAX => {
+            Err(Error::invalid("password hash is too long"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name key of a principal.
+pub(crate) fn principal_name_key(settings: &PrincipalSettings) -> Vec<u8> {
+    let imported = settings.kind == PrincipalKind::Imported;
+    keys::principal_name(imported.then_some(settings.source.as_str()), &settings.name)
+}
+
+fn free(key: &Vec<u8>, state: &SeqState) -> Result<()> {
+    if state.name_taken(key)? {
+        return Err(Error::conflict(ConflictCode::NameUnavailable, "name is unavailable"));
+    }
+    Ok(())
+}
+
+fn free_unless_same(old: &Vec<u8>, new: &Vec<u8>, state: &SeqState) -> Result<()> {
+    if old == new { Ok(()) } else { free(new, state) }
+}
+
+/// `If-Match`: the caller saw the newest version.
+fn unchanged(draft: &Draft, changed: Lsn) -> Result<()> {
+    match draft.expect {
+        Some(seen) if seen != changed => {
+            let text = format!("object changed since it was read seen={seen} changed={changed}");
+            Err(Error::conflict(ConflictCode::Stale, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An import goes on exactly where it stopped, and nothing follows its end.
+fn import(room: RoomId, next: &ImportProgress, state: &SeqState) -> Result<()> {
+    if next.source.is_empty() || next.source.len() > limits::SOURCE_BYTES_MAX {
+        return Err(Error::invalid("import source must have 1 to 256 bytes"));
+    }
+    text("import format", &next.format, 32, 1)?;
+    let before = state.import(room, &next.format, &next.source)?;
+    let (bytes, done) = before.map_or((0, false), |before| (before.bytes, before.done));
+    let wrong = done || next.from != bytes || next.bytes < bytes;
+    if wrong {
+        let (source, from) = (&next.source, next.from);
+        let text = format!("import stands elsewhere source={source:?} bytes={bytes} from={from}");
+        return Err(Error::conflict(ConflictCode::ImportProgress, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,420 @@
+//! What `sequence` remembers beyond the catalog: everything ordered but perhaps not yet applied.
+//!
+//! A name, key or head at rest is read from the catalog; what is newer than the catalog stands here
+//! until the catalog has it. So an idle room holds no memory.
+//!
+//! INVARIANT: an entry leaves only after the catalog applied its record.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::catalog::rows::{HeadRow, KeyRow, RoomRow};
+use crate::catalog::{CatalogStore, Family, keys};
+use crate::draft::Draft;
+use crate::error::{Error, Result};
+use crate::format::codec::DecodeError;
+use crate::format::payload::{ImportProgress, Payload};
+use crate::format::record::Record;
+use crate::format::wire::{Wire, from_bytes};
+use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, RoomId, TimeUs, TokenId};
+
+/// Something whose change changes rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// A room: its settings and members.
+    Room(RoomId),
+    /// A category.
+    Category(CategoryId),
+    /// Which rooms a category has; matters to its deletion only.
+    CategoryRooms(CategoryId),
+    /// A principal.
+    Principal(PrincipalId),
+    /// A session or token.
+    Token(TokenId),
+}
+
+/// Changes of rights that are remembered one by one; older ones are summed up in the floor.
+const POLICY_MAX: usize = 64 * 1024;
+/// Heads kept although the catalog has them, because their rooms are busy.
+const HEADS_MAX: usize = 64 * 1024;
+
+/// A map whose changes can be taken back, and whose entries leave once applied.
+#[derive(Debug)]
+struct Overlay<K, V> {
+    map: HashMap<K, (V, Lsn)>,
+    undo: Vec<(K, Option<(V, Lsn)>)>,
+}
+
+impl<K, V> Default for Overlay<K, V> {
+    fn default() -> Self {
+        Self { map: HashMap::new(), undo: Vec::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> Overlay<K, V> {
+    fn get(&self, key: &K) -> Option<&V> {
+        self.map.get(key).map(|(value, _)| value)
+    }
+
+    fn put(&mut self, key: K, value: V, lsn: Lsn) {
+        let before = self.map.insert(key.clone(), (value, lsn));
+        self.undo.push((key, before));
+    }
+
+    fn keep(&mut self) {
+        self.undo.clear();
+    }
+
+    fn take_back(&mut self) {
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Some(value) => self.map.insert(key, value),
+                None => self.map.remove(&key),
+            };
+        }
+    }
+
+    fn forget(&mut self, applied: Lsn) {
+        self.map.retain(|_, (_, lsn)| *lsn > applied);
+    }
+}
+
+/// Where an append began, to go back to.
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    next_lsn: Lsn,
+    last_recorded: TimeUs,
+}
+
+/// The state of `sequence`.
+pub struct SeqState {
+    store: Arc<dyn CatalogStore>,
+    epoch: Epoch,
+    next_lsn: Lsn,
+    last_recorded: TimeUs,
+    policy_floor: Lsn,
+    heads: Overlay<RoomId, HeadRow>,
+    rooms: Overlay<RoomId, RoomRow>,
+    names: Overlay<Vec<u8>, bool>,
+    keys: Overlay<Vec<u8>, KeyRow>,
+    imports: Overlay<Vec<u8>, ImportProgress>,
+    policies: Overlay<Policy, ()>,
+    gone_tokens: Overlay<TokenId, ()>,
+    swept: Lsn,
+}
+
+impl std::fmt::Debug for SeqState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SeqState(next_lsn={} epoch={})", self.next_lsn, self.epoch)
+    }
+}
+
+/// Decodes a row; damage there is the catalog's.
+fn decode<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T> {
+    let wrong =
+        |e: DecodeError| Error::corrupt(e.what, std::path::Path::new("catalog"), e.at as u64, 0, 0);
+    from_bytes(bytes, what).map_err(wrong)
+}
+
+impl SeqState {
+    /// The state behind the last record of the log; every check made before it is void.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn CatalogStore>,
+        epoch: Epoch,
+        last_lsn: Lsn,
+        last_recorded: TimeUs,
+    ) -> Self {
+        Self {
+            store,
+            epoch,
+            next_lsn: last_lsn.next(),
+            last_recorded,
+            policy_floor: Lsn::ZERO,
+            heads: Overlay::default(),
+            rooms: Overlay::default(),
+            names: Overlay::default(),
+            keys: Overlay::default(),
+            imports: Overlay::default(),
+            policies: Overlay::default(),
+            gone_tokens: Overlay::default(),
+            swept: Lsn::ZERO,
+        }
+    }
+
+    /// The place the next record gets.
+    #[must_use]
+    pub const fn next_lsn(&self) -> Lsn {
+        self.next_lsn
+    }
+
+    /// The epoch records are ordered in.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The newest record's time.
+    #[must_use]
+    pub const fn last_recorded(&self) -> TimeUs {
+        self.last_recorded
+    }
+
+    fn row<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
+        let bytes = self.store.get(Family::State, key)?;
+        bytes.map(|bytes| decode(&bytes, what)).transpose()
+    }
+
+    /// How far a room has come; an unknown room is empty.
+    pub(super) fn head(&self, room: RoomId) -> Result<HeadRow> {
+        if let Some(head) = self.heads.get(&room) {
+            return Ok(head.clone());
+        }
+        Ok(self.row(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY))
+    }
+
+    /// A room's row, newest version.
+    pub(super) fn room(&self, room: RoomId) -> Result<Option<RoomRow>> {
+        match self.rooms.get(&room) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.row(&keys::room(room), "room row"),
+        }
+    }
+
+    /// A row of the catalog as it is applied now; the caller has made sure nothing newer is ahead.
+    pub(super) fn applied_row<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
+        self.row(key, what)
+    }
+
+    /// True if a room of the category exists, deleted ones aside.
+    pub(super) fn has_rooms(&self, category: CategoryId) -> Result<bool> {
+        let mut found = false;
+        let prefix = keys::category_room(category, RoomId::NONE);
+        let prefix = prefix.get(..9).unwrap_or(&prefix);
+        crate::catalog::walk_prefix(&*self.store, Family::State, prefix, &mut |_, _| {
+            found = true;
+            Ok(crate::catalog::Go::Stop)
+        })?;
+        Ok(found)
+    }
+
+    /// True if a name is taken.
+    pub(super) fn name_taken(&self, key: &Vec<u8>) -> Result<bool> {
+        match self.names.get(key) {
+            Some(taken) => Ok(*taken),
+            None => Ok(self.store.get(Family::State, key)?.is_some()),
+        }
+    }
+
+    /// The first result under a client's key.
+    pub(super) fn key(&self, who: PrincipalId, room: RoomId, key: &[u8]) -> Result<Option<KeyRow>> {
+        let key = keys::idempotency(who, room, key);
+        match self.keys.get(&key) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.row(&key, "key row"),
+        }
+    }
+
+    /// How far an import has come.
+    pub(super) fn import(
+        &self,
+        room: RoomId,
+        format: &str,
+        source: &str,
+    ) -> Result<Option<ImportProgress>> {
+        let key = keys::import(room, format, source);
+        match self.imports.get(&key) {
+            Some(progress) => Ok(Some(progress.clone())),
+            None => self.row(&key, "import row"),
+        }
+    }
+
+    /// True if a token is already revoked by a record that may not be applied yet.
+    pub(super) fn token_gone(&self, token: TokenId) -> bool {
+        self.gone_tokens.get(&token).is_some()
+    }
+
+    /// The newest change of something's rights, if it is newer than what is summed up.
+    pub(super) fn changed(&self, policy: Policy) -> Lsn {
+        self.policies.map.get(&policy).map_or(Lsn::ZERO, |(_, lsn)| *lsn)
+    }
+
+    /// Refuses a draft whose rights may have changed since the door checked them.
+    pub(super) fn check_policy(&self, draft: &Draft) -> Result<()> {
+        let mut newest = self.policy_floor;
+        let mut look = |policy| newest = newest.max(self.changed(policy));
+        look(Policy::Principal(draft.actor.id));
+        look(Policy::Token(draft.actor.session));
+        if !draft.room.is_none() {
+            look(Policy::Room(draft.room));
+            if let Some(room) = self.room(draft.room)? {
+                look(Policy::Category(room.settings.category));
+            }
+        }
+        match &draft.payload {
+            Payload::RoomCreated(p) => look(Policy::Category(p.settings.category)),
+            Payload::RoomChanged(p) => look(Policy::Category(p.settings.category)),
+            Payload::CategoryChanged(p) => look(Policy::Category(p.category)),
+            Payload::CategoryDeleted(p) => {
+                look(Policy::Category(p.category));
+                look(Policy::CategoryRooms(p.category));
+            }
+            Payload::PrincipalChanged(p) => look(Policy::Principal(p.principal)),
+            Payload::MemberSet(p) => look(Policy::Principal(p.principal)),
+            _ => {}
+        }
+        if newest > draft.checked_at {
+            return Err(Error::PolicyChanged { changed: newest });
+        }
+        Ok(())
+    }
+
+    pub(super) const fn mark(&self) -> Mark {
+        Mark { next_lsn: self.next_lsn, last_recorded: self.last_recorded }
+    }
+
+    pub(super) fn keep(&mut self) {
+        self.heads.keep();
+        self.rooms.keep();
+        self.names.keep();
+        self.keys.keep();
+        self.imports.keep();
+        self.policies.keep();
+        self.gone_tokens.keep();
+    }
+
+    pub(super) fn undo(&mut self, mark: &Mark) {
+        self.next_lsn = mark.next_lsn;
+        self.last_recorded = mark.last_recorded;
+        self.heads.take_back();
+        self.rooms.take_back();
+        self.names.take_back();
+        self.keys.take_back();
+        self.imports.take_back();
+        self.policies.take_back();
+        self.gone_tokens.take_back();
+    }
+
+    /// Takes a record that has its place into the state.
+    pub(super) fn advance(&mut self, record: &Record, head: HeadRow) {
+        let lsn = record.lsn;
+        self.next_lsn = lsn.next();
+        self.last_recorded = record.recorded;
+        self.heads.put(record.room, head, lsn);
+        if let Some(idempotency) = &record.idempotency {
+            let key = keys::idempotency(record.actor.id, record.room, &idempotency.key);
+            self.keys.put(key, key_row(record, idempotency.digest), lsn);
+        }
+        match &record.payload {
+            Payload::ImportProgress(progress) => {
+                let key = keys::import(record.room, &progress.format, &progress.source);
+                self.imports.put(key, progress.clone(), lsn);
+            }
+            payload => self.advance_control(payload, record),
+        }
+    }
+
+    fn advance_control(&mut self, payload: &Payload, record: &Record) {
+        let lsn = record.lsn;
+        match payload {
+            Payload::RoomCreated(p) => {
+                self.names.put(keys::room_name(&p.settings.name), true, lsn);
+                self.policies.put(Policy::CategoryRooms(p.settings.category), (), lsn);
+                self.put_room(record, &p.settings, false);
+            }
+            Payload::RoomChanged(p) => {
+                if let Ok(Some(before)) = self.room(record.room) {
+                    self.names.put(keys::room_name(&before.settings.name), false, lsn);
+                    if before.settings.category != p.settings.category {
+                        let rooms = Policy::CategoryRooms(p.settings.category);
+                        self.policies.put(rooms, (), lsn);
+                    }
+                }
+                self.names.put(keys::room_name(&p.settings.name), true, lsn);
+                self.put_room(record, &p.settings, false);
+            }
+            Payload::RoomDeleted(p) => self.put_room(record, &p.settings, true),
+            Payload::MemberSet(_) | Payload::MemberRemoved(_) => {
+                self.policies.put(Policy::Room(record.room), (), lsn);
+            }
+            Payload::CategoryCreated(p) => {
+                self.names.put(keys::category_name(&p.settings.name), true, lsn);
+            }
+            Payload::CategoryChanged(p) => {
+                self.names.put(keys::category_name(&p.settings.name), true, lsn);
+                self.policies.put(Policy::Category(p.category), (), lsn);
+            }
+            Payload::CategoryDeleted(p) => {
+                self.names.put(keys::category_name(&p.name), false, lsn);
+                self.policies.put(Policy::Category(p.category), (), lsn);
+            }
+            Payload::PrincipalCreated(p) => {
+                self.names.put(super::check::principal_name_key(&p.settings), true, lsn);
+            }
+            Payload::PrincipalChanged(p) => {
+                self.names.put(super::check::principal_name_key(&p.settings), true, lsn);
+                self.policies.put(Policy::Principal(p.principal), (), lsn);
+            }
+            Payload::TokenRevoked(p) => {
+                self.policies.put(Policy::Token(p.token), (), lsn);
+                self.gone_tokens.put(p.token, (), lsn);
+            }
+            Payload::LossAccepted(_) => self.policy_floor = lsn,
+            _ => {}
+        }
+    }
+
+    fn put_room(
+        &mut self,
+        record: &Record,
+        settings: &crate::format::payload::RoomSettings,
+        deleted: bool,
+    ) {
+        let row = RoomRow {
+            id: record.room,
+            settings: settings.clone(),
+            changed: record.lsn,
+            created: record.recorded,
+            creator: record.actor.id,
+            deleted,
+        };
+        self.policies.put(Policy::Room(record.room), (), record.lsn);
+        self.rooms.put(record.room, row, record.lsn);
+    }
+
+    /// Lets go of what the catalog has by now.
+    pub fn forget_applied(&mut self, applied: Lsn) {
+        // Sweeping costs a walk over the maps, so it is done once per so many records.
+        if applied.0 < self.swept.0 + 4096 {
+            return;
+        }
+        self.swept = applied;
+        if self.heads.map.len() > HEADS_MAX {
+            self.heads.forget(applied);
+        }
+        self.rooms.forget(applied);
+        self.names.forget(applied);
+        self.keys.forget(applied);
+        self.imports.forget(applied);
+        self.gone_tokens.forget(applied);
+        if self.policies.map.len() > POLICY_MAX {
+            self.policy_floor = self.policy_floor.max(applied);
+            self.policies.forget(applied);
+        }
+    }
+}
+
+/// The row a record leaves under its key.
+pub(crate) fn key_row(record: &Record, digest: [u8; 16]) -> KeyRow {
+    KeyRow {
+        digest,
+        lsn: record.lsn,
+        room: record.room,
+        seq: record.seq,
+        rev: record.rev,
+        time: record.time,
+        recorded: record.recorded,
+        epoch: record.epoch,
+    }
+}

@@ -1,0 +1,298 @@
+//! The stages between an append and its answer, and the threads that run them.
+//!
+//! queue -> encoder -> writer -> applier. Each stage runs on one thread; without threads `step` runs
+//! them in turn, which is how the simulation drives the engine. Shutdown is in this order too: a
+//! stage ends when the one before it has ended and its lane is empty.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::commit::{Answer, Closing, Committed, GROUP_BYTES_MAX, Group, fail_group, write_group};
+use crate::engine::{Engine, Inner};
+use crate::error::{Error, Result};
+use crate::lane::Taken;
+use crate::stats::Stopwatch;
+use crate::tail::TailEntry;
+use crate::types::RoomId;
+
+/// Idle time after which the last records get their promise.
+const PROMISE_AFTER: Duration = Duration::from_millis(50);
+/// Records applied in one batch of the catalog.
+const APPLY_RECORDS_MAX: usize = 4096;
+
+/// What the applier gets: records, and answers that wait for it.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub records: Vec<Committed>,
+    pub answers: Vec<Answer>,
+}
+
+impl Engine {
+    /// Without threads: runs every stage until nothing waits.
+    pub fn step(&self) {
+        while self.0.queue.len() > 0 {
+            self.0.encode_once(Some(Duration::ZERO), PromiseDue::No);
+            self.0.write_waiting();
+            self.0.apply_waiting();
+        }
+    }
+
+    /// Without threads: writes the promise that an idle engine owes.
+    pub fn idle(&self) {
+        self.0.encode_once(Some(Duration::ZERO), PromiseDue::Yes);
+        self.0.write_waiting();
+    }
+}
+
+/// Whether an empty queue is the time for a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PromiseDue {
+    Yes,
+    No,
+}
+
+/// Starts the threads of an engine.
+pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
+    let spawn = |name: &str, run: fn(&Inner)| {
+        let own = Arc::clone(inner);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&own))
+            .map_err(|e| Error::io("start thread", inner.disk.root(), &e))
+    };
+    let mut threads = inner.threads.lock();
+    threads.push(spawn("hansard-encode", Inner::run_encoder)?);
+    threads.push(spawn("hansard-write", Inner::run_writer)?);
+    threads.push(spawn("hansard-apply", Inner::run_applier)?);
+    threads.push(spawn("hansard-keep", Inner::run_keeper)?);
+    Ok(())
+}
+
+impl Inner {
+    fn run_encoder(&self) {
+        let mut wait = None;
+        loop {
+            let due = if wait.is_some() { PromiseDue::Yes } else { PromiseDue::No };
+            let owes = self.encode_once(wait, due);
+            wait = owes.then_some(PROMISE_AFTER);
+            if self.closing.load(Ordering::Acquire) && self.queue.len() == 0 {
+                break;
+            }
+        }
+        self.write_closing();
+        self.to_writer.close();
+    }
+
+    /// Takes what waits and makes one group of it. True if the engine owes a promise.
+    fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> bool {
+        let taken = self.queue.take(GROUP_BYTES_MAX, wait);
+        let mut encoder = self.encoder.lock();
+        let Some(encoder) = encoder.as_mut() else { return false };
+        let group = match taken {
+            Taken::Items(incoming) => encoder.group(incoming, self.gate.get()),
+            Taken::Nothing if due == PromiseDue::Yes && encoder.owes_promise() => {
+                encoder.empty_frame(Closing::No)
+            }
+            Taken::Nothing | Taken::Closed => return false,
+        };
+        match group {
+            Ok(group) => self.pass_to_writer(group),
+            // Whoever waited was answered; without room in the journal only a trim helps.
+            Err(error) => {
+                tracing::warn!(%error, "no room in the journal");
+                self.keeper.wake();
+            }
+        }
+        encoder.owes_promise()
+    }
+
+    fn write_closing(&self) {
+        if self.progress.poison.get().is_some() {
+            return;
+        }
+        let mut encoder = self.encoder.lock();
+        let Some(encoder) = encoder.as_mut() else { return };
+        match encoder.empty_frame(Closing::Yes) {
+            Ok(group) => self.pass_to_writer(group),
+            Err(error) => tracing::warn!(%error, "no room for the closing frame"),
+        }
+    }
+
+    fn pass_to_writer(&self, group: Group) {
+        if let Err(group) = self.to_writer.give(group, 1) {
+            fail_group(&group, &Error::Poisoned { first: "the writer has stopped".into() });
+        }
+    }
+
+    fn run_writer(&self) {
+        loop {
+            match self.to_writer.take(1, None) {
+                Taken::Items(groups) => groups.into_iter().for_each(|g| self.write_one(g)),
+                Taken::Nothing => {}
+                Taken::Closed => break,
+            }
+        }
+        self.to_applier.close();
+    }
+
+    fn write_waiting(&self) {
+        while let Taken::Items(groups) = self.to_writer.take(1, Some(Duration::ZERO)) {
+            groups.into_iter().for_each(|g| self.write_one(g));
+        }
+    }
+
+    /// Writes one group, makes it durable and publishes it.
+    fn write_one(&self, group: Group) {
+        if let Some(poisoned) = self.progress.poison.get() {
+            fail_group(&group, &poisoned);
+            return;
+        }
+        let watch = Stopwatch::start();
+        if let Err(error) = write_group(&group) {
+            // INVARIANT: after one failed write or sync nothing more is accepted, and nothing is
+            // tried again: what the page cache says after it is not to be believed.
+            self.progress.poison.set(&error);
+            let poisoned = self.progress.poison.get().unwrap_or(error);
+            fail_group(&group, &poisoned);
+            self.gate.open_for_good();
+            return;
+        }
+        if let Some((_, frame)) = &group.frame {
+            self.stats.sync.record(watch.elapsed());
+            self.stats.frames.add(1);
+            self.stats.journal_bytes.add(frame.len() as u64);
+        }
+        self.publish(group);
+    }
+
+    fn publish(&self, group: Group) {
+        let Group { records, answers, last, .. } = group;
+        for committed in &records {
+            let record = &committed.record;
+            let entry = TailEntry {
+                lsn: record.lsn,
+                rev: record.rev,
+                seq_at: committed.seq_at,
+                time_at: record.time,
+                kind: record.payload.kind(),
+                bytes: committed.bytes.clone(),
+            };
+            self.history.tails.push(record.room, entry);
+        }
+        self.progress.committed.raise(last);
+        if !records.is_empty() {
+            self.stats.groups.add(1);
+            self.stats.records.add(records.len() as u64);
+            self.tell(&records);
+        }
+        let (control, plain): (Vec<Answer>, Vec<Answer>) =
+            answers.into_iter().partition(|a| a.control);
+        for answer in plain {
+            answer.promise.fill(Ok(answer.appended));
+        }
+        if self.history.tails.bytes() > self.options.tail_bytes_soft || self.pool.pressed() {
+            self.keeper.wake();
+        }
+        if records.is_empty() && control.is_empty() {
+            return;
+        }
+        let weight = records.len();
+        if let Err(work) = self.to_applier.give(Work { records, answers: control }, weight) {
+            let stopped = Error::Poisoned { first: "the applier has stopped".into() };
+            for answer in work.answers {
+                answer.promise.fill(Err(stopped.clone()));
+            }
+        }
+    }
+
+    fn tell(&self, records: &[Committed]) {
+        let listeners = self.listeners.read();
+        if listeners.is_empty() {
+            return;
+        }
+        let mut rooms: Vec<RoomId> = records.iter().map(|c| c.record.room).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        for listener in listeners.iter() {
+            listener.committed(&rooms);
+        }
+    }
+
+    fn run_applier(&self) {
+        loop {
+            match self.to_applier.take(APPLY_RECORDS_MAX, None) {
+                Taken::Items(work) => self.apply_work(work),
+                Taken::Nothing => {}
+                Taken::Closed => break,
+            }
+        }
+    }
+
+    fn apply_waiting(&self) {
+        while let Taken::Items(work) = self.to_applier.take(APPLY_RECORDS_MAX, Some(Duration::ZERO))
+        {
+            self.apply_work(work);
+        }
+    }
+
+    /// Applies what was committed, and answers who waited for it.
+    fn apply_work(&self, work: Vec<Work>) {
+        let applied = self.apply_records(&work);
+        match applied {
+            Ok(lsn) => {
+                self.gate.raise(lsn);
+                for answer in work.into_iter().flat_map(|w| w.answers) {
+                    answer.promise.fill(Ok(answer.appended));
+                }
+            }
+            Err(error) => {
+                self.progress.poison.set(&error);
+                let poisoned = self.progress.poison.get().unwrap_or(error);
+                for answer in work.into_iter().flat_map(|w| w.answers) {
+                    answer.promise.fill(Err(poisoned.clone()));
+                }
+                self.gate.open_for_good();
+            }
+        }
+    }
+
+    fn apply_records(&self, work: &[Work]) -> Result<crate::types::Lsn> {
+        if let Some(poisoned) = self.progress.poison.get() {
+            return Err(poisoned);
+        }
+        let mut applier = self.applier.lock();
+        for committed in work.iter().flat_map(|w| &w.records) {
+            applier.apply(&committed.record, &committed.bytes)?;
+        }
+        applier.commit()
+    }
+
+    /// Ends the stages in their order and flushes.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.queue.close();
+        self.pool.stop();
+        self.keeper.stop();
+        if self.threaded {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a stage ended by a panic");
+                }
+            }
+        } else if self.restricted.is_empty() {
+            self.write_closing();
+            self.write_waiting();
+            self.apply_waiting();
+        }
+        self.gate.open_for_good();
+        match self.progress.poison.get() {
+            Some(poisoned) => Err(poisoned),
+            None if self.restricted.is_empty() => self.store.flush(),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Tails: the newest records of each active room, in memory and ready to read.
+//!
+//! Every committed record that no pack holds yet stands here; after a seal a busy room keeps its last
+//! page. An idle room has no tail. It does no I/O and decides nothing.
+//!
+//! INVARIANT: a record is removed only after its run's row is in the catalog, so that a reader who
+//! takes the tail first and then looks into the packs misses nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::catalog::rows::HeadRow;
+use crate::format::payload::Kind;
+use crate::types::{Lsn, Rev, RoomId, Seq, TimeUs};
+
+const SHARDS: usize = 64;
+/// Memory counted for an entry beside its bytes.
+const ENTRY_BYTES: usize = 96;
+/// Memory counted for a room with a tail.
+const ROOM_BYTES: usize = 160;
+/// Sealed entries that a busy room keeps: a page.
+const KEEP_ENTRIES: usize = 50;
+
+/// One record of a tail.
+#[derive(Clone, Debug)]
+pub struct TailEntry {
+    /// Its place in the log.
+    pub lsn: Lsn,
+    /// Its rev.
+    pub rev: Rev,
+    /// The room's seq after it; its own if it is an entry.
+    pub seq_at: Seq,
+    /// The room's time after it; its own if it is an entry.
+    pub time_at: TimeUs,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl TailEntry {
+    fn weight(&self) -> usize {
+        self.bytes.len() + ENTRY_BYTES
+    }
+}
+
+#[derive(Debug, Default)]
+struct RoomTail {
+    entries: VecDeque<TailEntry>,
+    /// Something was added since the last seal.
+    busy: bool,
+}
+
+/// The tails of all active rooms.
+#[derive(Debug)]
+pub struct Tails {
+    shards: Vec<RwLock<HashMap<RoomId, RoomTail>>>,
+    bytes: AtomicUsize,
+    rooms: AtomicUsize,
+}
+
+impl Default for Tails {
+    fn default() -> Self {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Self { shards, bytes: AtomicUsize::new(0), rooms: AtomicUsize::new(0) }
+    }
+}
+
+/// Part of a room's tail.
+#[derive(Clone, Debug, Default)]
+pub struct TailPart {
+    /// The records asked for, in order of rev.
+    pub entries: Vec<TailEntry>,
+    /// The first rev the tail holds; none if the room has no tail.
+    pub first_rev: Option<Rev>,
+    /// The room's seq before the tail.
+    pub seq_before: Seq,
+}
+
+impl Tails {
+    fn shard(&self, room: RoomId) -> &RwLock<HashMap<RoomId, RoomTail>> {
+        let mixed = room.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        let index = usize::try_from(mixed).unwrap_or(0) % SHARDS;
+        // The index is below the number of shards, which never changes.
+        #[expect(clippy::indexing_slicing, reason = "bounded by the modulus")]
+        &self.shards[index]
+    }
+
+    /// Adds a committed record. `seq_at` is the room's seq after it.
+    pub fn push(&self, room: RoomId, entry: TailEntry) {
+        let weight = entry.weight();
+        let mut shard = self.shard(room).write();
+        let tail = shard.entry(room).or_insert_with(|| {
+            self.rooms.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(ROOM_BYTES, Ordering::Relaxed);
+            RoomTail::default()
+        });
+        let mut entry = entry;
+        if !entry.kind.is_entry() {
+            entry.time_at = tail.entries.back().map_or(TimeUs::MIN, |last| last.time_at);
+        }
+        tail.busy = true;
+        tail.entries.push_back(entry);
+        drop(shard);
+        self.bytes.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    /// Memory held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Rooms with a tail.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.load(Ordering::Relaxed)
+    }
+
+    /// A room's head, if it has a tail. The time is `MIN` if the tail holds no timeline entry.
+    #[must_use]
+    pub fn head(&self, room: RoomId) -> Option<HeadRow> {
+        let shard = self.shard(room).read();
+        let last = shard.get(&room)?.entries.back()?;
+        Some(HeadRow { seq: last.seq_at, rev: last.rev, time: last.time_at })
+    }
+
+    /// True if the room has a tail.
+    #[must_use]
+    pub fn has(&self, room: RoomId) -> bool {
+        self.shard(room).read().contains_key(&room)
+    }
+
+    fn part(
+        &self,
+        room: RoomId,
+        pick: impl Fn(&VecDeque<TailEntry>) -> (usize, usize),
+    ) -> TailPart {
+        let shard = self.shard(room).read();
+        let Some(entries) = shard.get(&room).map(|t| &t.entries) else {
+            return TailPart::default();
+        };
+        let Some(first) = entries.front() else { return TailPart::default() };
+        let own = u64::from(first.kind.is_entry() || first.kind == Kind::Lost);
+        let (from, to) = pick(entries);
+        TailPart {
+            entries: entries.range(from.min(to)..to).cloned().collect(),
+            first_rev: Some(first.rev),
+            seq_before: Seq(first.seq_at.0.saturating_sub(own)),
+        }
+    }
+
+    /// At most `most` timeline entries before `seq`, in order: the newest of them.
+    #[must_use]
+    pub fn before(&self, room: RoomId, seq: Seq, most: usize) -> TailPart {
+        let mut part = self.part(room, |entries| {
+            let to = entries.partition_point(|e| e.seq_at < seq);
+            let mut from = to;
+            let mut taken = 0;
+            while from > 0 && taken < most {
+                from -= 1;
+                taken += usize::from(entries.get(from).is_some_and(|e| e.kind.is_entry()));
+            }
+            (from, to)
+        });
+        part.entries.retain(|e| e.kind.is_entry());
+        part
+    }
+
+    /// At most `most` timeline entries from `seq` on.
+    #[must_use]
+    pub fn from(&self, room: RoomId, seq: Seq, most: usize) -> TailPart {
+        let mut part = self.part(room, |entries| {
+            let from = entries.partition_point(|e| e.seq_at < seq);
+            let mut to = from;
+            let mut taken = 0;
+            while to < entries.len() && taken < most {
+                taken += usize::from(entries.get(to).is_some_and(|e| e.kind.is_entry()));
+                to += 1;
+            }
+            (from, to)
+        });
+        // A change behind entry `seq - 1` carries that seq too; it is not an entry.
+        part.entries.retain(|e| e.kind.is_entry() && e.seq_at >= seq);
+        part
+    }
+
+    /// At most `most` records after `rev`.
+    #[must_use]
+    pub fn after_rev(&self, room: RoomId, rev: Rev, most: usize) -> TailPart {
+        self.part(room, |entries| {
+            let from = entries.partition_point(|e| e.rev <= rev);
+            (from, (from + most).min(entries.len()))
+        })
+    }
+
+    /// The timeline entries with `from <= time < to`.
+    #[must_use]
+    pub fn between_times(&self, room: RoomId, from: TimeUs, to: TimeUs) -> Vec<TailEntry> {
+        let mut part = self.part(room, |entries| {
+            let start = entries.partition_point(|e| e.time_at < from);
+            (start, entries.partition_point(|e| e.time_at < to))
+        });
+        part.entries.retain(|e| e.kind.is_entry());
+        part.entries
+    }
+
+    /// The seq of the first entry at or after `time`, if the tail holds one.
+    #[must_use]
+    pub fn seek_time(&self, room: RoomId, time: TimeUs) -> Option<Seq> {
+        let shard = self.shard(room).read();
+        let entries = &shard.get(&room)?.entries;
+        let at = entries.partition_point(|e| e.time_at < time);
+        entries.range(at..).find(|e| e.kind.is_entry()).map(|e| e.seq_at)
+    }
+
+    /// Every record above `after` and at or below `upto`, room by room in no order of rooms.
+    #[must_use]
+    pub fn unsealed(&self, after: Lsn, upto: Lsn) -> Vec<(RoomId, Vec<TailEntry>)> {
+        let mut rooms = Vec::new();
+        for shard in &self.shards {
+            for (room, tail) in shard.read().iter() {
+                let from = tail.entries.partition_point(|e| e.lsn <= after);
+                let to = tail.entries.partition_point(|e| e.lsn <= upto);
+                if from < to {
+                    rooms.push((*room, tail.entries.range(from..to).cloned().collect()));
+                }
+            }
+        }
+        rooms
+    }
+
+    /// Lets go of sealed records. A room that was busy since the last seal keeps a page, while what
+    /// is kept so stays below `keep_bytes`.
+    pub fn drop_sealed(&self, sealed: Lsn, keep_bytes: usize) {
+        let mut kept = 0;
+        for shard in &self.shards {
+            let mut freed = 0;
+            let mut gone = 0;
+            shard.write().retain(|_, tail| {
+                let old = tail.entries.partition_point(|e| e.lsn <= sealed);
+                let keep_from = if tail.busy && kept < keep_bytes {
+                    old.saturating_sub(KEEP_ENTRIES.saturating_sub(tail.entries.len() - old))
+                } else {
+                    old
+                };
+                freed += tail.entries.drain(..keep_from).map(|e| e.weight()).sum::<usize>();
+                for entry in tail.entries.iter_mut().take(old - keep_from) {
+                    // The buffer is shared with a whole frame; keep only these bytes of it.
+                    entry.bytes = Bytes::copy_from_slice(&entry.bytes);
+                    kept += entry.weight();
+                }
+                tail.busy = old < tail.entries.len() + keep_from;
+                let stays = !tail.entries.is_empty();
+                gone += usize::from(!stays);
+                stays
+            });
+            self.rooms.fetch_sub(gone, Ordering::Relaxed);
+            self.bytes.fetch_sub(freed + gone * ROOM_BYTES, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: RoomId = RoomId(900);
+
+    fn entry(n: u64, seq: u64, kind: Kind) -> TailEntry {
+        TailEntry {
+            lsn: Lsn(n),
+            rev: Rev(n),
+            seq_at: Seq(seq),
+            time_at: TimeUs(i64::try_from(n).unwrap() * 10),
+            kind,
+            bytes: Bytes::from_static(b"0123456789"),
+        }
+    }
+
+    fn sample() -> Tails {
+        let tails = Tails::default();
+        for (n, seq, kind) in [
+            (1, 0, Kind::RoomCreated),
+            (2, 1, Kind::Post),
+            (3, 1, Kind::MemberSet),
+            (4, 2, Kind::Post),
+            (5, 3, Kind::Lost),
+            (6, 4, Kind::Post),
+        ] {
+            tails.push(ROOM, entry(n, seq, kind));
+        }
+        tails
+    }
+
+    fn seqs(part: &TailPart) -> Vec<u64> {
+        part.entries.iter().map(|e| e.seq_at.0).collect()
+    }
+
+    #[test]
+    fn pages_of_a_tail_hold_entries_only() {
+        let tails = sample();
+        assert_eq!(seqs(&tails.before(ROOM, Seq(5), 2)), [2, 4]);
+        assert_eq!(seqs(&tails.before(ROOM, Seq(2), 9)), [1]);
+        assert_eq!(seqs(&tails.from(ROOM, Seq(2), 2)), [2, 4]);
+        assert_eq!(seqs(&tails.from(ROOM, Seq(1), 9)), [1, 2, 4]);
+        assert_eq!(tails.after_rev(ROOM, Rev(2), 2).entries.len(), 2);
+        assert_eq!(tails.seek_time(ROOM, TimeUs(21)), Some(Seq(2)));
+        assert_eq!(tails.seek_time(ROOM, TimeUs(61)), None);
+    }
+
+    #[test]
+    fn dropping_gives_all_memory_back() {
+        let tails = sample();
+        assert_eq!(tails.rooms(), 1);
+        tails.drop_sealed(Lsn(4), 0);
+        assert_eq!(tails.after_rev(ROOM, Rev(0), 9).first_rev, Some(Rev(5)));
+        tails.drop_sealed(Lsn(6), 0);
+        assert_eq!((tails.bytes(), tails.rooms()), (0, 0));
+    }
+
+    #[test]
+    fn a_busy_room_keeps_its_last_page_until_it_is_idle() {
+        let tails = sample();
+        tails.drop_sealed(Lsn(6), 1 << 20);
+        assert_eq!(seqs(&tails.before(ROOM, Seq(9), 9)), [1, 2, 4]);
+        tails.drop_sealed(Lsn(6), 1 << 20);
+        assert_eq!((tails.bytes(), tails.rooms()), (0, 0));
+    }
+}

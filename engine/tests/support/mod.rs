@@ -1,0 +1,164 @@
+//! What the engine's tests share: a simulated ground, drafts, and a small community of rooms.
+//!
+//! The engine runs without threads here, so that every run of a test is the same run.
+
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::draft::{Appended, Draft, Said};
+use hansard_engine::error::Result;
+use hansard_engine::format::payload::*;
+use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
+use hansard_engine::open::{Drive, Ground, Losses, lay_out, open_on};
+use hansard_engine::storage::Disk;
+use hansard_engine::storage::clock::SimClock;
+use hansard_engine::storage::sim::SimStorage;
+use hansard_engine::types::*;
+use hansard_engine::{Engine, OpenReport, Options};
+
+/// Noon of 2026-01-01.
+pub const START: TimeUs = TimeUs(1_767_268_800_000_000);
+
+/// Small files, so that tests turn over many.
+pub fn options() -> Options {
+    Options {
+        journal_file_bytes: 128 * 1024,
+        journal_bytes_max: 4 * 1024 * 1024,
+        tail_bytes_soft: 1 << 20,
+        tail_bytes_hard: 1 << 24,
+        cache_bytes: 1 << 20,
+        seal_interval_ms: 600_000,
+        disk_reserve_bytes: 0,
+        catalog_cache_bytes: 1 << 20,
+    }
+}
+
+/// A simulated machine.
+pub struct World {
+    pub sim: SimStorage,
+    pub store: MemoryCatalog,
+    pub clock: Arc<SimClock>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let sim = SimStorage::new();
+        lay_out(&Disk::new(Arc::new(sim.clone()))).unwrap();
+        Self { sim, store: MemoryCatalog::default(), clock: Arc::new(SimClock::at(START)) }
+    }
+
+    pub fn ground(&self) -> Ground {
+        Ground {
+            disk: Disk::new(Arc::new(self.sim.clone())),
+            store: Arc::new(self.store.clone()),
+            clock: self.clock.clone(),
+        }
+    }
+
+    pub fn try_open(&self, losses: Losses) -> Result<(Engine, OpenReport)> {
+        open_on(self.ground(), options(), Drive::Steps, losses)
+    }
+
+    pub fn open(&self) -> Engine {
+        self.try_open(Losses::Restrict).unwrap().0
+    }
+}
+
+pub fn actor(id: PrincipalId) -> Actor {
+    Actor {
+        id,
+        name: format!("user {id}"),
+        door: Door::Http,
+        address: "127.0.0.1".into(),
+        session: TokenId::NONE,
+    }
+}
+
+pub fn draft(by: PrincipalId, room: RoomId, payload: Payload) -> Draft {
+    Draft {
+        actor: actor(by),
+        checked_at: Lsn(u64::MAX),
+        room,
+        said: Said::Now,
+        idempotency: None,
+        expect: None,
+        payload,
+    }
+}
+
+pub fn post(by: PrincipalId, room: RoomId, body: &str) -> Draft {
+    let post = Post { kind: EntryKind::Text, body: body.into(), reply_to: Seq::ZERO, import: None };
+    draft(by, room, Payload::Post(post))
+}
+
+pub fn keyed(mut draft: Draft, key: &str, digest: u8) -> Draft {
+    draft.idempotency = Some(Idempotency { key: key.into(), digest: [digest; 16] });
+    draft
+}
+
+pub fn one(engine: &Engine, draft: Draft) -> Appended {
+    engine.append_and_wait(vec![draft]).unwrap().remove(0)
+}
+
+pub fn category_settings(name: &str) -> CategorySettings {
+    CategorySettings {
+        name: name.into(),
+        description: String::new(),
+        allowed: vec![PrincipalId::EVERYONE],
+        denied: vec![],
+        creators: vec![],
+        invitations: true,
+        uploads: true,
+        history: true,
+        retention_days: 0,
+        edit: ChangePolicy::Nobody,
+        redact: ChangePolicy::Managers,
+        read_audit: false,
+    }
+}
+
+pub fn room_settings(category: CategoryId, name: &str) -> RoomSettings {
+    RoomSettings {
+        category,
+        name: name.into(),
+        description: String::new(),
+        topic: String::new(),
+        kind: RoomKind::Normal,
+        privacy: Privacy::Open,
+        invitations: Invitations::Inherit,
+        disabled: false,
+        continues: RoomId::NONE,
+    }
+}
+
+pub fn make_user(engine: &Engine, name: &str) -> PrincipalId {
+    let settings = PrincipalSettings {
+        kind: PrincipalKind::User,
+        name: name.into(),
+        source: String::new(),
+        password: None,
+        administrator: false,
+        disabled: false,
+    };
+    let payload = Payload::PrincipalCreated(PrincipalCreated { settings });
+    one(engine, draft(PrincipalId::SYSTEM, RoomId::NONE, payload)).principal_id()
+}
+
+pub fn make_category(engine: &Engine, name: &str) -> CategoryId {
+    let payload = Payload::CategoryCreated(CategoryCreated { settings: category_settings(name) });
+    one(engine, draft(PrincipalId::SYSTEM, RoomId::NONE, payload)).category_id()
+}
+
+pub fn make_room(engine: &Engine, category: CategoryId, name: &str) -> RoomId {
+    let payload = Payload::RoomCreated(RoomCreated { settings: room_settings(category, name) });
+    one(engine, draft(PrincipalId::SYSTEM, RoomId::NONE, payload)).room
+}
+
+pub fn body(record: &Record) -> &str {
+    match &record.payload {
+        Payload::Post(post) => &post.body,
+        other => panic!("not a post: {other:?}"),
+    }
+}
