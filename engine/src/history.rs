@@ -340,8 +340,9 @@ impl History {
     /// Everything that happened to a room after `after`: history joined to the tail.
     pub(crate) fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
-        let tail = self.tails.after_rev(room, after, limit);
+        // ORDERING: the head first: what is committed between the two reads is news, not a hole.
         let head = self.head(room)?;
+        let tail = self.tails.after_rev(room, after, limit);
         let mut records = Vec::new();
         if tail.first_rev.is_none_or(|first| first > after.next()) {
             let end = tail.first_rev.unwrap_or(head.rev.next());
@@ -354,7 +355,8 @@ impl History {
         let full = records.len() >= limit;
         let through = match records.last() {
             Some(last) if full => last.rev,
-            _ => head.rev.max(after),
+            Some(last) => head.rev.max(last.rev),
+            None => head.rev.max(after),
         };
         let mut holes = Vec::new();
         let mut expected = after.next();
@@ -368,7 +370,7 @@ impl History {
         if expected <= through {
             holes.push((expected, through));
         }
-        Ok(Changes { records, holes, through, head: head.rev })
+        Ok(Changes { records, holes, through, head: head.rev.max(through) })
     }
 
     fn changes_from_packs(

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::format::block::{Block, BlockBuilder};
+use crate::format::block::{Block, BlockBuilder, checksum};
 use crate::format::pack::{
     FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, check_header, decode_index, encode_index,
     header, pack_name,
@@ -199,7 +199,7 @@ impl PackWriter {
         run.blocks.push(BlockRef {
             offset: self.written + start as u64,
             bytes: u32::try_from(block.len()).unwrap_or(u32::MAX),
-            crc: crc32fast::hash(block),
+            crc: checksum(block),
             records,
             first_rev,
             seq_base,
@@ -351,7 +351,7 @@ impl Packs {
 /// # Errors
 /// `Corrupt` naming file and offset.
 pub fn check_block(bytes: &[u8], block: &BlockRef, file: &DiskFile) -> Result<Block> {
-    let found = crc32fast::hash(bytes);
+    let found = checksum(bytes);
     if found != block.crc {
         let (expected, found) = (u64::from(block.crc), u64::from(found));
         let what = "block checksum mismatch";

@@ -17,6 +17,18 @@ pub const BLOCK_HEADER_BYTES: usize = 16;
 /// The dictionary of a block that uses none.
 pub const NO_DICTIONARY: u32 = 0;
 
+/// The checksum of a block, which stands in its run.
+#[must_use]
+pub fn checksum(block: &[u8]) -> u32 {
+    crc32fast::hash(block)
+}
+
+/// A compressor for blocks; none for want of memory.
+#[must_use]
+pub fn compressor(level: i32) -> Option<zstd::bulk::Compressor<'static>> {
+    zstd::bulk::Compressor::new(level).ok()
+}
+
 /// Collects records into a block's plain bytes.
 #[derive(Debug, Default)]
 pub struct BlockBuilder {

@@ -528,7 +528,7 @@ impl Kind {
     /// True for the kinds acknowledged only after the catalog end of apply.
     #[must_use]
     pub const fn is_control(self) -> bool {
-        !matches!(self, Self::Post | Self::Lost | Self::ImportProgress | Self::Audit)
+        !matches!(self, Self::Post | Self::Lost | Self::Audit)
     }
 }
 

@@ -54,10 +54,13 @@ fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequence
             drafts.len()
         )));
     }
+    // Rights are those before the append: what its own drafts change does not send it back.
+    for draft in &drafts {
+        state.check_policy(draft)?;
+    }
     let alone = drafts.len() == 1;
     let mut records = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        state.check_policy(&draft)?;
         if draft.idempotency.is_some() {
             if !alone {
                 return Err(Error::invalid("an idempotency key goes with one draft"));

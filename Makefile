@@ -1,0 +1,81 @@
+# Hansard's commands. Each one sets up what it needs; all of them build one profile in one place.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/hansard/target
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# make serve: where the data lives, where HTTP listens, further arguments of `hansard serve`. With HANSARD_DEMO=DIR,
+# DIR/*.log are imported as #ubuntu logs once the server is up.
+DATA ?= hansard-data
+HTTP ?= 127.0.0.1:8010
+ARGS ?=
+export HANSARD_DEMO
+
+# make check: seconds for each fuzz target. make soak: minutes.
+FUZZ_SECONDS ?= 20
+SOAK_MINUTES ?= 60
+
+CHECKS := check-fmt check-clippy check-doc check-tidy check-fuzz
+
+.PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak tournament fmt deps
+
+help:
+	@echo "make serve | test | check | test-corpus CORPUS=DIR | bench | soak | tournament | fmt | deps"
+
+serve: build
+	@.ci/serve '$(CARGO_TARGET_DIR)/debug/hansard' '$(DATA)' '$(HTTP)' $(ARGS)
+
+build: deps
+	cargo build
+
+test: deps
+	cargo nextest run --workspace
+
+check: $(CHECKS)
+
+# --workspace everywhere: cargo unifies features over what it is asked to build, so a lone package would be built
+# a second time with other ones.
+check-fmt: deps
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+
+check-clippy: deps
+	cargo clippy --workspace --all-targets -- -D warnings
+
+check-doc: deps
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+check-tidy: deps
+	cargo test --workspace --test tidy
+
+check-fuzz: deps
+	@.ci/fuzz '$(FUZZ_SECONDS)' '$(CARGO_TARGET_DIR)-fuzz'
+
+# What .ci/run times one by one.
+list-checks:
+	@echo $(CHECKS)
+
+test-corpus: deps
+	@[[ -n '$(CORPUS)' ]] || { echo 'make test-corpus: set CORPUS to a folder of #ubuntu logs' >&2; exit 2; }
+	@[[ -d '$(CORPUS)' ]] || { echo 'make test-corpus: not a folder: $(CORPUS)' >&2; exit 2; }
+	HANSARD_CORPUS="$$(cd '$(CORPUS)' && pwd)" cargo nextest run --workspace --test corpus
+
+bench: deps
+	cargo bench --manifest-path benches/Cargo.toml
+
+soak: deps
+	cargo run --release --manifest-path benches/Cargo.toml --bin soak -- --minutes '$(SOAK_MINUTES)'
+
+tournament: deps
+	cargo run --manifest-path benches/Cargo.toml --bin tournament
+
+fmt:
+	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
+
+deps:
+	@.ci/deps

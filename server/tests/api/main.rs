@@ -1,0 +1,13 @@
+//! The server as its clients meet it: a real listener, the real engine on a simulated disk.
+//!
+//! Every answer is checked against the OpenAPI document that the server itself gives out. The
+//! suites that need a real disk and a real process stand with the binary.
+
+mod auth;
+mod client;
+mod history;
+mod policy;
+mod posting;
+mod schema;
+mod stream;
+mod world;

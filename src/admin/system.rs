@@ -1,0 +1,73 @@
+//! `hansard admin event list`, `clock accept` and `checkpoint DIR`.
+//!
+//! The server does the work; a checkpoint's folder is on its machine, not on this one.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Out;
+use super::table::{Table, cell};
+use crate::cli::{ClockVerb, EventVerb};
+use crate::client::{Ask, Client};
+use crate::exits::{Exit, Failure};
+
+const COLUMNS: &[&str] = &["epoch", "lsn", "recorded", "kind", "room", "actor.name", "address"];
+/// Events of one request; the server gives as many.
+const PAGE: u64 = 500;
+
+/// Runs a verb on events.
+pub(super) fn events(client: &Client, out: &Out, verb: &EventVerb) -> Result<(), Failure> {
+    let EventVerb::List { after, limit } = verb;
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut cursor = after.clone();
+    let mut events = Vec::new();
+    while left > 0 {
+        let limit = left.min(PAGE).to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        // A cursor is a text; the number of a record is taken, too.
+        query.extend(cursor.as_deref().map(|text| {
+            let is_lsn = text.bytes().all(|byte| byte.is_ascii_digit());
+            (if is_lsn { "after" } else { "cursor" }, text)
+        }));
+        let mut page = client.get("/events", &query)?;
+        let list = page.get_mut("events").and_then(Value::as_array_mut);
+        let list = list.map(std::mem::take).unwrap_or_default();
+        left = left.saturating_sub(u64::try_from(list.len()).unwrap_or(u64::MAX));
+        events.extend(list);
+        cursor = page.get("next").and_then(Value::as_str).map(ToOwned::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if out.json {
+        return out.line(&json!({ "events": events, "next": cursor }).to_string());
+    }
+    let mut table = Table::new(COLUMNS);
+    for event in &events {
+        table.row(COLUMNS.iter().map(|column| cell(event, column)).collect());
+    }
+    out.line(table.render().trim_end())?;
+    match cursor {
+        Some(next) => out.line(&format!("more: --after {next}")),
+        None => Ok(()),
+    }
+}
+
+/// Runs a verb on the clock.
+pub(super) fn clock(client: &Client, out: &Out, verb: &ClockVerb) -> Result<(), Failure> {
+    let ClockVerb::Accept = verb;
+    let done = client.ask("/admin/clock", Ask::Post(&json!({})))?;
+    out.object(&done, "the clock is accepted")
+}
+
+/// Makes a checkpoint.
+pub(super) fn checkpoint(client: &Client, out: &Out, dir: &Path) -> Result<(), Failure> {
+    // A relative path is meant from here; the server may stand elsewhere in the tree.
+    let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let text = dir.to_str().ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("a checkpoint's folder is not UTF-8 path={dir:?}"))
+    })?;
+    let done = client.ask("/admin/checkpoint", Ask::Post(&json!({ "dir": text })))?;
+    out.object(&done, &format!("checkpoint made path={dir:?}"))
+}

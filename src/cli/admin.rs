@@ -1,0 +1,348 @@
+//! The command line of `hansard admin NOUN VERB`.
+//!
+//! Whoever is named is named by name or by id. Tables are for people; `--json` is for programs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::ServerArgs;
+
+/// `hansard admin`.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// Print JSON instead of words and tables.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// What it is about.
+    #[command(subcommand)]
+    pub noun: Noun,
+}
+
+/// What can be administered.
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Sessions: signing in.
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Users.
+    #[command(subcommand)]
+    User(UserVerb),
+    /// Categories.
+    #[command(subcommand)]
+    Category(CategoryVerb),
+    /// Rooms.
+    #[command(subcommand)]
+    Room(RoomVerb),
+    /// Members of rooms.
+    #[command(subcommand)]
+    Member(MemberVerb),
+    /// Tokens for programs.
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Compliance events.
+    #[command(subcommand)]
+    Event(EventVerb),
+    /// The server's clock.
+    #[command(subcommand)]
+    Clock(ClockVerb),
+    /// Make a consistent copy of the data directory, by hard links, while the server runs.
+    Checkpoint {
+        /// A folder that does not exist, on the server and on the data directory's disk.
+        dir: PathBuf,
+    },
+}
+
+/// Sessions.
+#[derive(Debug, Subcommand)]
+pub enum SessionVerb {
+    /// Sign in and print the token.
+    Create {
+        /// The user's name.
+        #[arg(long)]
+        name: String,
+        /// A file with the password.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+    },
+}
+
+/// Users.
+#[derive(Debug, Subcommand)]
+pub enum UserVerb {
+    /// Make a user.
+    Create {
+        /// His name.
+        name: String,
+        /// A file with his password; without one he cannot sign in by password.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// List users.
+    List {
+        /// The authors known from imported history instead.
+        #[arg(long)]
+        imported: bool,
+    },
+    /// Take everything a user may do.
+    Disable {
+        /// His name or id.
+        user: String,
+    },
+    /// Give it back.
+    Enable {
+        /// His name or id.
+        user: String,
+    },
+    /// Set a new password; his other sessions end.
+    ResetPassword {
+        /// His name or id.
+        user: String,
+        /// A file with the new password.
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+        /// A file with the password of now: needed for one's own.
+        #[arg(long, value_name = "FILE")]
+        old_password_file: Option<PathBuf>,
+    },
+    /// Make a user an administrator.
+    Promote {
+        /// His name or id.
+        user: String,
+    },
+    /// Make an administrator a user.
+    Demote {
+        /// His name or id.
+        user: String,
+    },
+}
+
+/// What can be said of a category.
+#[derive(Debug, Default, Args)]
+pub struct CategoryOptions {
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// In scope: a user, or "everyone". May be repeated; all of them together replace the list.
+    #[arg(long, value_name = "USER")]
+    pub allow: Vec<String>,
+    /// Out of scope whatever else is said. May be repeated; likewise.
+    #[arg(long, value_name = "USER")]
+    pub deny: Vec<String>,
+    /// May create rooms. May be repeated; likewise.
+    #[arg(long, value_name = "USER")]
+    pub creator: Vec<String>,
+    /// Whether users see history.
+    #[arg(long, value_name = "true|false")]
+    pub history: Option<bool>,
+    /// Days that history is kept; 0 is for ever.
+    #[arg(long, value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+}
+
+/// Categories.
+#[derive(Debug, Subcommand)]
+pub enum CategoryVerb {
+    /// Make a category.
+    Create {
+        /// Its name.
+        name: String,
+        /// What it is.
+        #[command(flatten)]
+        options: CategoryOptions,
+    },
+    /// List categories.
+    List,
+    /// Change a category: what is given changes.
+    Change {
+        /// Its name or id.
+        category: String,
+        /// Its new name.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// What it is from now on.
+        #[command(flatten)]
+        options: CategoryOptions,
+    },
+    /// Delete a category that has no rooms.
+    Delete {
+        /// Its name or id.
+        category: String,
+    },
+}
+
+/// Who posts in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoomKind {
+    /// Every member.
+    Normal,
+    /// Presenters.
+    Auditorium,
+}
+
+/// Who finds and joins a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoomPrivacy {
+    /// Anyone in the category's scope.
+    Open,
+    /// Found by anyone in scope, used by members.
+    Closed,
+    /// Members only.
+    Secret,
+}
+
+/// What can be said of a room.
+#[derive(Debug, Default, Args)]
+pub struct RoomOptions {
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// What it is about now.
+    #[arg(long, value_name = "TEXT")]
+    pub topic: Option<String>,
+    /// Who posts.
+    #[arg(long, value_name = "TYPE")]
+    pub r#type: Option<RoomKind>,
+    /// Who finds and joins it.
+    #[arg(long, value_name = "PRIVACY")]
+    pub privacy: Option<RoomPrivacy>,
+}
+
+/// Rooms.
+#[derive(Debug, Subcommand)]
+pub enum RoomVerb {
+    /// Make a room.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its category, by name or id.
+        #[arg(long, value_name = "CATEGORY")]
+        category: String,
+        /// The room whose history stands before this one's, by name or id.
+        #[arg(long, value_name = "ROOM")]
+        continues: Option<String>,
+        /// What it is.
+        #[command(flatten)]
+        options: RoomOptions,
+    },
+    /// List rooms.
+    List {
+        /// Of this category only, by name or id.
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
+    },
+    /// Show a room.
+    Show {
+        /// Its name or id.
+        room: String,
+    },
+    /// Change a room: what is given changes.
+    Change {
+        /// Its name or id.
+        room: String,
+        /// Its new name.
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// Its new category, by name or id.
+        #[arg(long, value_name = "CATEGORY")]
+        category: Option<String>,
+        /// Hide it and keep everything.
+        #[arg(long, value_name = "true|false")]
+        disabled: Option<bool>,
+        /// What it is from now on.
+        #[command(flatten)]
+        options: RoomOptions,
+    },
+    /// Delete a room: it is hidden for ever, and its name is never used again.
+    Delete {
+        /// Its name or id.
+        room: String,
+    },
+}
+
+/// What a member is besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Changes the room and its members.
+    Manager,
+    /// Posts in an auditorium.
+    Presenter,
+}
+
+/// Members.
+#[derive(Debug, Subcommand)]
+pub enum MemberVerb {
+    /// Make a user a member, or change what he is there.
+    Add {
+        /// The room, by name or id.
+        room: String,
+        /// The user, by name or id.
+        user: String,
+        /// What he is besides. May be repeated.
+        #[arg(long, value_name = "ROLE")]
+        role: Vec<Role>,
+    },
+    /// End a membership.
+    Remove {
+        /// The room, by name or id.
+        room: String,
+        /// The user, by name or id.
+        user: String,
+    },
+    /// List members.
+    List {
+        /// The room, by name or id.
+        room: String,
+    },
+}
+
+/// Tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Make a token and print it: the only time that it is shown.
+    Create {
+        /// What it is called.
+        name: String,
+        /// Whose it is, by name or id [default: yours].
+        #[arg(long, value_name = "USER")]
+        principal: Option<String>,
+        /// When it stops working [default: a year from now].
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// List tokens and sessions that work.
+    List {
+        /// Whose, by name or id [default: yours].
+        #[arg(long, value_name = "USER")]
+        principal: Option<String>,
+    },
+    /// End a token.
+    Revoke {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Events.
+#[derive(Debug, Subcommand)]
+pub enum EventVerb {
+    /// List compliance events in the order of the log.
+    List {
+        /// Where the last list ended.
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// At most so many [default: all].
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+}
+
+/// The clock.
+#[derive(Debug, Subcommand)]
+pub enum ClockVerb {
+    /// Agree with a clock that is far ahead of the record.
+    Accept,
+}

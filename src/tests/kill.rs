@@ -1,0 +1,154 @@
+//! kill -9 under 64 posters, ten times: what was acknowledged is there, once and in order.
+//!
+//! A ledger outside the server holds every acknowledgement. Posts whose answer was lost are sent
+//! again with their key: each is there once, whether it had been kept or not.
+
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use support::Site;
+use support::api::Api;
+use support::history::{forwards, number};
+
+const POSTERS: usize = 64;
+const ROOMS: usize = 8;
+const ROUNDS: usize = 10;
+const ROUND: Duration = Duration::from_millis(700);
+
+/// What the posters know.
+#[derive(Default)]
+struct Ledger {
+    /// Acknowledged: the body at a room and seq.
+    kept: HashMap<(String, u64), String>,
+    /// Sent without an answer: room, body and the poster's number.
+    unknown: Vec<(String, String, usize)>,
+}
+
+#[test]
+fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
+    let site = Site::new();
+    let mut server = site.serve();
+    let admin = server.admin();
+    let category = admin.category("c");
+    let rooms: Vec<_> =
+        (0..ROOMS).map(|at| admin.room(&format!("room {at}"), &category, "open")).collect();
+    let users: Vec<_> = (0..POSTERS)
+        .map(|at| {
+            let (id, api) = admin.user(&format!("poster {at}"));
+            admin.join(&rooms[at % ROOMS], &id);
+            api.token.expect("a token")
+        })
+        .collect();
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    for round in 0..ROUNDS {
+        let stop = Arc::new(AtomicBool::new(false));
+        let posters: Vec<_> = users
+            .iter()
+            .enumerate()
+            .map(|(at, token)| {
+                let api = server.anonymous().with_token(token);
+                let (room, ledger) = (rooms[at % ROOMS].clone(), Arc::clone(&ledger));
+                let stop = Arc::clone(&stop);
+                thread::spawn(move || post_until_cut(&api, &room, at, round, &ledger, &stop))
+            })
+            .collect();
+        thread::sleep(ROUND);
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        for poster in posters {
+            poster.join().expect("a poster ends");
+        }
+        server = site.serve();
+        let api = server.anonymous();
+        resend(&api, &users, &ledger);
+    }
+    let ledger = ledger.lock().expect("the posters have ended");
+    let admin = server.admin();
+    for room in &rooms {
+        check(&forwards(&admin, room, 0), room, &ledger);
+    }
+    println!("{} posts acknowledged across {ROUNDS} kills", ledger.kept.len());
+    assert!(ledger.kept.len() > ROUNDS * POSTERS, "the posters did little");
+    assert!(!site.log().contains("panicked"), "{}", site.log());
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+/// Posts `poster round n` for growing n until the connection is lost.
+fn post_until_cut(
+    api: &Api,
+    room: &str,
+    poster: usize,
+    round: usize,
+    ledger: &Mutex<Ledger>,
+    stop: &AtomicBool,
+) {
+    for n in 0.. {
+        let body = format!("{poster} {round} {n}");
+        let path = format!("/rooms/{room}/messages");
+        let answer = api.try_post(&path, &json!({ "body": body }), Some(&body));
+        let mut ledger = ledger.lock().expect("nobody panics with it");
+        match answer {
+            Some(answer) if answer.status == 201 => {
+                acknowledged(&mut ledger, room, &body, &answer.body);
+            }
+            Some(answer) if answer.status == 503 => {}
+            Some(answer) => panic!("{}: {}", answer.status, answer.body),
+            None => {
+                ledger.unknown.push((room.to_owned(), body, poster));
+                return;
+            }
+        }
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+fn acknowledged(ledger: &mut Ledger, room: &str, body: &str, answer: &Value) {
+    assert_eq!(answer["body"], body);
+    let place = (room.to_owned(), number(answer, "seq"));
+    let before = ledger.kept.insert(place, body.to_owned());
+    assert_eq!(before, None, "one place was acknowledged twice");
+}
+
+/// Sends again, with its key, everything whose answer was lost.
+fn resend(api: &Api, users: &[String], ledger: &Mutex<Ledger>) {
+    let mut ledger = ledger.lock().expect("the posters have ended");
+    for (room, body, poster) in std::mem::take(&mut ledger.unknown) {
+        let api = api.with_token(&users[poster]);
+        let path = format!("/rooms/{room}/messages");
+        let post = || api.try_post(&path, &json!({ "body": body }), Some(&body));
+        let first = post().expect("the server is back").expect(201);
+        let second = post().expect("the server is back");
+        assert_eq!(second.headers["idempotent-replayed"], "true");
+        assert_eq!(second.expect(201), first);
+        acknowledged(&mut ledger, &room, &body, &first);
+    }
+}
+
+fn check(history: &[Value], room: &str, ledger: &Ledger) {
+    let mut seen = HashSet::new();
+    let mut newest: HashMap<String, (u64, u64)> = HashMap::new();
+    for message in history {
+        let body = message["body"].as_str().expect("a body");
+        assert!(seen.insert(body), "doubled: {body}");
+        let place = (room.to_owned(), number(message, "seq"));
+        // Everything without an answer was sent again, so everything is acknowledged by now.
+        assert_eq!(ledger.kept.get(&place).map(String::as_str), Some(body), "{message}");
+        let mut words = body.split(' ');
+        let poster = words.next().expect("a poster").to_owned();
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+        let order = (number().expect("a round"), number().expect("a number"));
+        let before = newest.insert(poster, order);
+        assert!(before < Some(order), "out of order: {body}");
+    }
+    let kept = ledger.kept.keys().filter(|(of, _)| of == room).count();
+    assert_eq!(history.len(), kept, "acknowledged posts are missing");
+}

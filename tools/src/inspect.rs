@@ -1,0 +1,310 @@
+//! `inspect`: what is in a data directory, as a table for people and as JSON for programs.
+//!
+//! It reads and shows; whether what it shows is sound is `verify`'s question, and damage it meets on
+//! the way is named on stderr.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hansard_engine::apply::applied_row;
+use hansard_engine::catalog::rows::{HeadRow, RoomRow};
+use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
+use hansard_engine::error::Result;
+use hansard_engine::format::LAYOUT;
+use hansard_engine::format::pack::pack_name;
+use hansard_engine::format::wire::from_bytes;
+use hansard_engine::journal::{file_name, scan::scan};
+use hansard_engine::pack::{self, read_runs};
+use hansard_engine::storage::{Mode, join};
+use hansard_engine::types::{Lsn, RoomId, TimeUs};
+use serde::Serialize;
+
+use crate::open::Directory;
+
+/// Everything `inspect` shows.
+#[derive(Debug, Serialize)]
+struct Inspection {
+    layout: u32,
+    epoch: u16,
+    last_lsn: u64,
+    sealed_lsn: u64,
+    applied_lsn: Option<u64>,
+    journal: Vec<JournalFile>,
+    packs: Vec<Pack>,
+    rooms: Vec<Room>,
+}
+
+#[derive(Debug, Serialize)]
+struct JournalFile {
+    file: String,
+    frames: Vec<Frame>,
+}
+
+#[derive(Debug, Serialize)]
+struct Frame {
+    offset: u64,
+    bytes: u64,
+    first_lsn: u64,
+    synced_lsn: u64,
+    committed_lsn: u64,
+    flags: u32,
+    records: Vec<FrameRecord>,
+}
+
+#[derive(Debug, Serialize)]
+struct FrameRecord {
+    lsn: u64,
+    offset: u64,
+    bytes: u32,
+    kind: &'static str,
+    room: String,
+    seq: u64,
+    rev: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Pack {
+    file: String,
+    bytes: u64,
+    plain_bytes: u64,
+    first_lsn: u64,
+    last_lsn: u64,
+    records: u64,
+    runs: u64,
+    min_time_us: Option<i64>,
+    max_time_us: Option<i64>,
+    segments: Vec<Segment>,
+}
+
+#[derive(Debug, Serialize)]
+struct Segment {
+    room: String,
+    first_rev: u64,
+    last_rev: u64,
+    from_seq: u64,
+    to_seq: u64,
+    blocks: Vec<BlockPlace>,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct BlockPlace {
+    offset: u64,
+    bytes: u32,
+    records: u32,
+    from_seq: u64,
+    to_seq: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Room {
+    id: String,
+    name: Option<String>,
+    category: Option<String>,
+    seq: u64,
+    rev: u64,
+    last_time_us: Option<i64>,
+    packed_bytes: u64,
+    runs: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What keeps the directory from being opened.
+pub(crate) fn run(path: &Path, json: bool) -> Result<()> {
+    let directory = Directory::open(path)?;
+    let inspection = look(&directory)?;
+    if json {
+        println!("{}", serde_json::to_string(&inspection).unwrap_or_default());
+    } else {
+        table(&inspection);
+    }
+    Ok(())
+}
+
+/// A time that says something: not one of the ends of the range.
+fn known(time: TimeUs) -> Option<i64> {
+    (time > TimeUs::FLOOR && time < TimeUs::CEILING).then_some(time.0)
+}
+
+fn look(directory: &Directory) -> Result<Inspection> {
+    let state = &directory.manifest.state;
+    let applied = directory.catalog().and_then(|c| applied_row(c)).map(|row| row.lsn);
+    let applied = applied.inspect_err(|e| eprintln!("hansard-tool: catalog: {e}")).ok();
+    let floor = applied.unwrap_or(Lsn::ZERO).min(state.sealed);
+    let found = scan(&directory.disk, floor, floor)?;
+    for damage in &found.damage {
+        let (file, offset, reason) = (&damage.file, damage.offset, damage.reason);
+        eprintln!("hansard-tool: damage file={file:?} offset={offset} reason={reason:?}");
+    }
+    let mut rooms = BTreeMap::new();
+    if let Ok(catalog) = directory.catalog() {
+        catalog_rooms(catalog, &mut rooms)?;
+    }
+    let packs = packs(directory, &mut rooms)?;
+    let mut files: BTreeMap<u32, Vec<Frame>> = BTreeMap::new();
+    for frame in &found.frames {
+        for slot in frame.slots.iter().flatten() {
+            let room = rooms.entry(slot.entry.room).or_insert_with(|| named(slot.entry.room));
+            room.seq = room.seq.max(slot.entry.seq.0);
+            room.rev = room.rev.max(slot.entry.rev.0);
+        }
+        files.entry(frame.file).or_default().push(show_frame(frame));
+    }
+    let journal = files
+        .into_iter()
+        .map(|(number, frames)| JournalFile { file: join("journal", &file_name(number)), frames });
+    let last = found.end.map_or(state.sealed.0, |end| end.next_lsn.0.saturating_sub(1));
+    Ok(Inspection {
+        layout: LAYOUT,
+        epoch: state.epoch.0,
+        last_lsn: last,
+        sealed_lsn: state.sealed.0,
+        applied_lsn: applied.map(|lsn| lsn.0),
+        journal: journal.collect(),
+        packs,
+        rooms: rooms.into_values().collect(),
+    })
+}
+
+fn named(id: RoomId) -> Room {
+    let name = id.is_system().then(|| "(system)".to_owned());
+    Room { id: id.to_string(), name, ..Room::default() }
+}
+
+fn show_frame(frame: &hansard_engine::journal::scan::FoundFrame) -> Frame {
+    let header = &frame.header;
+    let show = |slot: &hansard_engine::format::frame::RecordSlot| FrameRecord {
+        lsn: slot.lsn.0,
+        offset: header.offset + slot.start as u64,
+        bytes: slot.entry.bytes,
+        kind: slot.entry.kind.as_str(),
+        room: slot.entry.room.to_string(),
+        seq: slot.entry.seq.0,
+        rev: slot.entry.rev.0,
+    };
+    Frame {
+        offset: header.offset,
+        bytes: header.len(),
+        first_lsn: header.first_lsn.0,
+        synced_lsn: header.synced.0,
+        committed_lsn: header.committed.0,
+        flags: header.flags,
+        records: frame.slots.iter().flatten().map(show).collect(),
+    }
+}
+
+fn catalog_rooms(
+    catalog: &dyn hansard_engine::catalog::CatalogStore,
+    rooms: &mut BTreeMap<RoomId, Room>,
+) -> Result<()> {
+    walk_prefix(catalog, Family::State, b"r", &mut |_, value| {
+        if let Ok(row) = from_bytes::<RoomRow>(value, "room row") {
+            let room = rooms.entry(row.id).or_insert_with(|| named(row.id));
+            room.name = Some(row.settings.name);
+            room.category = Some(row.settings.category.to_string());
+        }
+        Ok(Go::On)
+    })?;
+    walk_prefix(catalog, Family::State, b"h", &mut |key, value| {
+        let id = RoomId(keys::number_at(key, 1));
+        if let Ok(head) = from_bytes::<HeadRow>(value, "head row") {
+            let room = rooms.entry(id).or_insert_with(|| named(id));
+            room.seq = head.seq.0;
+            room.rev = head.rev.0;
+            room.last_time_us = known(head.time);
+        }
+        Ok(Go::On)
+    })
+}
+
+fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Vec<Pack>> {
+    let mut shown = Vec::new();
+    for meta in directory.manifest.state.packs.values() {
+        let file = join(pack::DIR, &pack_name(meta.id));
+        let runs = directory
+            .disk
+            .open(&file, Mode::Read)
+            .and_then(|open| read_runs(&open, meta.id))
+            .inspect_err(|e| eprintln!("hansard-tool: {e}"))
+            .unwrap_or_default();
+        let mut segments = Vec::new();
+        for run in &runs {
+            let bytes: u64 = run.blocks.iter().map(|b| u64::from(b.bytes)).sum();
+            let room = rooms.entry(run.room).or_insert_with(|| named(run.room));
+            room.packed_bytes += bytes;
+            room.runs += 1;
+            let block = |(index, b): (usize, &hansard_engine::format::run::BlockRef)| BlockPlace {
+                offset: b.offset,
+                bytes: b.bytes,
+                records: b.records,
+                from_seq: b.seq_base.0 + 1,
+                to_seq: run.block_last_seq(index).0,
+            };
+            segments.push(Segment {
+                room: run.room.to_string(),
+                first_rev: run.first_rev.0,
+                last_rev: run.last_rev.0,
+                from_seq: run.seq_base.0 + 1,
+                to_seq: run.last_seq.0,
+                blocks: run.blocks.iter().enumerate().map(block).collect(),
+                bytes,
+            });
+        }
+        shown.push(Pack {
+            file,
+            bytes: meta.bytes,
+            plain_bytes: meta.plain_bytes,
+            first_lsn: meta.first_lsn.0,
+            last_lsn: meta.last_lsn.0,
+            records: meta.records,
+            runs: meta.runs,
+            min_time_us: known(meta.min_time),
+            max_time_us: known(meta.max_time),
+            segments,
+        });
+    }
+    Ok(shown)
+}
+
+fn table(shown: &Inspection) {
+    println!("layout {}  epoch {}  last lsn {}", shown.layout, shown.epoch, shown.last_lsn);
+    let applied = shown.applied_lsn.map_or("unreadable".to_owned(), |lsn| lsn.to_string());
+    println!("sealed lsn {}  applied lsn {applied}\n", shown.sealed_lsn);
+    println!("{:<26} {:>8} {:>10} {:>12} {:>12}", "journal", "frames", "records", "first", "last");
+    for file in &shown.journal {
+        let records: usize = file.frames.iter().map(|f| f.records.len()).sum();
+        let first = file.frames.first().map_or(0, |f| f.first_lsn);
+        let last = file
+            .frames
+            .last()
+            .map_or(0, |f| (f.first_lsn + f.records.len() as u64).saturating_sub(1));
+        println!("{:<26} {:>8} {records:>10} {first:>12} {last:>12}", file.file, file.frames.len());
+    }
+    println!(
+        "\n{:<26} {:>8} {:>10} {:>12} {:>12} {:>6}",
+        "pack", "runs", "records", "bytes", "plain", "ratio"
+    );
+    for pack in &shown.packs {
+        let hundredths = pack.plain_bytes * 100 / pack.bytes.max(1);
+        println!(
+            "{:<26} {:>8} {:>10} {:>12} {:>12} {:>3}.{:02}",
+            pack.file,
+            pack.runs,
+            pack.records,
+            pack.bytes,
+            pack.plain_bytes,
+            hundredths / 100,
+            hundredths % 100
+        );
+    }
+    println!("\n{:<18} {:>10} {:>10} {:>12} {:>5}  name", "room", "seq", "rev", "packed", "runs");
+    for room in &shown.rooms {
+        let name = room.name.as_deref().unwrap_or("");
+        println!(
+            "{:<18} {:>10} {:>10} {:>12} {:>5}  {name:?}",
+            room.id, room.seq, room.rev, room.packed_bytes, room.runs
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! Opening a data directory for reading: lock, version, manifest, catalog.
+//!
+//! INVARIANT: nothing here writes; a directory that a server has open is refused.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hansard_engine::catalog::CatalogStore;
+use hansard_engine::catalog::rocks::RocksCatalog;
+use hansard_engine::error::{Error, Result};
+use hansard_engine::manifest::{self, ManifestRead};
+use hansard_engine::open::{LOCK, check_version};
+use hansard_engine::storage::real::RealStorage;
+use hansard_engine::storage::{Disk, Exclusive, Lock};
+
+/// A data directory, open for reading.
+pub struct Directory {
+    /// Its files.
+    pub disk: Disk,
+    /// Its manifest.
+    pub manifest: ManifestRead,
+    /// Its catalog, or why it cannot be read.
+    pub catalog: Result<Box<dyn CatalogStore>>,
+    _lock: Box<dyn Lock>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Directory({:?})", self.disk)
+    }
+}
+
+impl Directory {
+    /// Opens the directory at `path`.
+    ///
+    /// # Errors
+    /// `Locked` if a server has it, `NotFound`, `Unsupported`, `Io`, or `Corrupt` if the manifest is
+    /// no manifest.
+    pub fn open(path: &Path) -> Result<Self> {
+        let disk = Disk::new(Arc::new(RealStorage::new(path)));
+        check_version(&disk)?;
+        let lock = disk.lock(LOCK, Exclusive::No)?;
+        let manifest = manifest::load(&disk)?;
+        let catalog = RocksCatalog::open_read_only(&path.join("catalog"));
+        let catalog = catalog.map(|c| Box::new(c) as Box<dyn CatalogStore>);
+        Ok(Self { disk, manifest, catalog, _lock: lock })
+    }
+
+    /// The catalog.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn catalog(&self) -> Result<&dyn CatalogStore> {
+        self.catalog.as_ref().map(|c| &**c).map_err(Error::clone)
+    }
+}
