@@ -1,7 +1,7 @@
 //! `hansard export jsonl`: a room's history, one JSON object a line, as the API shows it.
 //!
-//! Holes are lines of their own, `{"gap": {...}}`, at their place. INVARIANT: an output file appears
-//! under its name only when the export is whole.
+//! Holes are lines of their own, `{"gap": {...}}`, at their place. INVARIANT: an output file
+//! appears under its name only when the export is whole.
 
 use std::io::{BufWriter, Write, stdout};
 

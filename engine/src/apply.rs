@@ -1,7 +1,7 @@
 //! The catalog end of apply: one record's rows, in log order.
 //!
-//! Total and deterministic: it reads the record and earlier rows, nothing else. It never refuses; an
-//! error is the disk's. Applying a record twice leaves the rows that applying it once does.
+//! Total and deterministic: it reads the record and earlier rows, nothing else. It never refuses;
+//! an error is the disk's. Applying a record twice leaves the rows that applying it once does.
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
@@ -154,7 +154,7 @@ impl Applier {
         }
         self.applied.lsn = record.lsn;
         self.applied.recorded = self.applied.recorded.max(record.recorded);
-        if record.lsn.0 % PRUNE_EVERY == 0 {
+        if record.lsn.0.is_multiple_of(PRUNE_EVERY) {
             self.prune_keys(record.recorded)?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The commit: the only writer of the journal.
 //!
-//! Two stages, each run by one thread at a time. The encoder gathers what waits, runs `sequence` and
-//! makes one frame; the writer writes it, syncs once and publishes. While the writer syncs, the
+//! Two stages, each run by one thread at a time. The encoder gathers what waits, runs `sequence`
+//! and makes one frame; the writer writes it, syncs once and publishes. While the writer syncs, the
 //! encoder makes the next frame. Neither decides policy or delivers.
 //!
 //! INVARIANT: `committed` moves, a record becomes visible and a ticket is filled only after
@@ -131,8 +131,8 @@ impl Encoder {
     /// Makes one group of what waits. Refusals are answered at once.
     ///
     /// # Errors
-    /// `NoSpace` or `Unavailable` if there is no journal file to write to: nothing was sequenced and
-    /// every append was answered.
+    /// `NoSpace` or `Unavailable` if there is no journal file to write to: nothing was sequenced
+    /// and every append was answered.
     pub(crate) fn group(&mut self, incoming: Vec<Incoming>, applied: Lsn) -> Result<Group> {
         self.state.forget_applied(applied);
         let first = self.state.next_lsn();
@@ -218,8 +218,8 @@ impl Encoder {
         entries: &[DirEntry],
         records: &[u8],
     ) -> Vec<u8> {
-        // The writer writes this frame only after everything before it is durable, so this promise is
-        // true when it reaches the disk.
+        // The writer writes this frame only after everything before it is durable, so this promise
+        // is true when it reaches the disk.
         let before = Lsn(first.0 - 1);
         let (frame, crc) = encode_frame(&FrameParts {
             prev_crc: placement.prev_crc,

@@ -18,10 +18,13 @@ use crate::format::payload::{ImportProgress, PrincipalKind, Roles};
 use crate::format::wire::Wire;
 use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TokenId};
 
+/// The position, who waits for which, and whether it will move no more.
+type GateState = (Lsn, Vec<(Lsn, Waker)>, bool);
+
 /// How far the catalog end is, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    state: Mutex<(Lsn, Vec<(Lsn, Waker)>, bool)>,
+    state: Mutex<GateState>,
 }
 
 impl Gate {
@@ -280,8 +283,8 @@ impl Directory {
         self.list(b"u", &from, limit, |_, value| decode_row(value, "principal row"))
     }
 
-    /// A token that is not revoked and not voided by an accepted loss. Whether it has expired is the
-    /// caller's to check.
+    /// A token that is not revoked and not voided by an accepted loss. Whether it has expired is
+    /// the caller's to check.
     ///
     /// # Errors
     /// `Io` or `Corrupt`.

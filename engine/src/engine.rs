@@ -155,8 +155,9 @@ impl Engine {
     /// Queues drafts: all of them are recorded in one frame, in order, or none. Never blocks.
     ///
     /// # Errors
-    /// At once: `Unavailable` (queue or tails full, closing, restricted, clock), `NoSpace`, `Invalid`
-    /// or `Poisoned`. By the ticket: what `sequence` refuses, or `Poisoned` if the outcome is unknown.
+    /// At once: `Unavailable` (queue or tails full, closing, restricted, clock), `NoSpace`,
+    /// `Invalid` or `Poisoned`. By the ticket: what `sequence` refuses, or `Poisoned` if the
+    /// outcome is unknown.
     pub fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
         let inner = &self.0;
         let posts = drafts.iter().any(|d| d.payload.kind().is_entry());
@@ -232,8 +233,8 @@ impl Engine {
         self.0.history.changes(room, after, limit)
     }
 
-    /// A category's entries by time. `see` says whether the caller may read a room; it is asked once
-    /// for each room that has something in the span.
+    /// A category's entries by time. `see` says whether the caller may read a room; it is asked
+    /// once for each room that has something in the span.
     ///
     /// # Errors
     /// `Io` or `Corrupt` of the catalog.
@@ -340,8 +341,8 @@ impl Engine {
         self.0.seal_all()
     }
 
-    /// Refuses further appends, finishes those that wait, writes the closing frame and flushes. Safe
-    /// to call twice.
+    /// Refuses further appends, finishes those that wait, writes the closing frame and flushes.
+    /// Safe to call twice.
     ///
     /// # Errors
     /// `Poisoned`, `NoSpace` or `Io`.

@@ -1,16 +1,17 @@
 //! The housekeeper: seals, flushes, trims, fills journal files, watches the disk.
 //!
-//! It works in the background and never in an append's way. A seal that fails is tried again after a
-//! pause; a manifest write that fails poisons.
+//! It works in the background and never in an append's way. A seal that fails is tried again after
+//! a pause; a manifest write that fails poisons.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Inner;
 use crate::error::Result;
 use crate::seal;
+use crate::stats::Stopwatch;
 use crate::types::Lsn;
 
 /// How often the disk is looked at.
@@ -63,8 +64,8 @@ impl Keeper {
 
 impl Inner {
     pub(crate) fn run_keeper(&self) {
-        let mut last_seal = Instant::now();
-        let mut not_before = Instant::now();
+        let mut last_seal = Stopwatch::start();
+        let mut failed: Option<Stopwatch> = None;
         while self.keeper.wait(ROUND) {
             if self.progress.poison.get().is_some() {
                 continue;
@@ -74,13 +75,17 @@ impl Inner {
                 tracing::warn!(%error, "journal file cannot be made");
             }
             let due = last_seal.elapsed() >= Duration::from_millis(self.options.seal_interval_ms);
-            if (due || self.seal_is_pressing()) && Instant::now() >= not_before {
+            let paused = failed.as_ref().is_some_and(|f| f.elapsed() <= PAUSE);
+            if (due || self.seal_is_pressing()) && !paused {
                 match self.seal_all() {
-                    Ok(()) => last_seal = Instant::now(),
+                    Ok(()) => {
+                        last_seal = Stopwatch::start();
+                        failed = None;
+                    }
                     Err(error) => {
                         self.stats.seal_failures.add(1);
                         tracing::warn!(%error, "seal failed and will be tried again");
-                        not_before = Instant::now() + PAUSE;
+                        failed = Some(Stopwatch::start());
                     }
                 }
             }
@@ -92,7 +97,7 @@ impl Inner {
         self.history.tails.bytes() > self.options.tail_bytes_soft || used * 2 > max
     }
 
-    fn watch_disk(&self) {
+    pub(crate) fn watch_disk(&self) {
         match self.disk.free_bytes() {
             Ok(free) => {
                 let low = free < self.options.disk_reserve_bytes;

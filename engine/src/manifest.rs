@@ -1,7 +1,7 @@
 //! The manifest: which packs exist and how far history is sealed.
 //!
-//! A small hash-chained log of our own, because damage in the catalog must not hide history. An edit
-//! takes effect when it is durable; a torn last edit never took effect.
+//! A small hash-chained log of our own, because damage in the catalog must not hide history. An
+//! edit takes effect when it is durable; a torn last edit never took effect.
 //!
 //! INVARIANT: after a failed write or sync no further edit is written.
 

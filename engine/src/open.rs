@@ -1,7 +1,7 @@
 //! Making and opening a data directory: recovery, step by step.
 //!
-//! Lock, version, manifest, catalog, journal, replay, index. The journal says what was torn and what
-//! is damaged; here it is decided what that means for the whole: open, open with gaps, or open
+//! Lock, version, manifest, catalog, journal, replay, index. The journal says what was torn and
+//! what is damaged; here it is decided what that means for the whole: open, open with gaps, or open
 //! restricted. Reading comes first; nothing is written before the judgement.
 //!
 //! INVARIANT: a lost record that may have closed a door never opens one: the engine is then
@@ -167,8 +167,8 @@ pub struct LossReport {
     pub epoch: Epoch,
 }
 
-/// Accepts the loss of records in the directory at `path`, which no server may have open: writes the
-/// accepting record, which voids every earlier session and token, and raises the epoch.
+/// Accepts the loss of records in the directory at `path`, which no server may have open: writes
+/// the accepting record, which voids every earlier session and token, and raises the epoch.
 ///
 /// # Errors
 /// As [`Engine::open`]; `Invalid` if nothing is lost.
@@ -527,6 +527,7 @@ fn assemble(
         options,
         _lock: lock,
     });
+    inner.watch_disk();
     if inner.threaded {
         crate::stages::start(&inner)?;
     }

@@ -3,8 +3,8 @@
 //! All rooms are sealed together, so no idle room pins the journal. A failed seal removes its
 //! temporary file and is tried again; a failed manifest write poisons.
 //!
-//! ORDERING: pack durable, then manifest edit durable, then rows in the catalog, then tails dropped;
-//! the journal is trimmed only after the catalog is flushed.
+//! ORDERING: pack durable, then manifest edit durable, then rows in the catalog, then tails
+//! dropped; the journal is trimmed only after the catalog is flushed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The stages between an append and its answer, and the threads that run them.
 //!
-//! queue -> encoder -> writer -> applier. Each stage runs on one thread; without threads `step` runs
-//! them in turn, which is how the simulation drives the engine. Shutdown is in this order too: a
-//! stage ends when the one before it has ended and its lane is empty.
+//! queue -> encoder -> writer -> applier. Each stage runs on one thread; without threads `step`
+//! runs them in turn, which is how the simulation drives the engine. Shutdown is in this order too:
+//! a stage ends when the one before it has ended and its lane is empty.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -43,10 +43,10 @@ impl Durations {
     /// Records one.
     pub fn record(&self, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        if let Some(at) = DURATION_BUCKETS_US.iter().position(|bound| us <= *bound) {
-            if let Some(bucket) = self.buckets.get(at) {
-                bucket.add(1);
-            }
+        if let Some(at) = DURATION_BUCKETS_US.iter().position(|bound| us <= *bound)
+            && let Some(bucket) = self.buckets.get(at)
+        {
+            bucket.add(1);
         }
         self.count.add(1);
         self.sum_us.add(us);

@@ -1,7 +1,7 @@
 //! Tails: the newest records of each active room, in memory and ready to read.
 //!
-//! Every committed record that no pack holds yet stands here; after a seal a busy room keeps its last
-//! page. An idle room has no tail. It does no I/O and decides nothing.
+//! Every committed record that no pack holds yet stands here; after a seal a busy room keeps its
+//! last page. An idle room has no tail. It does no I/O and decides nothing.
 //!
 //! INVARIANT: a record is removed only after its run's row is in the catalog, so that a reader who
 //! takes the tail first and then looks into the packs misses nothing.

@@ -211,7 +211,8 @@ impl RoomId {
     }
 }
 
-/// A message's permanent name: (room, epoch, seq), printed `m<room epoch>-<room lsn>-<epoch>-<seq>`.
+/// A message's permanent name: (room, epoch, seq), printed `m<room epoch>-<room
+/// lsn>-<epoch>-<seq>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageId {
     /// The room it stands in.

@@ -1,8 +1,10 @@
 //! Crashes at every storage operation, and damage in every place, on the simulated ground.
 //!
 //! A mixed workload runs until the n-th operation of the disk stops the machine; then each survivor
-//! mode decides what of the unsynced is found again. What was acknowledged must be there, and what is
-//! there must be a prefix of what was written.
+//! mode decides what of the unsynced is found again. What was acknowledged must be there, and what
+//! is there must be a prefix of what was written.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod support;
 

@@ -3,6 +3,8 @@
 //! Reads are compared before and after sealing, reopening and mixing both: the answer must not
 //! depend on where a record stands.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod support;
 
 use hansard_engine::error::{ConflictCode, Error};

@@ -74,18 +74,33 @@ pub struct Batches<'a, 'b> {
     items: &'b [Item<'a>],
     place: Place,
     hasher: Sha256,
+    grows: Grows,
+}
+
+/// Whether a source of this format may have more at its end another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grows {
+    /// A log: it is never said to be done.
+    Yes,
+    /// An export.
+    No,
 }
 
 impl<'a, 'b> Batches<'a, 'b> {
     /// Begins at `place`; none if the file does not begin with what was consumed.
-    pub fn from(place: Place, bytes: &'b [u8], items: &'b [Item<'a>]) -> Option<Self> {
+    pub fn from(
+        place: Place,
+        grows: Grows,
+        bytes: &'b [u8],
+        items: &'b [Item<'a>],
+    ) -> Option<Self> {
         let consumed = bytes.get(..usize::try_from(place.bytes).ok()?)?;
         let hasher = Sha256::new_with_prefix(consumed);
         if hex(&hasher.clone().finalize()) != place.digest {
             return None;
         }
         let repeated = items.partition_point(|item| item.end <= place.bytes);
-        Some(Self { bytes, items: items.get(repeated..)?, place, hasher })
+        Some(Self { bytes, items: items.get(repeated..)?, place, hasher, grows })
     }
 
     /// Entries that are left.
@@ -111,7 +126,7 @@ impl<'a, 'b> Iterator for Batches<'a, 'b> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let whole = u64::try_from(self.bytes.len()).ok()?;
-        if self.place.done && self.place.bytes == whole {
+        if self.place.bytes == whole && (self.place.done || self.grows == Grows::Yes) {
             return None;
         }
         let (items, rest) = self.items.split_at(self.cut());
@@ -122,7 +137,8 @@ impl<'a, 'b> Iterator for Batches<'a, 'b> {
         let (begin, stop) = (usize::try_from(self.place.bytes).ok()?, usize::try_from(end).ok()?);
         self.hasher.update(self.bytes.get(begin..stop)?);
         let digest = hex(&self.hasher.clone().finalize());
-        let to = Place { bytes: end, digest, done: end == whole };
+        let done = end == whole && self.grows == Grows::No;
+        let to = Place { bytes: end, digest, done };
         let from = std::mem::replace(&mut self.place, to.clone());
         self.items = rest;
         Some(Batch { from, to, items })
@@ -197,20 +213,20 @@ mod tests {
     }
 
     /// The sizes of the batches, after checking that they join from begin to end.
-    fn sizes(start: Place, bytes: &[u8], items: &[Item<'_>]) -> Vec<usize> {
+    fn sizes(start: Place, grows: Grows, bytes: &[u8], items: &[Item<'_>]) -> Vec<usize> {
         let mut place = start.clone();
         let mut sizes = Vec::new();
-        for batch in Batches::from(start, bytes, items).unwrap() {
+        for batch in Batches::from(start, grows, bytes, items).unwrap() {
             assert_eq!(batch.from, place);
             let consumed = &bytes[..usize::try_from(batch.to.bytes).unwrap()];
             assert_eq!(batch.to.digest, hex(&Sha256::digest(consumed)));
-            assert_eq!(batch.to.done, consumed.len() == bytes.len());
+            assert_eq!(batch.to.done, consumed.len() == bytes.len() && grows == Grows::No);
             let json = batch.json("f", "s", "n").to_string().len();
             assert!(json <= 4 * 1024 * 1024, "{json}");
             sizes.push(batch.items.len());
             place = batch.to;
         }
-        assert!(place.done);
+        assert_eq!(place.bytes, u64::try_from(bytes.len()).unwrap());
         sizes
     }
 
@@ -218,32 +234,37 @@ mod tests {
     fn batches_are_cut_by_entries_by_bytes_and_by_escapes() {
         let of = |bodies: &[String]| {
             let (bytes, items) = file(bodies);
-            sizes(Place::start(), &bytes, &items)
+            sizes(Place::start(), Grows::Yes, &bytes, &items)
         };
         assert_eq!(of(&vec!["x".to_owned(); 2100]), [1000, 1000, 100]);
         assert_eq!(of(&vec!["x".repeat(60 * 1024); 31]), [15, 15, 1]);
         assert_eq!(of(&vec!["\u{1}".repeat(60 * 1024); 9]), [8, 1]);
         assert_eq!(of(&[]), [0]);
-        assert_eq!(sizes(Place::start(), b"", &[]), [0]);
+        assert_eq!(sizes(Place::start(), Grows::Yes, b"", &[]), [0; 0]);
+        // An export is said to be done, also when it is empty.
+        assert_eq!(sizes(Place::start(), Grows::No, b"", &[]), [0]);
     }
 
     #[test]
     fn what_was_consumed_is_left_out_and_checked() {
         let (bytes, items) = file(&vec!["x".to_owned(); 2100]);
-        let first = Batches::from(Place::start(), &bytes, &items).unwrap().next().unwrap();
-        assert_eq!(sizes(first.to.clone(), &bytes, &items), [1000, 100]);
+        let begun = |place: &Place, bytes: &[u8]| {
+            Batches::from(place.clone(), Grows::Yes, bytes, &items).map(Iterator::count)
+        };
+        let batches = Batches::from(Place::start(), Grows::Yes, &bytes, &items).unwrap();
+        let places: Vec<_> = batches.map(|batch| batch.to).collect();
+        assert_eq!(begun(&places[0], &bytes), Some(2));
         let mut other = bytes.clone();
         other[0] ^= 1;
-        assert!(Batches::from(first.to.clone(), &other, &items).is_none());
-        assert!(Batches::from(first.to, &bytes[..9], &items).is_none());
+        assert_eq!(begun(&places[0], &other), None);
+        assert_eq!(begun(&places[0], &bytes[..9]), None);
+        assert_eq!(begun(&places[2], &bytes), Some(0));
 
-        let whole = Batches::from(Place::start(), &bytes, &items).unwrap().last().unwrap().to;
-        assert_eq!(Batches::from(whole.clone(), &bytes, &items).unwrap().count(), 0);
-        // A file that has grown since goes on where it ended.
+        // A log that has grown since goes on where it ended.
         let mut grown = bytes.clone();
         grown.extend_from_slice(b"more\n");
         let last = Item { end: u64::try_from(grown.len()).unwrap(), ..items[0].clone() };
-        let items: Vec<_> = items.into_iter().chain([last]).collect();
-        assert_eq!(sizes(whole, &grown, &items), [1]);
+        let items: Vec<_> = items.iter().cloned().chain([last]).collect();
+        assert_eq!(sizes(places[2].clone(), Grows::Yes, &grown, &items), [1]);
     }
 }

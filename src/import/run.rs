@@ -1,15 +1,15 @@
 //! `hansard import`: files into a room of a running server, in batches that carry their progress.
 //!
 //! Entries and progress are one append at the server, so a run that is interrupted, by Ctrl-C or by
-//! kill -9, goes on where it stood. INVARIANT: a batch is sent again only if the server says that it
-//! still stands where the batch begins.
+//! kill -9, goes on where it stood. INVARIANT: a batch is sent again only if the server says that
+//! it still stands where the batch begins.
 
 use std::io::{Write, stdout};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::batch::{Batch, Batches, Place};
+use super::batch::{Batch, Batches, Grows, Place};
 use super::report::Report;
 use super::source::Source;
 use crate::cli::{DateOf, ImportArgs, ImportFormat};
@@ -68,13 +68,20 @@ impl Import<'_> {
             let date_of = args.date_of.unwrap_or(DateOf::First);
             let contents = source.contents(args.format, date_of, now)?;
             let place = self.stands_at(&source.name)?.unwrap_or_else(Place::start);
-            let batches = Batches::from(place.clone(), &source.bytes, &contents.items);
+            let grows = match args.format {
+                ImportFormat::IrcLog => Grows::Yes,
+                ImportFormat::Jsonl => Grows::No,
+            };
+            let bytes = &source.bytes;
+            let batches = Batches::from(place.clone(), grows, bytes, &contents.items);
             let batches = batches.ok_or_else(|| {
-                let (file, bytes) = (&source.name, place.bytes);
-                let words = "file does not begin with what was imported under its name";
-                Failure::new(Exit::Data, format!("{words} file={file:?} bytes={bytes}"))
+                source.differs("file does not begin with what was imported under its name", &place)
             })?;
-            self.report.file(&source.bytes, &contents, batches.left());
+            if place.done && batches.left() > 0 {
+                let words = "file has grown since it was imported whole";
+                return Err(source.differs(words, &place));
+            }
+            self.report.file(bytes, &contents, batches.left());
             for batch in batches {
                 self.check_interrupt()?;
                 self.send(&source, &batch)?;

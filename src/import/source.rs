@@ -10,6 +10,7 @@ use std::path::Path;
 use hansard_engine::types::TimeUs;
 use jiff::Timestamp;
 
+use super::batch::Place;
 use super::{EntryKind, NICK_BYTES_MAX, SOURCE_BYTES_MAX, irc_log, jsonl, reason};
 use crate::cli::{DateOf, ImportFormat};
 use crate::exits::{Exit, Failure};
@@ -154,6 +155,12 @@ impl Source {
             return Err(self.at(item, wrong));
         }
         Ok(())
+    }
+
+    /// A file that is not what the room has consumed of it.
+    pub fn differs(&self, what: &str, place: &Place) -> Failure {
+        let (file, bytes) = (&self.name, place.bytes);
+        Failure::new(Exit::Data, format!("conflict: {what} file={file:?} consumed_bytes={bytes}"))
     }
 
     /// A fault of one entry.

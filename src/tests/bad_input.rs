@@ -61,6 +61,7 @@ fn bodies() {
     assert_eq!(empty["field"], "body");
     let of = |bytes: usize| json!({ "body": "x".repeat(bytes) });
     admin.post(path, &of(64 * 1024 + 1)).problem(413, "too-large");
+    admin.post(path, &of(400 * 1024)).problem(413, "too-large");
     admin.post(path, &of(600 * 1024)).problem(413, "too-large");
     admin.post(path, &json!({ "body": "x", "reply_to": 99 })).problem(422, "invalid");
     lobby.unharmed();

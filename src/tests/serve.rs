@@ -1,5 +1,5 @@
-//! The life of a server: made, started, used, stopped, started again; and every way in which a start
-//! is refused.
+//! The life of a server: made, started, used, stopped, started again; and every way in which a
+//! start is refused.
 //!
 //! What is kept across a stop is read back through the API.
 

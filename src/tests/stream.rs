@@ -1,6 +1,7 @@
 //! The live stream: nothing missing, nothing twice, nothing after a right has gone.
 //!
-//! Driven by a client that stops reading, which is where servers drop messages or lose their memory.
+//! Driven by a client that stops reading, which is where servers drop messages or lose their
+//! memory.
 
 mod support;
 
@@ -124,7 +125,7 @@ fn nothing_comes_after_a_removal_a_sign_out_or_a_stop() {
     say("unseen");
     assert_eq!(stream.expect("removed")["code"], "no-rights");
     stream.send(&subscribe);
-    assert_eq!(stream.expect("error")["code"], "not-found");
+    assert_eq!(stream.expect("error")["code"], "forbidden");
 
     let tokens = admin.get(&format!("/tokens?principal={id}")).expect(200);
     let its_id = tokens["tokens"][0]["id"].as_str().expect("an id").to_owned();

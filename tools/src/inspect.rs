@@ -1,7 +1,7 @@
 //! `inspect`: what is in a data directory, as a table for people and as JSON for programs.
 //!
-//! It reads and shows; whether what it shows is sound is `verify`'s question, and damage it meets on
-//! the way is named on stderr.
+//! It reads and shows; whether what it shows is sound is `verify`'s question, and damage it meets
+//! on the way is named on stderr.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -130,7 +130,7 @@ fn known(time: TimeUs) -> Option<i64> {
 
 fn look(directory: &Directory) -> Result<Inspection> {
     let state = &directory.manifest.state;
-    let applied = directory.catalog().and_then(|c| applied_row(c)).map(|row| row.lsn);
+    let applied = directory.catalog().and_then(applied_row).map(|row| row.lsn);
     let applied = applied.inspect_err(|e| eprintln!("hansard-tool: catalog: {e}")).ok();
     let floor = applied.unwrap_or(Lsn::ZERO).min(state.sealed);
     let found = scan(&directory.disk, floor, floor)?;

@@ -44,7 +44,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check every checksum, every run index against its blocks, and the journal against the catalog.
+    /// Check every checksum, every run index against its blocks, and the journal against the
+    /// catalog.
     Verify {
         /// The data directory.
         dir: PathBuf,

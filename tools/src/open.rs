@@ -34,8 +34,8 @@ impl Directory {
     /// Opens the directory at `path`.
     ///
     /// # Errors
-    /// `Locked` if a server has it, `NotFound`, `Unsupported`, `Io`, or `Corrupt` if the manifest is
-    /// no manifest.
+    /// `Locked` if a server has it, `NotFound`, `Unsupported`, `Io`, or `Corrupt` if the manifest
+    /// is no manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let disk = Disk::new(Arc::new(RealStorage::new(path)));
         check_version(&disk)?;

@@ -77,7 +77,8 @@ pub(crate) fn run(path: &Path, json: bool) -> Result<u8> {
             let room = found.room.as_deref().unwrap_or("-");
             let (from, to) = (found.from_seq.unwrap_or(0), found.to_seq.unwrap_or(0));
             println!(
-                "damage file={file} offset={offset} bytes={bytes} room={room} seq={from}..{to}: {reason}"
+                "damage file={file} offset={offset} bytes={bytes} room={room} \
+                 seq={from}..{to}: {reason}"
             );
         }
         let Report { packs, blocks, records, bytes, .. } = report;
@@ -142,7 +143,7 @@ impl Check<'_> {
 
     fn catalog_position(&mut self) -> Option<AppliedRow> {
         let file = self.directory.disk.full("catalog");
-        match self.directory.catalog().and_then(|c| applied_row(c)) {
+        match self.directory.catalog().and_then(applied_row) {
             Ok(row) => {
                 let sealed = self.directory.manifest.state.sealed;
                 if row.sealed > sealed {

@@ -1,10 +1,10 @@
 //! The corruption tournament: the same faults in the logs of Hansard, RocksDB and SQLite.
 //!
-//! Each contestant commits messages one by one, each durable before the next, in a child process that
-//! ends without closing. One fault is made in the log, the store is opened again, and what it says
-//! and what it still has is printed. (The experiment of shared evidence on acknowledged loss, after
-//! the observation in RocksDB PR #6963 that a log which does not know its synced offset cannot tell a
-//! torn tail from damage.)
+//! Each contestant commits messages one by one, each durable before the next, in a child process
+//! that ends without closing. One fault is made in the log, the store is opened again, and what it
+//! says and what it still has is printed. (The experiment of shared evidence on acknowledged loss,
+//! after the observation in RocksDB PR #6963 that a log which does not know its synced offset
+//! cannot tell a torn tail from damage.)
 
 use std::error::Error;
 use std::fs;
@@ -115,12 +115,8 @@ impl Contestant for Hansard {
         let room = engine.append_and_wait(vec![draft(RoomId::NONE, made)])?[0].room;
         fs::write(dir.join("files/room"), room.0.to_string())?;
         for n in 0..MESSAGES {
-            let post = Post {
-                kind: EntryKind::Text,
-                body: body(n),
-                reply_to: Seq::ZERO,
-                import: None,
-            };
+            let post =
+                Post { kind: EntryKind::Text, body: body(n), reply_to: Seq::ZERO, import: None };
             engine.append_and_wait(vec![draft(room, Payload::Post(post))])?;
         }
         std::process::exit(0)
@@ -222,7 +218,8 @@ impl Contestant for Sqlite {
         let db = Self::open(dir)?;
         db.execute("create table m (id integer primary key, body text)", [])?;
         for n in 0..MESSAGES {
-            db.execute("insert into m values (?1, ?2)", rusqlite::params![n.cast_signed(), body(n)])?;
+            let row = rusqlite::params![n.cast_signed(), body(n)];
+            db.execute("insert into m values (?1, ?2)", row)?;
         }
         std::process::exit(0)
     }
@@ -236,11 +233,13 @@ impl Contestant for Sqlite {
     }
 
     fn read(&self, dir: &Path) -> Verdict {
-        let count = Self::open(dir).and_then(|db| {
-            db.query_row("select count(*) from m", [], |row| row.get::<_, i64>(0))
-        });
+        let count = Self::open(dir)
+            .and_then(|db| db.query_row("select count(*) from m", [], |row| row.get::<_, i64>(0)));
         match count {
-            Ok(n) => Verdict { opens: "opens".into(), kept: n.cast_unsigned(), said: "nothing".into() },
+            Ok(n) => {
+                let kept = n.cast_unsigned();
+                Verdict { opens: "opens".into(), kept, said: "nothing".into() }
+            }
             Err(e) => Verdict { opens: "refuses".into(), kept: 0, said: e.to_string() },
         }
     }

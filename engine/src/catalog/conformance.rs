@@ -1,4 +1,6 @@
-//! One suite that every catalog store passes.
+//! One suite that every catalog store passes: rows, ranges, order of changes, flush, erasure.
+//!
+//! What the engine relies on stands here, so that the twin and RocksDB cannot differ in it.
 
 use super::memory::MemoryCatalog;
 use super::*;

@@ -205,10 +205,10 @@ pub fn runs(room: RoomId) -> Vec<u8> {
 
 /// The smallest dyadic span of time that holds a run: (level, bucket).
 ///
-/// Level `n` cuts time into spans of 2^n microseconds; a run stands at the lowest level at which its
-/// first and last time fall into one span. A reader of a span of time looks, at each level, at the
-/// few buckets that overlap it. (The idea of a hierarchical index over intervals, as in R. Kriegel's
-/// relational interval tree, with fixed powers of two.)
+/// Level `n` cuts time into spans of 2^n microseconds; a run stands at the lowest level at which
+/// its first and last time fall into one span. A reader of a span of time looks, at each level, at
+/// the few buckets that overlap it. (The idea of a hierarchical index over intervals, as in R.
+/// Kriegel's relational interval tree, with fixed powers of two.)
 #[must_use]
 pub const fn dyadic(first: TimeUs, last: TimeUs) -> (u8, u64) {
     let (low, high) = (ordered(first.0), ordered(last.0));

@@ -82,11 +82,11 @@ impl CatalogStore for MemoryCatalog {
             inner.rows.range(bounds).map(|((_, k), v)| (k.clone(), v.clone())).collect();
         drop(inner);
         let mut walk_on = |(key, value): &(Vec<u8>, Vec<u8>)| visit(key, value);
-        let mut each: Box<dyn Iterator<Item = &(Vec<u8>, Vec<u8>)>> = match walk {
+        let each: Box<dyn Iterator<Item = &(Vec<u8>, Vec<u8>)>> = match walk {
             Walk::Up => Box::new(rows.iter()),
             Walk::Down => Box::new(rows.iter().rev()),
         };
-        while let Some(row) = each.next() {
+        for row in each {
             if walk_on(row)? == Go::Stop {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The catalog: rows derived from the log, behind a trait.
 //!
-//! It is a cache of journal and packs: it can be deleted and rebuilt. Its own log is off; a batch is
-//! durable only after a flush, and replay from `applied` covers the rest.
+//! It is a cache of journal and packs: it can be deleted and rebuilt. Its own log is off; a batch
+//! is durable only after a flush, and replay from `applied` covers the rest.
 //!
 //! INVARIANT: a batch and its `AppliedRow` become visible, and durable, together.
 

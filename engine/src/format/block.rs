@@ -1,7 +1,7 @@
 //! A block: consecutive records of one room, compressed together.
 //!
-//! Bytes: header (magic, dictionary, plain length, record count) and a zstd frame. Plain bytes: each
-//! record as varint length and record. The checksum stands in the run index.
+//! Bytes: header (magic, dictionary, plain length, record count) and a zstd frame. Plain bytes:
+//! each record as varint length and record. The checksum stands in the run index.
 //!
 //! INVARIANT: decoding never allocates more than `limits::BLOCK_BYTES_MAX`.
 

@@ -1,4 +1,6 @@
 //! Frames: round trip, and no flipped bit goes unseen.
+//!
+//! A frame of another use of the file, or of another place in it, is refused as well.
 
 use super::*;
 

@@ -73,8 +73,8 @@ fn edit_crc(edit: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Reads the edit at the start of `bytes`, checks it against `chain` and moves the chain. Returns the
-/// edit and its length.
+/// Reads the edit at the start of `bytes`, checks it against `chain` and moves the chain. Returns
+/// the edit and its length.
 ///
 /// # Errors
 /// If it is not the edit that follows.

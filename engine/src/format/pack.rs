@@ -1,7 +1,7 @@
 //! A pack file: header, blocks, run index, footer.
 //!
-//! INVARIANT: the footer's checksums cover header, run index and footer; each block is covered by its
-//! checksum in the run index; so every byte of a pack is covered once.
+//! INVARIANT: the footer's checksums cover header, run index and footer; each block is covered by
+//! its checksum in the run index; so every byte of a pack is covered once.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
 //! What a record says: one struct per kind.
 //!
-//! Changes carry the whole new state, never a difference, so that applying one twice equals applying
-//! it once. No plaintext secret is a field: tokens are SHA-256, passwords are argon2id strings.
+//! Changes carry the whole new state, never a difference, so that applying one twice equals
+//! applying it once. No plaintext secret is a field: tokens are SHA-256, passwords are argon2id
+//! strings.
 
 use super::codec::{DecodeError, Reader};
 use super::wire::{Wire, wire_enum, wire_struct};
@@ -84,6 +85,10 @@ wire_enum! {
         Absent = 7 "absent",
         /// Tokens of a role-holder were made outside the usual doors.
         BreakGlass = 8 "break-glass",
+        /// An administrator agreed with the wall clock.
+        ClockAccepted = 9 "clock-accepted",
+        /// An administrator had a copy of the data directory made.
+        Checkpoint = 10 "checkpoint",
     }
 }
 
@@ -457,7 +462,9 @@ macro_rules! kinds {
             /// If the bytes are not of that kind's form.
             pub fn get(kind: Kind, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
                 match kind {
-                    $( Kind::$variant => <$variant as Wire>::get(reader, $text).map(Self::$variant) ),*
+                    $( Kind::$variant => {
+                        <$variant as Wire>::get(reader, $text).map(Self::$variant)
+                    } )*
                 }
             }
         }

@@ -3,8 +3,8 @@
 //! `place` says where the next frame goes, `write` puts it there and makes it durable. It does not
 //! decide what is in a frame, and it does not read: that is `scan`.
 //!
-//! INVARIANT: no sector that holds an acknowledged frame is written again before it is trimmed, and a
-//! file that saw a failed write or sync is never used again by this process.
+//! INVARIANT: no sector that holds an acknowledged frame is written again before it is trimmed, and
+//! a file that saw a failed write or sync is never used again by this process.
 
 pub mod scan;
 

@@ -107,8 +107,8 @@ struct OpenFile {
     header: FileHeader,
 }
 
-/// Reads the journal from the record behind `floor` on. `witness` is the newest record that anything
-/// else in the directory says was durable.
+/// Reads the journal from the record behind `floor` on. `witness` is the newest record that
+/// anything else in the directory says was durable.
 ///
 /// # Errors
 /// `Io`; damage is not an error but a finding.
@@ -247,8 +247,8 @@ fn check_chain(
     }
 }
 
-/// Reads one file's frames. Bad places are noted with what they would cost; whether they are torn is
-/// decided at the end, when every promise is known.
+/// Reads one file's frames. Bad places are noted with what they would cost; whether they are torn
+/// is decided at the end, when every promise is known.
 fn read_file(file: &OpenFile, next: Option<&FileHeader>, found: &mut Scan) -> Result<()> {
     let incarnation = file.header.incarnation;
     let newest = next.is_none();
@@ -281,10 +281,10 @@ fn read_file(file: &OpenFile, next: Option<&FileHeader>, found: &mut Scan) -> Re
             },
         }
     }
-    if let Some(next) = next {
-        if expected < next.first_lsn {
-            note_hole(file, at, end.saturating_sub(at), expected, next.first_lsn, found);
-        }
+    if let Some(next) = next
+        && expected < next.first_lsn
+    {
+        note_hole(file, at, end.saturating_sub(at), expected, next.first_lsn, found);
     }
     if newest {
         found.live_end(file, at, prev_crc, expected);
@@ -332,10 +332,12 @@ fn resume(
             let offset = at + (index * SECTOR_BYTES) as u64;
             match FrameHeader::parse(sector, incarnation, offset) {
                 // The frame at the bad place itself may be there, but for another chain.
-                Ok(header) if header.first_lsn >= expected && offset >= bad => {
-                    if offset > bad || header.first_lsn > expected {
-                        return Ok(Some(header));
-                    }
+                Ok(header)
+                    if header.first_lsn >= expected
+                        && offset >= bad
+                        && (offset > bad || header.first_lsn > expected) =>
+                {
+                    return Ok(Some(header));
                 }
                 _ => {}
             }
@@ -430,10 +432,10 @@ fn judge(keep: &[OpenFile], floor: Lsn, found: &mut Scan) {
         Lost::Record(lsn, _) => lsn > floor && lsn <= promised,
         Lost::Unknown(first, last) => last > floor && first <= promised,
     });
-    if found.torn.is_none() {
-        if let (Some(newest), Some(end)) = (keep.last(), found.end) {
-            found.torn = unfinished(newest, end.end);
-        }
+    if found.torn.is_none()
+        && let (Some(newest), Some(end)) = (keep.last(), found.end)
+    {
+        found.torn = unfinished(newest, end.end);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Memory maps, for offline tools only.
 //!
-//! A map of a file that another process cuts short kills its reader with SIGBUS, so the server never
-//! uses one. The tools hold the directory's lock while they map.
+//! A map of a file that another process cuts short kills its reader with SIGBUS, so the server
+//! never uses one. The tools hold the directory's lock while they map.
 
 #![allow(unsafe_code)]
 

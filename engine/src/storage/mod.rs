@@ -27,6 +27,7 @@ pub enum Mode {
 }
 
 /// An open file. All access is by position; no method moves a cursor.
+#[expect(clippy::len_without_is_empty, reason = "a length on disk, not a collection")]
 pub trait File: Send + Sync {
     /// Reads at `offset` until `buf` is full or the file ends; returns the bytes read.
     ///

@@ -1,9 +1,9 @@
 //! The simulated twin of the file system: a disk in memory that can lose what was not synced.
 //!
 //! Every file keeps what is durable and the writes since its last sync; every directory keeps its
-//! durable names and the changes since its last sync. `crash` decides which of the unsynced survive.
-//! It can also fail, or stop the world, at the n-th operation. Modelled on Pebble's strict MemFS and
-//! on TigerBeetle's storage simulator.
+//! durable names and the changes since its last sync. `crash` decides which of the unsynced
+//! survive. It can also fail, or stop the world, at the n-th operation. Modelled on Pebble's strict
+//! MemFS and on TigerBeetle's storage simulator.
 
 use std::collections::BTreeMap;
 use std::io;

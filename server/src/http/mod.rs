@@ -3,6 +3,7 @@
 //! The table is the router, the list of OpenAPI paths and what PROTOCOL.md describes: one source.
 //! INVARIANT: a route that is not in the table does not exist.
 
+mod admin;
 mod categories;
 mod category_messages;
 mod changes;
@@ -79,6 +80,8 @@ routes! {
     post   "/api/v1/rooms/{id}/imports"                imports::create,
     get    "/api/v1/rooms/{id}/imports"                imports::get,
     get    "/api/v1/events"                            events::list,
+    post   "/api/v1/admin/clock"                       admin::clock,
+    post   "/api/v1/admin/checkpoint"                  admin::checkpoint,
     get    "/api/v1/stream"                            stream::open,
     get    "/api/v1/openapi.json"                      openapi::serve,
     get    "/healthz"                                  health::live,

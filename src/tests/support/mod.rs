@@ -41,9 +41,19 @@ pub fn hansard() -> Command {
     command
 }
 
-/// A folder for one data directory, and for what a test puts beside it.
+/// A folder for one data directory, and for what a test puts beside it. With HANSARD_TEST_KEEP in
+/// the environment that of a failed test stays, for a look at what broke.
 pub struct Site {
     root: TempDir,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if thread::panicking() && std::env::var_os("HANSARD_TEST_KEEP").is_some() {
+            self.root.disable_cleanup(true);
+            eprintln!("kept: {:?}", self.root.path());
+        }
+    }
 }
 
 impl Site {

@@ -1,7 +1,7 @@
 //! What the logs of #ubuntu say, read by the plainest means: the other side of every comparison.
 //!
-//! Written from the words alone and independent of the importer: a day in the name, falls of
-//! the clock, three shapes of lines. It knows only the shapes that the corpus has.
+//! Written from the words alone and independent of the importer: a day in the name, falls
+//! of the clock, three shapes of lines. It knows only the shapes that the corpus has.
 
 use std::path::Path;
 

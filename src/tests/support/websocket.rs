@@ -1,7 +1,7 @@
 //! A WebSocket client in its plainest form, over a blocking socket.
 //!
-//! Text frames both ways, pings answered, nothing else: enough to read a stream, and to stop reading
-//! it at will, which no library allows so plainly.
+//! Text frames both ways, pings answered, nothing else: enough to read a stream, and to stop
+//! reading it at will, which no library allows so plainly.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -119,7 +119,11 @@ pub fn channels(source: &Source) -> Vec<Finding> {
     let unbounded = tokens.iter().enumerate().filter(|&(at, token)| match token.text.as_str() {
         "unbounded_channel" => true,
         "unbounded" => is_call(&tokens, at),
-        "channel" => is_call(&tokens, at) && has_no_argument(&tokens, at),
+        "channel" => {
+            // A oneshot holds one value; that is its maximum.
+            let oneshot = at >= 2 && tokens[at - 2].text == "oneshot";
+            !oneshot && is_call(&tokens, at) && has_no_argument(&tokens, at)
+        }
         _ => false,
     });
     unbounded.map(|(_, token)| source.finding(token.line, "a channel without a maximum")).collect()
