@@ -281,8 +281,8 @@ pub fn default_text() -> String {
     let config = Config::default();
     let mut text = String::from(
         "# Hansard's configuration. Every value below is the default; leave out what you do not \
-         change.\n# Each key is also a variable, HANSARD_SECTION__KEY, which goes before this file; \
-         flags go before both.\n",
+         change.\n# Each key is also a variable, HANSARD_SECTION__KEY, which goes before this \
+         file; flags go before both.\n",
     );
     let mut section = "";
     for key in KEYS {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// A request's body, but for imports: a message of 64 KiB may grow sixfold by JSON escapes.
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// What is read on of a body that is too large, so that its sender hears so.
+pub const DRAIN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// An import's request body.
 pub const IMPORT_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Entries of one import request.

@@ -199,7 +199,12 @@ mod tests {
 
     fn line(time: &str, name: &str) -> String {
         format!(
-            r#"{{"seq":1,"time":"{time}","recorded":"{time}","author":{{"id":"p1","name":"{name}"}},"kind":"text","body":"b"}}"#
+            concat!(
+                r#"{{"seq":1,"time":"{time}","recorded":"{time}","#,
+                r#""author":{{"id":"p1","name":"{name}"}},"kind":"text","body":"b"}}"#
+            ),
+            time = time,
+            name = name
         )
     }
 

@@ -5,13 +5,14 @@
 
 use std::str::FromStr;
 
-use axum::body::{self, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::{HeaderMap, header, request::Parts};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::limits::{IMPORT_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{DRAIN_BYTES_MAX, IMPORT_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::problem::{Code, Problem};
 use crate::state::App;
 
@@ -63,23 +64,31 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJson<T> {
     }
 }
 
+/// The body, or why not. One that is too large is read on and thrown away within a bound: a client
+/// that is still sending would otherwise lose the answer with the connection.
 async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::NotJsonType));
     }
-    let too_large =
-        || Problem::with(Code::TooLarge, format!("a request body has at most {limit} bytes"));
-    let announced = request.body().size_hint().lower();
-    if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(too_large());
-    }
-    body::to_bytes(request.into_body(), limit).await.map_err(|error| {
-        let source = std::error::Error::source(&error).map(ToString::to_string);
-        match source {
-            Some(text) if text.contains("length limit") => too_large(),
-            _ => Problem::with(Code::BadJson, "the body ended early"),
+    let mut kept = bytes::BytesMut::new();
+    let mut seen = 0;
+    let mut pieces = request.into_body().into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let ended = |_| Problem::with(Code::BadJson, "the body ended early");
+        let piece = piece.map_err(ended)?;
+        seen += piece.len();
+        if seen > limit + DRAIN_BYTES_MAX {
+            break;
         }
-    })
+        if seen <= limit {
+            kept.extend_from_slice(&piece);
+        }
+    }
+    if seen > limit {
+        let detail = format!("a request body has at most {limit} bytes");
+        return Err(Problem::with(Code::TooLarge, detail));
+    }
+    Ok(kept.freeze())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
