@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
@@ -122,6 +122,8 @@ pub(crate) struct Inner {
     pub epoch: Epoch,
     pub queue: Lane<Incoming>,
     pub to_writer: Lane<Group>,
+    /// Groups given to the writer and not yet published.
+    pub writing: AtomicUsize,
     pub to_applier: Lane<Work>,
     pub encoder: Mutex<Option<Encoder>>,
     pub applier: Mutex<Applier>,

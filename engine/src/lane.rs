@@ -73,12 +73,29 @@ impl<T> Lane<T> {
 
     /// Takes items up to `weight` (at least one), waiting for the first one up to `wait`.
     pub(crate) fn take(&self, weight: usize, wait: Option<Duration>) -> Taken<T> {
+        self.take_when(weight, wait, |_| true)
+    }
+
+    /// Lets takers look at their condition again.
+    pub(crate) fn nudge(&self) {
+        // The lock makes sure that no taker is between looking and waiting.
+        drop(self.state.lock());
+        self.changed.notify_all();
+    }
+
+    /// As [`Self::take`], but takes nothing before `ready`, given the weight inside, says so.
+    pub(crate) fn take_when(
+        &self,
+        weight: usize,
+        wait: Option<Duration>,
+        ready: impl Fn(usize) -> bool,
+    ) -> Taken<T> {
         let mut state = self.state.lock();
-        while state.items.is_empty() {
+        while state.items.is_empty() || !(state.closed || ready(state.weight)) {
             if state.closed {
                 return Taken::Closed;
             }
-            match wait {
+            match wait.filter(|_| state.items.is_empty()) {
                 None => self.changed.wait(&mut state),
                 Some(wait) => {
                     if self.changed.wait_for(&mut state, wait).timed_out() && state.items.is_empty()

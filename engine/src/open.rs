@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -508,6 +508,7 @@ fn assemble(
         epoch,
         queue: Lane::new(limits::QUEUE_BYTES_MAX),
         to_writer: Lane::new(1),
+        writing: AtomicUsize::new(0),
         to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
         encoder: Mutex::new(encoder),
         applier: Mutex::new(applier),

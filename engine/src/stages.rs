@@ -18,6 +18,8 @@ use crate::types::RoomId;
 
 /// Idle time after which the last records get their promise.
 const PROMISE_AFTER: Duration = Duration::from_millis(50);
+/// Waiting drafts of so many bytes are encoded while the group before is still being written.
+const EAGER_BYTES: usize = 256 * 1024;
 /// Records applied in one batch of the catalog.
 const APPLY_RECORDS_MAX: usize = 4096;
 
@@ -86,7 +88,10 @@ impl Inner {
 
     /// Takes what waits and makes one group of it. True if the engine owes a promise.
     fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> bool {
-        let taken = self.queue.take(GROUP_BYTES_MAX, wait);
+        // While a group is being written, what comes next goes on gathering, unless there is enough
+        // of it to make encoding meanwhile worth while: a draft taken early would wait for two syncs.
+        let ready = |waiting| self.writing.load(Ordering::Acquire) == 0 || waiting >= EAGER_BYTES;
+        let taken = self.queue.take_when(GROUP_BYTES_MAX, wait, ready);
         let mut encoder = self.encoder.lock();
         let Some(encoder) = encoder.as_mut() else { return false };
         let group = match taken {
@@ -120,6 +125,7 @@ impl Inner {
     }
 
     fn pass_to_writer(&self, group: Group) {
+        self.writing.fetch_add(1, Ordering::AcqRel);
         if let Err(group) = self.to_writer.give(group, 1) {
             fail_group(&group, &Error::Poisoned { first: "the writer has stopped".into() });
         }
@@ -142,8 +148,14 @@ impl Inner {
         }
     }
 
-    /// Writes one group, makes it durable and publishes it.
     fn write_one(&self, group: Group) {
+        self.write_and_publish(group);
+        self.writing.fetch_sub(1, Ordering::AcqRel);
+        self.queue.nudge();
+    }
+
+    /// Writes one group, makes it durable and publishes it.
+    fn write_and_publish(&self, group: Group) {
         if let Some(poisoned) = self.progress.poison.get() {
             fail_group(&group, &poisoned);
             return;
