@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
@@ -73,7 +73,7 @@ pub struct Options {
     pub cache_bytes: usize,
     /// A seal starts after so long, if there is anything to seal.
     pub seal_interval_ms: u64,
-    /// Free space below which posts are refused.
+    /// Free space below which posts are refused (0: never), beside what tails and catalog still have to write.
     pub disk_reserve_bytes: u64,
     /// The catalog's own cache.
     pub catalog_cache_bytes: usize,
@@ -135,6 +135,8 @@ pub(crate) struct Inner {
     pub listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     pub clock: ClockGuard,
     pub no_space: AtomicBool,
+    /// Journal bytes written since the disk was looked at.
+    pub unwatched_bytes: AtomicU64,
     pub closing: AtomicBool,
     pub restricted: Vec<LsnSpan>,
     pub keeper: crate::keeper::Keeper,
@@ -143,7 +145,7 @@ pub(crate) struct Inner {
     pub _lock: Box<dyn Lock>,
 }
 
-/// An open data directory.
+/// An open data directory. Close it: dropping the last handle leaves its threads and its lock.
 #[derive(Clone)]
 pub struct Engine(pub(crate) Arc<Inner>);
 

@@ -16,6 +16,10 @@ use crate::types::Lsn;
 
 /// How often the disk is looked at.
 const ROUND: Duration = Duration::from_millis(500);
+/// What the catalog may still write of what it has in memory, compaction included.
+const CATALOG_BYTES_OWED: u64 = 48 * 1024 * 1024;
+/// Journal bytes after which the disk is looked at before the next round.
+const LOOK_EVERY_BYTES: u64 = 1024 * 1024;
 /// The pause after a failed seal.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -97,10 +101,25 @@ impl Inner {
         self.history.tails.bytes() > self.options.tail_bytes_soft || used * 2 > max
     }
 
+    /// Looks at the disk if much was written since the last look.
+    pub(crate) fn watch_disk_after(&self, bytes: u64) {
+        let before = self.unwatched_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes >= LOOK_EVERY_BYTES {
+            self.unwatched_bytes.store(0, Ordering::Relaxed);
+            self.watch_disk();
+        }
+    }
+
     pub(crate) fn watch_disk(&self) {
+        if self.options.disk_reserve_bytes == 0 {
+            return;
+        }
         match self.disk.free_bytes() {
             Ok(free) => {
-                let low = free < self.options.disk_reserve_bytes;
+                // What is acknowledged must still find room: the tails become packs, the catalog's
+                // buffers become files and are compacted.
+                let owed = self.history.tails.bytes() as u64 + CATALOG_BYTES_OWED;
+                let low = free < self.options.disk_reserve_bytes.saturating_add(owed);
                 if self.no_space.swap(low, Ordering::Relaxed) != low {
                     if low {
                         tracing::error!(free, "disk is below its reserve: posts are refused");

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -520,6 +520,7 @@ fn assemble(
         stats,
         listeners: RwLock::new(Vec::new()),
         no_space: AtomicBool::new(false),
+        unwatched_bytes: AtomicU64::new(0),
         closing: AtomicBool::new(false),
         restricted: if restricted { holes } else { Vec::new() },
         keeper: Keeper::default(),

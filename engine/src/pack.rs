@@ -222,7 +222,7 @@ impl PackWriter {
     /// Writes run index and footer and makes the pack durable under its name.
     ///
     /// # Errors
-    /// `NoSpace` or `Io`; remove the temporary file with [`Self::abandon`].
+    /// `NoSpace` or `Io`; the temporary file is left for [`remove_unfinished`].
     pub fn finish(mut self) -> Result<(PackMeta, Vec<Run>)> {
         self.runs.sort_by_key(|r| (r.category, r.room, r.first_rev));
         let index = encode_index(&self.runs);

@@ -174,6 +174,7 @@ impl Inner {
             self.stats.sync.record(watch.elapsed());
             self.stats.frames.add(1);
             self.stats.journal_bytes.add(frame.len() as u64);
+            self.watch_disk_after(frame.len() as u64);
         }
         self.publish(group);
     }

@@ -82,6 +82,7 @@ fn options(settings: RocksOptions) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_max_write_buffer_number(3);
+    options.set_db_write_buffer_size(2 * settings.write_buffer_bytes);
     options.set_max_background_jobs(2);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
