@@ -73,7 +73,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// A seal starts after so long, if there is anything to seal.
     pub seal_interval_ms: u64,
-    /// Free space below which posts are refused (0: never), beside what tails and catalog still have to write.
+    /// Free space below which posts are refused (0: never), beside what tails and catalog still
+    /// have to write.
     pub disk_reserve_bytes: u64,
     /// The catalog's own cache.
     pub catalog_cache_bytes: usize,

@@ -100,6 +100,19 @@ fn damaged(room: RoomId, from: Seq, to: Seq) -> Gap {
     Gap { room, from_seq: from, to_seq: to, reason: GapReason::Damaged }
 }
 
+/// Gaps in order of seq, neighbours of one reason made one.
+fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.sort_by_key(|gap| gap.from_seq);
+    gaps.dedup_by(|next, before| {
+        let neighbours = before.reason == next.reason && next.from_seq <= before.to_seq.next();
+        if neighbours {
+            before.to_seq = before.to_seq.max(next.to_seq);
+        }
+        neighbours
+    });
+    gaps
+}
+
 /// A stored record's value; bytes that passed their checksum and do not decode are damage.
 pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
     Record::from_bytes(bytes)
@@ -138,7 +151,7 @@ impl History {
     pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let head = self.head(room)?;
-        let (mut found, low, high) = match anchor {
+        let (found, low, high) = match anchor {
             Anchor::Last => self.before(room, head.seq.next(), limit, &head)?,
             Anchor::Before(seq) => self.before(room, seq.min(head.seq.next()), limit, &head)?,
             Anchor::After(seq) => self.from(room, seq.next(), limit, &head)?,
@@ -154,10 +167,10 @@ impl History {
                 self.from(room, from, limit, &head)?
             }
         };
-        found.gaps.sort_by_key(|gap| gap.from_seq);
+        let gaps = joined(found.gaps);
         Ok(Page {
             records: found.records,
-            gaps: found.gaps,
+            gaps,
             older: (low > Seq(1)).then_some(low),
             newer: (high < head.seq).then_some(high),
             blocks: found.blocks,

@@ -89,7 +89,7 @@ impl Inner {
     /// Takes what waits and makes one group of it. True if the engine owes a promise.
     fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> bool {
         // While a group is being written, what comes next goes on gathering, unless there is enough
-        // of it to make encoding meanwhile worth while: a draft taken early would wait for two syncs.
+        // of it to make encoding meanwhile worth while: a draft taken early waits for two syncs.
         let ready = |waiting| self.writing.load(Ordering::Acquire) == 0 || waiting >= EAGER_BYTES;
         let taken = self.queue.take_when(GROUP_BYTES_MAX, wait, ready);
         let mut encoder = self.encoder.lock();

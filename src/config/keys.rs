@@ -15,8 +15,8 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const TIB: u64 = 1024 * GIB;
 
-/// Files that the journal needs at least: one is written while the one before is applied.
-pub const JOURNAL_FILES_MIN: u64 = 2;
+/// Files that the journal has at least, as the engine needs them.
+pub const JOURNAL_FILES_MIN: u64 = 3;
 /// Files that the journal has at most: `JOURNAL_FILES_MAX` of the engine, as a test says.
 pub const JOURNAL_FILES_MAX: u64 = 64;
 
@@ -119,7 +119,7 @@ keys! {
         /// Bytes of one journal file. It is zero-filled once and then used again and again.
         journal_file_bytes: u64 = Options::default().journal_file_bytes, Some((8 * MIB, GIB));
         /// Bytes of the whole journal: what a start replays at most.
-        journal_bytes_max: u64 = Options::default().journal_bytes_max, Some((16 * MIB, 16 * GIB));
+        journal_bytes_max: u64 = Options::default().journal_bytes_max, Some((24 * MIB, 16 * GIB));
         /// Bytes of unsealed messages in memory at which rooms are sealed into packs.
         tail_bytes_soft: usize = Options::default().tail_bytes_soft, Some((MIB, TIB));
         /// Bytes of unsealed messages at which posts are answered 503 until sealing catches up.
@@ -128,7 +128,7 @@ keys! {
         cache_bytes: usize = Options::default().cache_bytes, Some((MIB, TIB));
         /// Bytes of the catalog (RocksDB) kept in memory.
         catalog_cache_bytes: usize = Options::default().catalog_cache_bytes, Some((MIB, TIB));
-        /// Milliseconds between two looks at whether something is to be sealed.
+        /// Milliseconds after which what is new is sealed into packs, however little it is.
         seal_interval_ms: u64 = Options::default().seal_interval_ms, Some((10, 3_600_000));
         /// Free bytes of the disk below which posts are refused with 507; reads go on.
         disk_reserve_bytes: u64 = Options::default().disk_reserve_bytes, Some((MIB, TIB));

@@ -136,8 +136,8 @@ fn every_number_has_a_range_and_both_ends_are_checked() {
 fn values_must_fit_each_other() {
     for (text, word) in [
         ("[engine]\ntail_bytes_soft = 9000000\ntail_bytes_hard = 8000000", "tail_bytes_soft"),
-        ("[engine]\njournal_file_bytes = 16777216\njournal_bytes_max = 16777216", "2 to 64"),
-        ("[engine]\njournal_file_bytes = 8388608\njournal_bytes_max = 1073741824", "2 to 64"),
+        ("[engine]\njournal_file_bytes = 16777216\njournal_bytes_max = 33554432", "3 to 64"),
+        ("[engine]\njournal_file_bytes = 8388608\njournal_bytes_max = 1073741824", "3 to 64"),
         ("[http]\nlisten = \"0.0.0.0:8010\"", "insecure_listen"),
     ] {
         let error = from_file(text).unwrap_err();

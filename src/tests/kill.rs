@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::Site;
 use support::api::Api;
 use support::history::{forwards, number};
+use support::{Site, tool};
 
 const POSTERS: usize = 64;
 const ROOMS: usize = 8;
@@ -65,6 +65,8 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
         for poster in posters {
             poster.join().expect("a poster ends");
         }
+        let verified = tool::done("verify", &site.data());
+        assert_eq!(verified["ok"], true, "after kill {round}: {verified}");
         server = site.serve();
         let api = server.anonymous();
         resend(&api, &users, &ledger);

@@ -14,7 +14,7 @@ use hansard_engine::draft::Appended;
 use hansard_engine::format::payload::{EntryKind as Kind, Payload, Post};
 use hansard_engine::format::record::{Actor, Idempotency};
 use hansard_engine::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use hansard_engine::reads::{Anchor, GapReason, Page};
+use hansard_engine::reads::{Anchor, Gap as EngineGap, GapReason, Page};
 use hansard_engine::stats::Stopwatch;
 use hansard_engine::types::{Epoch, MessageId, RoomId, Seq, TimeUs};
 use serde::Deserialize;
@@ -213,12 +213,20 @@ pub(crate) async fn list(
     } else {
         not_kept(&app.engine, room)?
     };
-    if strict && page.gaps.iter().any(|gap| gap.reason == GapReason::Damaged) {
-        let mut problem = Problem::new(Code::Damaged);
-        problem.extra.gaps = Some(page.gaps.iter().map(Gap::from).collect());
-        return Err(problem);
+    if strict {
+        refuse_damage(page.gaps.iter())?;
     }
     linked(&app.engine, &page, &chain, place).map(axum::Json)
+}
+
+/// Refuses if one of these gaps is damage, and names them all.
+fn refuse_damage<'a>(gaps: impl Iterator<Item = &'a EngineGap> + Clone) -> Result<(), Problem> {
+    if !gaps.clone().any(|gap| gap.reason == GapReason::Damaged) {
+        return Ok(());
+    }
+    let mut problem = Problem::new(Code::Damaged);
+    problem.extra.gaps = Some(gaps.map(Gap::from).collect());
+    Err(problem)
 }
 
 /// One message.
@@ -240,9 +248,12 @@ pub(crate) async fn get(
     if seen.grant.as_administrator {
         audit_administrator(&app, &caller, id, "read").await?;
     }
-    let record = app.read(move |engine| engine.entry(id, name.seq)).await??;
+    let page = app.read(move |engine| engine.page(id, Anchor::At(name.seq), 1)).await??;
+    let here = |gap: &&EngineGap| (gap.from_seq..=gap.to_seq).contains(&name.seq);
+    refuse_damage(page.gaps.iter().filter(here))?;
+    let record = page.records.iter().find(|record| record.seq == name.seq);
     let record = record.filter(|record| record.epoch == name.epoch);
-    let message = record.as_ref().and_then(Message::of).ok_or_else(Problem::not_found)?;
+    let message = record.and_then(Message::of).ok_or_else(Problem::not_found)?;
     Ok(axum::Json(message))
 }
 

@@ -7,8 +7,10 @@
 #![allow(dead_code)]
 
 pub mod api;
+pub mod browser;
 pub mod history;
 pub mod reference;
+pub mod tool;
 pub mod websocket;
 
 use std::fs::{self, File};
