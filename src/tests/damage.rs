@@ -1,7 +1,7 @@
 //! One flipped byte: found by name, isolated to what it hit, never served, and never a way in.
 //!
-//! The places come from `hansard-tool inspect --json`, as an examiner would find them. What may have
-//! closed a door restricts the server; what was only said costs its own place.
+//! The places come from `hansard-tool inspect --json`, as an examiner would find them. What may
+//! have closed a door restricts the server; what was only said costs its own place.
 
 mod support;
 
