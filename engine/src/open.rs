@@ -7,6 +7,7 @@
 //! INVARIANT: a lost record that may have closed a door never opens one: the engine is then
 //! restricted until the loss is accepted.
 
+#[cfg(feature = "rocksdb")]
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
