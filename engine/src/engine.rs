@@ -123,6 +123,8 @@ pub(crate) struct Inner {
     pub epoch: Epoch,
     pub queue: Lane<Incoming>,
     pub to_writer: Lane<Group>,
+    /// Groups that are still not to wait for more appends.
+    pub gather_rest: AtomicUsize,
     /// Groups given to the writer and not yet published.
     pub writing: AtomicUsize,
     pub to_applier: Lane<Work>,

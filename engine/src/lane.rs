@@ -76,6 +76,24 @@ impl<T> Lane<T> {
         self.take_when(weight, wait, |_| true)
     }
 
+    /// Waits until `items` are inside, as long as another one comes within each `pause` and at most
+    /// for so many pauses. Returns how many came.
+    pub(crate) fn gather(&self, items: usize, pause: Duration, pauses: usize) -> usize {
+        let mut state = self.state.lock();
+        let first = state.items.len();
+        for _ in 0..pauses {
+            let before = state.items.len();
+            if before >= items || state.closed {
+                break;
+            }
+            self.changed.wait_for(&mut state, pause);
+            if state.items.len() == before {
+                break;
+            }
+        }
+        state.items.len().saturating_sub(first)
+    }
+
     /// Lets takers look at their condition again.
     pub(crate) fn nudge(&self) {
         // The lock makes sure that no taker is between looking and waiting.
@@ -137,6 +155,15 @@ impl<T> Lane<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gathering_ends_when_nothing_more_comes_and_when_there_is_enough() {
+        let lane = Lane::new(100);
+        assert_eq!(lane.gather(3, Duration::from_millis(1), 5), 0);
+        assert_eq!(lane.try_give(1, 1), Ok(()));
+        assert_eq!(lane.gather(1, Duration::from_secs(60), 5), 0, "enough is inside");
+        assert_eq!(lane.take(9, None), Taken::Items(vec![1]));
+    }
 
     #[test]
     fn a_lane_is_bounded_and_gives_everything_back_after_close() {

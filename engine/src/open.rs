@@ -509,6 +509,7 @@ fn assemble(
         epoch,
         queue: Lane::new(limits::QUEUE_BYTES_MAX),
         to_writer: Lane::new(1),
+        gather_rest: AtomicUsize::new(0),
         writing: AtomicUsize::new(0),
         to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
         encoder: Mutex::new(encoder),

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::commit::{Answer, Closing, Committed, GROUP_BYTES_MAX, Group, fail_group, write_group};
+use crate::commit::{
+    Answer, Closing, Committed, GROUP_BYTES_MAX, Group, Incoming, estimate, fail_group, write_group,
+};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::lane::Taken;
@@ -20,6 +22,12 @@ use crate::types::RoomId;
 const PROMISE_AFTER: Duration = Duration::from_millis(50);
 /// Waiting drafts of so many bytes are encoded while the group before is still being written.
 const EAGER_BYTES: usize = 256 * 1024;
+/// Appends that a group under load waits for, as long as they keep coming.
+const GATHER_ITEMS: usize = 16;
+/// How long it waits for the next one.
+const GATHER_PAUSE: Duration = Duration::from_micros(300);
+/// Groups after one for which nobody came in which none is waited for.
+const GATHER_REST: usize = 64;
 /// Records applied in one batch of the catalog.
 const APPLY_RECORDS_MAX: usize = 4096;
 
@@ -92,6 +100,10 @@ impl Inner {
         // of it to make encoding meanwhile worth while: a draft taken early waits for two syncs.
         let ready = |waiting| self.writing.load(Ordering::Acquire) == 0 || waiting >= EAGER_BYTES;
         let taken = self.queue.take_when(GROUP_BYTES_MAX, wait, ready);
+        let taken = match taken {
+            Taken::Items(incoming) => Taken::Items(self.gather(incoming)),
+            other => other,
+        };
         let mut encoder = self.encoder.lock();
         let Some(encoder) = encoder.as_mut() else { return false };
         let group = match taken {
@@ -110,6 +122,32 @@ impl Inner {
             }
         }
         encoder.owes_promise()
+    }
+
+    /// Under load, a group that is still small waits for the next few appends while they keep
+    /// coming: a sync shared by more of them costs each less. Where nobody came, it is not tried
+    /// again for a while, so that a few writers who wait for each answer are not slowed down; one
+    /// alone never is.
+    fn gather(&self, mut incoming: Vec<Incoming>) -> Vec<Incoming> {
+        let weight: usize = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum();
+        let small = (2..GATHER_ITEMS).contains(&incoming.len()) && weight < EAGER_BYTES;
+        if !self.threaded || !small {
+            return incoming;
+        }
+        let rest = self.gather_rest.load(Ordering::Relaxed);
+        if rest > 0 {
+            self.gather_rest.store(rest - 1, Ordering::Relaxed);
+            return incoming;
+        }
+        let wanted = GATHER_ITEMS - incoming.len();
+        if self.queue.gather(wanted, GATHER_PAUSE, GATHER_ITEMS) == 0 {
+            self.gather_rest.store(GATHER_REST, Ordering::Relaxed);
+        }
+        if let Taken::Items(more) = self.queue.take(GROUP_BYTES_MAX - weight, Some(Duration::ZERO))
+        {
+            incoming.extend(more);
+        }
+        incoming
     }
 
     fn write_closing(&self) {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use support::api::{Api, text};
 use support::history::{backwards, forwards, number, span};
 use support::reference::{self, Said};
-use support::{Server, Site, data_folder, done, fails, logs};
+use support::{Server, Site, data_folder, done, fails, logs, tool};
 
 fn import(server: &Server, admin: &Api, files: &[PathBuf]) -> Command {
     let mut command = server.command(admin);
@@ -97,9 +97,22 @@ fn six_logs_are_in_the_room_line_by_line() {
     assert_eq!(again["digest"], first["digest"]);
     assert_eq!(forwards(&admin, &room, 0).len(), said.len());
 
+    // The same from packs, which it is read from without touching more than overlaps the hour.
     assert_eq!(server.stop().code(), Some(0));
+    tool::done("compact", &site.data());
     let server = site.serve();
-    same(&forwards(&server.admin(), &room, 0), &said);
+    let admin = server.admin();
+    hour(&admin, &said);
+    let (_, metrics) = server.anonymous().plain("/metrics");
+    let count = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
+    };
+    let read = count("hansard_category_blocks_read_total");
+    let overlapping = count("hansard_category_blocks_overlapping_total");
+    println!("{read} blocks read, {overlapping} overlap the hour");
+    assert!((1..=overlapping).contains(&read), "{read} of {overlapping}");
+    same(&forwards(&admin, &room, 0), &said);
 }
 
 /// The 50 around a moment: half before it, the rest from it.

@@ -19,8 +19,6 @@ use support::{Site, tool};
 
 const POSTERS: usize = 64;
 const ROOMS: usize = 8;
-const ROUNDS: usize = 10;
-const ROUND: Duration = Duration::from_millis(700);
 
 /// What the posters know.
 #[derive(Default)]
@@ -33,8 +31,26 @@ struct Ledger {
 
 #[test]
 fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
+    let acknowledged = kill_often("", 10, Duration::from_millis(700));
+    println!("{acknowledged} posts acknowledged across 10 kills");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_seal_costs_nothing() {
+    // Seals all the time, and starts that replay, trim and take the next file of the journal.
+    let seals = "[engine]\nseal_interval_ms = 10\n";
+    let acknowledged = kill_often(seals, 40, Duration::from_millis(120));
+    println!("{acknowledged} posts acknowledged across 40 kills among seals");
+}
+
+/// Kills a server under 64 posters so often, each time after a while, and checks everything that it
+/// acknowledged. Gives their number.
+fn kill_often(config: &str, rounds: usize, after: Duration) -> usize {
     let site = Site::new();
-    let mut server = site.serve();
+    let file = site.path("hansard.toml");
+    std::fs::write(&file, config).expect("a file");
+    let args = ["--config", file.to_str().expect("a path")];
+    let mut server = site.serve_with(&args);
     let admin = server.admin();
     let category = admin.category("c");
     let rooms: Vec<_> =
@@ -47,7 +63,7 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
         })
         .collect();
     let ledger = Arc::new(Mutex::new(Ledger::default()));
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let stop = Arc::new(AtomicBool::new(false));
         let posters: Vec<_> = users
             .iter()
@@ -59,7 +75,7 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
                 thread::spawn(move || post_until_cut(&api, &room, at, round, &ledger, &stop))
             })
             .collect();
-        thread::sleep(ROUND);
+        thread::sleep(after);
         server.kill();
         stop.store(true, Ordering::Relaxed);
         for poster in posters {
@@ -67,8 +83,9 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
         }
         let verified = tool::done("verify", &site.data());
         assert_eq!(verified["ok"], true, "after kill {round}: {verified}");
-        server = site.serve();
+        server = site.serve_with(&args);
         let api = server.anonymous();
+        assert_eq!(api.plain("/readyz").0, 200, "after kill {round}: {}", site.log());
         resend(&api, &users, &ledger);
     }
     let ledger = ledger.lock().expect("the posters have ended");
@@ -76,10 +93,10 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
     for room in &rooms {
         check(&forwards(&admin, room, 0), room, &ledger);
     }
-    println!("{} posts acknowledged across {ROUNDS} kills", ledger.kept.len());
-    assert!(ledger.kept.len() > ROUNDS * POSTERS, "the posters did little");
+    assert!(ledger.kept.len() > rounds * POSTERS, "the posters did little");
     assert!(!site.log().contains("panicked"), "{}", site.log());
     assert_eq!(server.stop().code(), Some(0));
+    ledger.kept.len()
 }
 
 /// Posts `poster round n` for growing n until the connection is lost.
