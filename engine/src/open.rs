@@ -463,7 +463,7 @@ fn assemble(
     parts: Parts,
 ) -> Result<Engine> {
     let Parts { findings, applier, history, stats, lock, restricted } = parts;
-    let Findings { scan, end, manifest, last_recorded, holes, .. } = findings;
+    let Findings { scan, end, manifest, last_recorded, holes, applied: flushed } = findings;
     let mut epoch = end.epoch.max(manifest.state.epoch);
     let last = Lsn(end.next_lsn.0.saturating_sub(1));
     let mut manifest = if restricted {
@@ -489,7 +489,8 @@ fn assemble(
     let encoder = if restricted {
         None
     } else {
-        let floor = manifest.state().sealed.min(applier.applied());
+        // What this replay wrote into the catalog is not flushed yet: it must not set a file free.
+        let floor = manifest.state().sealed.min(flushed);
         pool.trim(floor);
         let end = EndMark { epoch, ..end };
         // A file that holds nothing above the floor is free as soon as its successor begins.
