@@ -222,7 +222,7 @@ fn channels() {
 #[test]
 fn marks() {
     let rule = code::marks;
-    for word in ["TODO", "FIXME", "XXX", "HACK"] {
+    for word in code::MARKS {
         check(rule, "src/a.rs", &format!("\n// later: {word}(me)"), &[2]);
         check(rule, "src/a.rs", &format!("/*\n{word}\n*/"), &[2]);
         check(rule, "README.md", &format!("\n\n{word}: write"), &[3]);
