@@ -14,7 +14,7 @@ use crate::catalog::rows::{
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys, walk_prefix};
 use crate::error::{Error, Result};
-use crate::format::payload::{CategorySettings, Payload, Roles, RoomSettings};
+use crate::format::payload::{CategorySettings, LsnSpan, Payload, Roles, RoomSettings};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::limits;
@@ -127,6 +127,43 @@ impl Applier {
             self.store.write(&changes)?;
         }
         Ok(self.applied.lsn)
+    }
+
+    /// The newest `recorded` time applied.
+    #[must_use]
+    pub const fn recorded(&self) -> TimeUs {
+        self.applied.recorded
+    }
+
+    /// Notes that a room came at least so far, where the records that say so are damaged.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn raise_head(&mut self, room: RoomId, least: &HeadRow) -> Result<()> {
+        let mut head = self.head(room)?;
+        head.rev = head.rev.max(least.rev);
+        head.seq = head.seq.max(least.seq);
+        head.time = head.time.max(least.time);
+        self.set(keys::head(room), &head);
+        Ok(())
+    }
+
+    /// Notes places of the log that are lost and not yet accepted as such.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`.
+    pub fn note_holes(&mut self, holes: &[LsnSpan]) -> Result<()> {
+        for span in holes {
+            self.set(keys::open_hole(span.first), span);
+        }
+        self.commit().map(|_| ())
+    }
+
+    /// Notes that nothing up to `lsn` is left to apply, where the last of it is lost.
+    pub fn skip_to(&mut self, lsn: Lsn) {
+        self.applied.lsn = self.applied.lsn.max(lsn);
+        let applied = to_bytes(&self.applied);
+        self.put(Family::State, keys::APPLIED.to_vec(), applied);
     }
 
     /// Notes that everything up to `sealed` stands in packs.
@@ -244,6 +281,7 @@ impl Applier {
             Payload::LossAccepted(p) => {
                 for span in &p.holes {
                     self.set(keys::accepted_loss(span.first), span);
+                    self.remove(keys::open_hole(span.first));
                 }
                 // Every token made before this place is void.
                 let floor = record.lsn.0.to_string().into_bytes();

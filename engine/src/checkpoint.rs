@@ -34,9 +34,10 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     }
     // ORDERING: seals stand still, so the manifest copied names only packs that are linked; the
     // applier stands still while the catalog is copied, so its rows and its position agree; the
-    // journal is copied last, so it reaches at least as far as both.
+    // journal is copied last, so it reaches at least as far as both, and as its witness says.
     let _seals = inner.keeper.hold();
     copy_file(&inner.disk, &copy, "", manifest::FILE)?;
+    copy_file(&inner.disk, &copy, "", manifest::COPY)?;
     for id in inner.manifest.lock().state().packs.keys() {
         let path = join(pack::DIR, &crate::format::pack::pack_name(*id));
         inner.disk.link_out(&path, &to.join(&path))?;
@@ -45,6 +46,7 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
         let _applier = inner.applier.lock();
         inner.store.checkpoint(&to.join("catalog"))?;
     }
+    copy_file(&inner.disk, &copy, journal::DIR, journal::witness::NAME)?;
     for file in inner.pool.live() {
         copy_file(&inner.disk, &copy, journal::DIR, &journal::file_name(file.number))?;
     }

@@ -22,6 +22,7 @@ use crate::format::payload::LsnSpan;
 use crate::format::record::Record;
 use crate::history::{History, decode_record};
 use crate::journal::JournalPool;
+use crate::journal::witness::WitnessFile;
 use crate::lane::Lane;
 use crate::limits;
 use crate::manifest::Manifest;
@@ -112,6 +113,8 @@ pub struct OpenReport {
     pub last_lsn: Lsn,
     /// Packs whose rows were written again.
     pub reindexed: u64,
+    /// Records read again from packs, because the catalog was gone or far behind.
+    pub rebuilt: u64,
 }
 
 /// Everything the stages share.
@@ -129,6 +132,10 @@ pub(crate) struct Inner {
     pub writing: AtomicUsize,
     pub to_applier: Lane<Work>,
     pub encoder: Mutex<Option<Encoder>>,
+    /// What the journal must at least hold, said outside of it; none if restricted.
+    pub witness: Mutex<Option<WitnessFile>>,
+    /// The newest use of a journal file that holds a durable frame.
+    pub durable_incarnation: AtomicU64,
     pub applier: Mutex<Applier>,
     pub manifest: Mutex<Manifest>,
     pub pool: Arc<JournalPool>,

@@ -75,6 +75,7 @@ impl Inner {
                 continue;
             }
             self.watch_disk();
+            self.state_witness(self.progress.committed.get());
             if let Err(error) = self.pool.fill_one() {
                 tracing::warn!(%error, "journal file cannot be made");
             }

@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod open;
 pub mod pack;
 pub mod reads;
+mod recovery;
 mod seal;
 pub mod sequence;
 mod stages;

@@ -1,7 +1,8 @@
 //! The manifest: which packs exist and how far history is sealed.
 //!
-//! A small hash-chained log of our own, because damage in the catalog must not hide history. An
-//! edit takes effect when it is durable; a torn last edit never took effect.
+//! A small hash-chained log of our own, because damage in the catalog must not hide history, in two
+//! copies, because damage in it must not either. An edit takes effect when it is durable in both; a
+//! start takes the copy that goes further. A torn last edit never took effect.
 //!
 //! INVARIANT: after a failed write or sync no further edit is written.
 
@@ -16,6 +17,8 @@ use crate::types::{Epoch, Lsn};
 
 /// The manifest's file.
 pub const FILE: &str = "MANIFEST";
+/// Its second copy, written behind it.
+pub const COPY: &str = "MANIFEST.copy";
 /// The manifest is rewritten at a start if it is longer.
 const REWRITE_BYTES: u64 = 1024 * 1024;
 /// The longest manifest that is read.
@@ -108,12 +111,74 @@ pub fn read(disk: &Disk, bytes: &[u8]) -> Result<ManifestRead> {
     Ok(ManifestRead { state, chain, end: at as u64, fault })
 }
 
-/// Reads the manifest of a directory.
+/// A place where a copy of the manifest is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The copy.
+    pub file: &'static str,
+    /// Where its sound part ends.
+    pub offset: u64,
+    /// Which check failed.
+    pub reason: &'static str,
+}
+
+/// What the two copies say together.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the copy says that goes further.
+    pub state: ManifestState,
+    /// Where that copy's sound part ends.
+    pub end: u64,
+    /// What is wrong with either.
+    pub faults: Vec<Fault>,
+    chain: Chain,
+    /// Both are sound and equal: they can be written on.
+    equal: bool,
+}
+
+/// Reads both copies of a directory's manifest.
 ///
 /// # Errors
-/// `Io` or `Corrupt`.
-pub fn load(disk: &Disk) -> Result<ManifestRead> {
-    read(disk, &disk.read_all(FILE, BYTES_MAX)?)
+/// `Io`, or `Corrupt` if neither is a manifest.
+pub fn load(disk: &Disk) -> Result<Loaded> {
+    let (first, second) = (load_copy(disk, FILE)?, load_copy(disk, COPY)?);
+    let mut faults = Vec::new();
+    for (file, copy) in [(FILE, &first), (COPY, &second)] {
+        match copy {
+            Ok(ManifestRead { fault: Some(reason), end, .. }) => {
+                faults.push(Fault { file, offset: *end, reason });
+            }
+            Ok(_) => {}
+            Err(Error::Corrupt { what, offset, .. }) => {
+                faults.push(Fault { file, offset: *offset, reason: what });
+            }
+            Err(_) => faults.push(Fault { file, offset: 0, reason: "manifest copy is missing" }),
+        }
+    }
+    let (best, equal) = match (first, second) {
+        (Ok(first), Ok(second)) => {
+            let equal = first.chain == second.chain && first.end == second.end;
+            let further = |read: &ManifestRead| {
+                let ManifestState { sealed, epoch, next_pack, .. } = read.state;
+                (sealed, epoch, next_pack)
+            };
+            let second_is_best = further(&second) > further(&first);
+            (if second_is_best { second } else { first }, equal && faults.is_empty())
+        }
+        (Ok(read), Err(_)) | (Err(_), Ok(read)) => (read, false),
+        (Err(error), Err(_)) => return Err(error),
+    };
+    let ManifestRead { state, chain, end, .. } = best;
+    Ok(Loaded { state, end, faults, chain, equal })
+}
+
+/// One copy, or what is wrong with it as a whole.
+fn load_copy(disk: &Disk, file: &'static str) -> Result<Result<ManifestRead>> {
+    if !disk.exists(file)? {
+        return Ok(Err(Error::corrupt("manifest is missing", &disk.full(file), 0, 0, 0)));
+    }
+    let bytes = disk.read_all(file, BYTES_MAX)?;
+    Ok(read(disk, &bytes))
 }
 
 /// The manifest of an open engine.
@@ -121,7 +186,8 @@ pub fn load(disk: &Disk) -> Result<ManifestRead> {
 pub struct Manifest {
     state: ManifestState,
     chain: Chain,
-    file: DiskFile,
+    /// The copies, in the order in which they are written.
+    files: Vec<DiskFile>,
     end: u64,
     broken: bool,
 }
@@ -132,38 +198,45 @@ impl Manifest {
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn create(disk: &Disk) -> Result<()> {
-        disk.write_whole("", FILE, &whole(&ManifestState::default()))
+        Self::write_anew(disk, &ManifestState::default())
     }
 
-    /// Opens a manifest that was read, cutting a torn last edit.
+    /// Replaces both copies, one after the other, so that one of them is always whole.
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
-    pub fn open(disk: &Disk, read: ManifestRead) -> Result<Self> {
-        let ManifestRead { state, mut chain, mut end, fault } = read;
-        if let Some(reason) = fault {
-            let file = disk.full(FILE);
-            tracing::warn!(?file, offset = end, reason, "cut unfinished manifest edit");
+    pub fn write_anew(disk: &Disk, state: &ManifestState) -> Result<()> {
+        let bytes = whole(state);
+        disk.write_whole("", FILE, &bytes)?;
+        disk.write_whole("", COPY, &bytes)
+    }
+
+    /// Opens a manifest that was read. Copies that are damaged, torn or behind the other are made
+    /// anew from the one that goes further.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn open(disk: &Disk, loaded: Loaded) -> Result<Self> {
+        let Loaded { state, mut chain, mut end, faults, equal } = loaded;
+        for Fault { file, offset, reason } in &faults {
+            let file = disk.full(file);
+            tracing::warn!(?file, offset, reason, "manifest copy is made anew from the other");
         }
-        if fault.is_some() || end > REWRITE_BYTES {
-            let bytes = whole(&state);
-            disk.write_whole("", FILE, &bytes)?;
+        if !equal || end > REWRITE_BYTES {
+            Self::write_anew(disk, &state)?;
             chain = Chain::default();
             let _ = encode_edit(&state.as_edit(), &mut chain);
-            end = bytes.len() as u64;
+            end = whole(&state).len() as u64;
         }
-        let file = disk.open(FILE, Mode::Write)?;
-        Ok(Self { state, chain, file, end, broken: false })
+        let files = vec![disk.open(FILE, Mode::Write)?, disk.open(COPY, Mode::Write)?];
+        Ok(Self { state, chain, files, end, broken: false })
     }
 
     /// Opens a manifest that was read without writing anything: it takes no edit.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn look(disk: &Disk, read: ManifestRead) -> Result<Self> {
-        let ManifestRead { state, chain, end, .. } = read;
-        let file = disk.open(FILE, Mode::Read)?;
-        Ok(Self { state, chain, file, end, broken: true })
+    #[must_use]
+    pub fn look(loaded: Loaded) -> Self {
+        let Loaded { state, chain, end, .. } = loaded;
+        Self { state, chain, files: Vec::new(), end, broken: true }
     }
 
     /// What it says.
@@ -182,7 +255,11 @@ impl Manifest {
         }
         let mut chain = self.chain;
         let bytes = encode_edit(edit, &mut chain);
-        let written = self.file.write(self.end, &bytes).and_then(|()| self.file.sync());
+        // ORDERING: the second copy only when the first is durable, so one of them is whole.
+        let written = self.files.iter().try_for_each(|file| {
+            file.write(self.end, &bytes)?;
+            file.sync()
+        });
         if let Err(error) = written {
             self.broken = true;
             return Err(error);

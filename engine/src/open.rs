@@ -1,8 +1,7 @@
-//! Making and opening a data directory: recovery, step by step.
+//! Making and opening a data directory, step by step.
 //!
-//! Lock, version, manifest, catalog, journal, replay, index. The journal says what was torn and
-//! what is damaged; here it is decided what that means for the whole: open, open with gaps, or open
-//! restricted. Reading comes first; nothing is written before the judgement.
+//! Lock, version, what recovery finds, replay, index, then the parts are put together. What was
+//! found decides how it opens: whole, with gaps, or restricted.
 //!
 //! INVARIANT: a lost record that may have closed a door never opens one: the engine is then
 //! restricted until the loss is accepted.
@@ -12,43 +11,46 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
-use crate::apply::{Applier, applied_row, decode_row};
-use crate::catalog::{CatalogStore, Family, Go, walk_prefix};
+use crate::apply::Applier;
+use crate::catalog::CatalogStore;
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Progress};
 use crate::directory::Gate;
 use crate::engine::{Engine, Inner, OpenReport, Options};
 use crate::error::{Error, Result};
 use crate::format::LAYOUT;
-use crate::format::frame::DirEntry;
-use crate::format::payload::{Kind, Lost as LostPayload, LsnSpan, Payload};
-use crate::format::record::{Actor, Door, Record};
-use crate::history::{History, RunLists, decode_record};
-use crate::journal::scan::{Damage, FoundFrame, Lost, Scan, check_witness, empty_end, scan};
+use crate::format::payload::{LsnSpan, Payload};
+use crate::format::record::{Actor, Door};
+use crate::history::{History, RunLists};
+use crate::journal::witness::WitnessFile;
 use crate::journal::{self, EndMark, JournalEnd, JournalPool, Wait};
 use crate::keeper::Keeper;
 use crate::lane::Lane;
 use crate::limits;
-use crate::manifest::{self, Manifest};
+use crate::manifest::Manifest;
 use crate::pack::{self, Packs};
+use crate::recovery::mend::{quarantine, sync_found, wipe_cut};
+use crate::recovery::replay::Replay;
+use crate::recovery::{Findings, find, report_damage};
 use crate::seal;
 use crate::sequence::SeqState;
 use crate::stats::Stats;
 use crate::storage::clock::Clock;
 use crate::storage::{Disk, Exclusive, Mode};
-use crate::tail::{TailEntry, Tails};
-use crate::types::{Epoch, Lsn, PrincipalId, Seq, TimeUs, TokenId};
+use crate::tail::Tails;
+use crate::types::{Epoch, Lsn, PrincipalId, TokenId};
 
 /// The lock file.
 pub const LOCK: &str = "LOCK";
 /// The file that says the layout.
 pub const VERSION: &str = "VERSION";
+/// The folder of damaged files that are kept for people to look at.
+pub const QUARANTINE: &str = "quarantine";
 /// Folders of a data directory.
 pub const FOLDERS: [&str; 7] =
-    ["journal", "packs", "catalog", "files", "index", "keys", "quarantine"];
+    ["journal", "packs", "catalog", "files", "index", "keys", QUARANTINE];
 
 /// Everything an engine stands on, so that tests can put twins there.
 pub struct Ground {
@@ -93,6 +95,7 @@ pub fn lay_out(disk: &Disk) -> Result<()> {
     }
     disk.sync_dir("")?;
     Manifest::create(disk)?;
+    WitnessFile::create(disk)?;
     // ORDERING: VERSION comes last, so a directory that has one is complete.
     disk.write_whole("", VERSION, format!("hansard data directory\nlayout {LAYOUT}\n").as_bytes())
 }
@@ -231,70 +234,6 @@ pub fn open_on(
     open_locked(ground, options, drive, losses, lock)
 }
 
-/// What recovery read before it writes anything.
-struct Findings {
-    scan: Scan,
-    end: EndMark,
-    manifest: manifest::ManifestRead,
-    applied: Lsn,
-    last_recorded: TimeUs,
-    holes: Vec<LsnSpan>,
-}
-
-fn find(ground: &Ground) -> Result<Findings> {
-    let manifest = manifest::load(&ground.disk)?;
-    let row = applied_row(&*ground.store)?;
-    let sealed = manifest.state.sealed;
-    if row.sealed > sealed {
-        let file = ground.disk.full(manifest::FILE);
-        let what = "manifest ends before a seal that the catalog knows";
-        return Err(Error::corrupt(what, &file, manifest.end, row.sealed.0, sealed.0));
-    }
-    let floor = sealed.min(row.lsn);
-    let witness = sealed.max(row.lsn);
-    let scan = scan(&ground.disk, floor, witness)?;
-    let end = scan.end.unwrap_or_else(|| empty_end(floor, manifest.state.epoch));
-    check_witness(&ground.disk, end, witness)?;
-    let accepted = accepted_spans(&*ground.store, &scan.frames)?;
-    let holes = scan.damage.iter().filter_map(span_of).filter(|s| !covered(s, &accepted)).collect();
-    let newest = scan.frames.last().map_or(TimeUs::MIN, |f| f.header.recorded);
-    let last_recorded = row.recorded.max(newest);
-    Ok(Findings { scan, end, manifest, applied: row.lsn, last_recorded, holes })
-}
-
-/// The span a damage costs, unless it costs messages whose places are known.
-fn span_of(damage: &Damage) -> Option<LsnSpan> {
-    match damage.lost {
-        Lost::Nothing => None,
-        Lost::Record(_, entry) if entry.kind.is_message() => None,
-        Lost::Record(lsn, _) => Some(LsnSpan { first: lsn, last: lsn }),
-        Lost::Unknown(first, last) => Some(LsnSpan { first, last }),
-    }
-}
-
-fn covered(span: &LsnSpan, accepted: &[LsnSpan]) -> bool {
-    accepted.iter().any(|a| a.first <= span.first && span.last <= a.last)
-}
-
-fn accepted_spans(store: &dyn CatalogStore, frames: &[FoundFrame]) -> Result<Vec<LsnSpan>> {
-    let mut spans = Vec::new();
-    walk_prefix(store, Family::State, b"l", &mut |_, value| {
-        spans.push(decode_row(value, "accepted loss")?);
-        Ok(Go::On)
-    })?;
-    for frame in frames {
-        for slot in frame.slots.iter().flatten() {
-            if slot.entry.kind == Kind::LossAccepted && slot.fault.is_none() {
-                let record = decode_record(&frame.record(slot))?;
-                if let Payload::LossAccepted(accepted) = record.payload {
-                    spans.extend(accepted.holes);
-                }
-            }
-        }
-    }
-    Ok(spans)
-}
-
 fn open_locked(
     ground: Ground,
     options: Options,
@@ -302,7 +241,7 @@ fn open_locked(
     losses: Losses,
     lock: Box<dyn crate::storage::Lock>,
 ) -> Result<(Engine, OpenReport)> {
-    let findings = find(&ground)?;
+    let findings = find(&ground, losses)?;
     report_damage(&findings);
     let restricted = losses == Losses::Restrict && !findings.holes.is_empty();
     let mut report = OpenReport {
@@ -320,11 +259,18 @@ fn open_locked(
     let sealed = findings.manifest.state.sealed;
     if !restricted {
         pack::remove_unfinished(&ground.disk)?;
+        // ORDERING: the catalog knows of the holes before its position passes them, so that an
+        // acceptance that is cut off leaves them to be accepted again.
+        applier.note_holes(&findings.holes)?;
+        quarantine(&ground.disk, &findings.scan);
+        wipe_cut(&ground.disk, &findings.scan)?;
+        sync_found(&ground.disk, &findings.scan)?;
         let metas = findings.manifest.state.packs.values().cloned();
         report.reindexed = seal::index_missing(&ground.store, &packs, metas)?;
         let mut replay =
             Replay { tails: &tails, applier: &mut applier, sealed, report: &mut report };
-        replay.all(&findings.scan.frames, findings.applied)?;
+        replay.packs(&packs, &findings)?;
+        replay.all(&findings.scan.frames, findings.floor)?;
         applier.commit()?;
     }
     let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
@@ -332,118 +278,6 @@ fn open_locked(
     let parts = Parts { findings, applier, history, stats, lock, restricted };
     let engine = assemble(ground, options, drive, losses, parts)?;
     Ok((engine, report))
-}
-
-/// One line for each finding, at the level of what it costs.
-fn report_damage(findings: &Findings) {
-    if let Some((file, offset, bytes)) = &findings.scan.torn {
-        tracing::warn!(?file, offset, bytes, "cut unfinished journal tail");
-    }
-    for damage in &findings.scan.damage {
-        let Damage { file, offset, bytes, reason, lost } = damage;
-        tracing::error!(?file, offset, bytes, reason, ?lost, "journal is damaged");
-    }
-}
-
-/// Reads records again: into the tails what no pack holds, into the catalog what it lacks.
-struct Replay<'a> {
-    tails: &'a Tails,
-    applier: &'a mut Applier,
-    sealed: Lsn,
-    report: &'a mut OpenReport,
-}
-
-impl Replay<'_> {
-    fn all(&mut self, frames: &[FoundFrame], applied: Lsn) -> Result<()> {
-        let floor = self.sealed.min(applied);
-        let mut pending = 0;
-        for frame in frames {
-            for slot in frame.slots.iter().flatten().filter(|s| s.lsn > floor) {
-                let record = match slot.fault {
-                    None => decode_record(&frame.record(slot))?,
-                    Some(_) if slot.entry.kind.is_message() => {
-                        self.report.lost_messages += 1;
-                        lost_record(frame, slot.lsn, &slot.entry)
-                    }
-                    // Its loss was accepted.
-                    Some(_) => continue,
-                };
-                self.one(&record, frame.record(slot), slot.fault.is_some())?;
-                pending += 1;
-                if pending >= limits::FRAME_RECORDS_MAX {
-                    self.applier.commit()?;
-                    pending = 0;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, record: &Record, bytes: Bytes, lost: bool) -> Result<()> {
-        // Behind the frame's buffer stands a whole frame; a tail keeps only its own bytes.
-        let bytes =
-            if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
-        self.report.replayed += 1;
-        self.applier.apply(record, &bytes)?;
-        if record.lsn > self.sealed {
-            let seq_at = self.seq_at(record)?;
-            self.tails.push(
-                record.room,
-                TailEntry {
-                    lsn: record.lsn,
-                    rev: record.rev,
-                    seq_at,
-                    time_at: record.time,
-                    kind: record.payload.kind(),
-                    bytes,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    /// The room's seq after a record: its own, or that of what stands before it.
-    fn seq_at(&self, record: &Record) -> Result<Seq> {
-        if record.seq > Seq::ZERO {
-            return Ok(record.seq);
-        }
-        if let Some(tail) = self.tails.head(record.room) {
-            return Ok(tail.seq);
-        }
-        let head = self.applier.head(record.room)?;
-        // The catalog may be ahead of this record; then every entry between is still to come here,
-        // and the head minus those is what stands before.
-        if head.rev == record.rev { Ok(head.seq) } else { self.sealed_seq(record) }
-    }
-
-    fn sealed_seq(&self, record: &Record) -> Result<Seq> {
-        let mut last = Seq::ZERO;
-        let store = self.applier.store();
-        let prefix = crate::catalog::keys::runs(record.room);
-        walk_prefix(store, Family::Index, &prefix, &mut |_, value| {
-            let run: crate::format::run::Run = decode_row(value, "run row")?;
-            last = last.max(run.last_seq);
-            Ok(Go::On)
-        })?;
-        Ok(last)
-    }
-}
-
-/// What stands in for a message whose bytes are damaged: its place is known, its content is gone.
-fn lost_record(frame: &FoundFrame, lsn: Lsn, entry: &DirEntry) -> Record {
-    Record {
-        epoch: frame.header.epoch,
-        lsn,
-        recorded: frame.header.recorded,
-        time: frame.header.recorded,
-        room: entry.room,
-        seq: entry.seq,
-        rev: entry.rev,
-        actor: system_actor(),
-        policy: Lsn::ZERO,
-        idempotency: None,
-        payload: Payload::Lost(LostPayload { kind: u64::from(entry.kind.code()) }),
-    }
 }
 
 struct Parts {
@@ -463,14 +297,13 @@ fn assemble(
     parts: Parts,
 ) -> Result<Engine> {
     let Parts { findings, applier, history, stats, lock, restricted } = parts;
-    let Findings { scan, end, manifest, last_recorded, holes, applied: flushed } = findings;
+    let Findings { scan, end, manifest, witness, last_recorded, holes, applied: flushed, .. } =
+        findings;
+    let last_recorded = last_recorded.max(applier.recorded());
     let mut epoch = end.epoch.max(manifest.state.epoch);
     let last = Lsn(end.next_lsn.0.saturating_sub(1));
-    let mut manifest = if restricted {
-        Manifest::look(&ground.disk, manifest)?
-    } else {
-        Manifest::open(&ground.disk, manifest)?
-    };
+    let mut manifest =
+        if restricted { Manifest::look(manifest) } else { Manifest::open(&ground.disk, manifest)? };
     if losses == Losses::Accept && !holes.is_empty() {
         epoch = Epoch(epoch.0.saturating_add(1));
         let sealed = manifest.state().sealed;
@@ -486,6 +319,11 @@ fn assemble(
         usable(&ground.disk, &options, scan.free, restricted)?,
         scan.next_number,
     ));
+    let incarnation = end.incarnation;
+    let witness = match restricted {
+        true => None,
+        false => Some(WitnessFile::open(&ground.disk, &witness, incarnation, last)?),
+    };
     let encoder = if restricted {
         None
     } else {
@@ -514,6 +352,8 @@ fn assemble(
         writing: AtomicUsize::new(0),
         to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
         encoder: Mutex::new(encoder),
+        witness: Mutex::new(witness),
+        durable_incarnation: AtomicU64::new(incarnation),
         applier: Mutex::new(applier),
         manifest: Mutex::new(manifest),
         pool,

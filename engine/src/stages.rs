@@ -48,10 +48,11 @@ impl Engine {
         }
     }
 
-    /// Without threads: writes the promise that an idle engine owes.
+    /// Without threads: writes the promise and the witness that an idle engine owes.
     pub fn idle(&self) {
         self.0.encode_once(Some(Duration::ZERO), PromiseDue::Yes);
         self.0.write_waiting();
+        self.0.state_witness(self.0.progress.committed.get());
     }
 }
 
@@ -208,13 +209,29 @@ impl Inner {
             self.gate.open_for_good();
             return;
         }
-        if let Some((_, frame)) = &group.frame {
+        if let Some((placement, frame)) = &group.frame {
             self.stats.sync.record(watch.elapsed());
             self.stats.frames.add(1);
             self.stats.journal_bytes.add(frame.len() as u64);
             self.watch_disk_after(frame.len() as u64);
+            self.durable_incarnation.store(placement.incarnation, Ordering::Release);
+            if placement.header.is_some() {
+                // ORDERING: before anything in a new file is acknowledged, something outside of it
+                // says that there is such a file.
+                self.state_witness(group.last);
+            }
         }
         self.publish(group);
+    }
+
+    /// Says outside the journal how far it is durable. A failure costs that protection only.
+    pub(crate) fn state_witness(&self, durable: crate::types::Lsn) {
+        let incarnation = self.durable_incarnation.load(Ordering::Acquire);
+        if let Some(witness) = self.witness.lock().as_mut()
+            && let Err(error) = witness.state(incarnation, durable)
+        {
+            tracing::warn!(%error, "witness cannot be written");
+        }
     }
 
     fn publish(&self, group: Group) {
@@ -340,6 +357,9 @@ impl Inner {
             self.apply_waiting();
         }
         self.gate.open_for_good();
+        if self.progress.poison.get().is_none() {
+            self.state_witness(self.progress.committed.get());
+        }
         match self.progress.poison.get() {
             Some(poisoned) => Err(poisoned),
             None if self.restricted.is_empty() => self.store.flush(),

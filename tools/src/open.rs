@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hansard_engine::catalog::CatalogStore;
 use hansard_engine::catalog::rocks::RocksCatalog;
 use hansard_engine::error::{Error, Result};
-use hansard_engine::manifest::{self, ManifestRead};
+use hansard_engine::manifest::{self, Loaded};
 use hansard_engine::open::{LOCK, check_version};
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, Exclusive, Lock};
@@ -18,7 +18,7 @@ pub struct Directory {
     /// Its files.
     pub disk: Disk,
     /// Its manifest.
-    pub manifest: ManifestRead,
+    pub manifest: Loaded,
     /// Its catalog, or why it cannot be read.
     pub catalog: Result<Box<dyn CatalogStore>>,
     _lock: Box<dyn Lock>,

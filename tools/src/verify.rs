@@ -16,7 +16,8 @@ use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::{from_bytes, to_bytes};
-use hansard_engine::journal::scan::{Lost, Scan, check_witness, empty_end, scan};
+use hansard_engine::journal::scan::{Damage, Lost, Scan, check_witness, empty_end, scan};
+use hansard_engine::journal::{self, witness};
 use hansard_engine::pack::{self, read_runs};
 use hansard_engine::storage::map::MappedFile;
 use hansard_engine::storage::{Mode, join};
@@ -134,10 +135,10 @@ impl Check<'_> {
     }
 
     fn manifest(&mut self) {
-        let read = &self.directory.manifest;
-        if let Some(fault) = read.fault {
-            let file = self.directory.disk.full("MANIFEST");
-            self.add(finding(&file, read.end, 0, fault));
+        for fault in &self.directory.manifest.faults {
+            let file = self.directory.disk.full(fault.file);
+            let found = finding(&file, fault.offset, 0, fault.reason);
+            self.report.damage.push(found);
         }
     }
 
@@ -286,8 +287,15 @@ impl Check<'_> {
         let disk = &self.directory.disk;
         let sealed = self.directory.manifest.state.sealed;
         let lsn = applied.map_or(sealed, |row| row.lsn);
-        let (floor, witness) = (sealed.min(lsn), sealed.max(lsn));
-        let found = scan(disk, floor, witness)?;
+        let stated = self.witness()?;
+        let (mut floor, witness) = (sealed.min(lsn), sealed.max(lsn).max(stated));
+        let mut found = scan(disk, floor, witness)?;
+        let short = found.damage.iter().filter_map(Damage::first_lost).any(|lost| lost <= sealed);
+        if lsn < sealed && (short || found.end.is_none()) {
+            // The catalog is behind the packs: the next start rebuilds it from them.
+            floor = sealed;
+            found = scan(disk, floor, witness)?;
+        }
         let end =
             found.end.unwrap_or_else(|| empty_end(floor, self.directory.manifest.state.epoch));
         if let Err(error) = check_witness(disk, end, witness) {
@@ -308,6 +316,16 @@ impl Check<'_> {
             self.journal_against_catalog(catalog, &found, applied.lsn)?;
         }
         Ok(())
+    }
+
+    /// What stands outside the journal says it holds at least so much.
+    fn witness(&mut self) -> Result<Lsn> {
+        let read = witness::read(&self.directory.disk)?;
+        let file = self.directory.disk.full(&join(journal::DIR, witness::NAME));
+        for (offset, reason) in read.faults {
+            self.add(finding(&file, offset, 0, reason));
+        }
+        Ok(read.newest.map_or(Lsn::ZERO, |newest| newest.lsn))
     }
 
     /// What the journal says was applied shows in the catalog.

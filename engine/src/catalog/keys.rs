@@ -185,6 +185,12 @@ pub fn setting(name: &str) -> Vec<u8> {
     key
 }
 
+/// A hole of the log that is not yet accepted.
+#[must_use]
+pub fn open_hole(first: Lsn) -> Vec<u8> {
+    one(b'g', first.0)
+}
+
 /// A span of the log whose loss was accepted, by its first place.
 #[must_use]
 pub fn accepted_loss(first: Lsn) -> Vec<u8> {

@@ -43,6 +43,12 @@ impl MemoryCatalog {
         self.broken.store(true, Ordering::SeqCst);
     }
 
+    /// True if writes fail.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
     /// A copy of all rows, for comparisons.
     #[must_use]
     pub fn rows(&self) -> Rows {

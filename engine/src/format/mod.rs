@@ -12,8 +12,9 @@ pub mod payload;
 pub mod record;
 pub mod run;
 pub mod wire;
+pub mod witness;
 
 /// The layout number: raised with each change of bytes until version 1 is frozen.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;

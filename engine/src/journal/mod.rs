@@ -7,6 +7,7 @@
 //! a file that saw a failed write or sync is never used again by this process.
 
 pub mod scan;
+pub mod witness;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

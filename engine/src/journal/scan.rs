@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::{DIR, EndMark, LiveFile, file_number};
+use super::{DIR, EndMark, LiveFile, file_number, witness};
 use crate::error::{Error, Result};
 use crate::format::SECTOR_BYTES;
 use crate::format::frame::{
@@ -98,6 +98,7 @@ pub struct Scan {
     pub headless: Vec<u32>,
 }
 
+const HEADER_STALE: &str = "journal file header is older than its frames";
 const FILE_MISSING: &str = "the journal file before this one is missing";
 
 struct OpenFile {
@@ -143,7 +144,9 @@ fn open_files(disk: &Disk, found: &mut Scan) -> Result<Vec<OpenFile>> {
     let mut headless = Vec::new();
     for name in disk.list(DIR)? {
         let Some(number) = file_number(&name) else {
-            found.strangers.push(join(DIR, &name));
+            if name != witness::NAME {
+                found.strangers.push(join(DIR, &name));
+            }
             continue;
         };
         found.next_number = found.next_number.max(number + 1);
@@ -152,9 +155,25 @@ fn open_files(disk: &Disk, found: &mut Scan) -> Result<Vec<OpenFile>> {
         let mut sector = vec![0; SECTOR_BYTES];
         let got = file.read_some(0, &mut sector)?;
         sector.truncate(got);
-        match FileHeader::parse(&sector) {
-            Ok(None) => found.free.push(number),
+        let parsed = FileHeader::parse(&sector);
+        // A header that is older than its frames was lost, or put back; so was one of zeros.
+        let newer = first_frame(&file)?.map(|frame| frame.incarnation);
+        match parsed {
+            Ok(None) if newer.is_none() => found.free.push(number),
+            Ok(None) => headless.push((number, file, len, HEADER_STALE)),
+            Ok(Some(header)) if newer.is_some_and(|n| n > header.incarnation) => {
+                headless.push((number, file, len, HEADER_STALE));
+            }
             Ok(Some(header)) => {
+                if len < header.file_bytes {
+                    found.damage.push(Damage {
+                        file: file.path().to_path_buf(),
+                        offset: len,
+                        bytes: header.file_bytes - len,
+                        reason: "journal file is shorter than its header says",
+                        lost: Lost::Nothing,
+                    });
+                }
                 files.insert(header.incarnation, OpenFile { number, file, len, header });
             }
             Err(wrong) => headless.push((number, file, len, wrong.what)),
@@ -164,6 +183,15 @@ fn open_files(disk: &Disk, found: &mut Scan) -> Result<Vec<OpenFile>> {
         behead(number, file, len, reason, &mut files, found)?;
     }
     Ok(files.into_values().collect())
+}
+
+/// The frame behind a file's header, of whatever use.
+fn first_frame(file: &DiskFile) -> Result<Option<FrameHeader>> {
+    let at = SECTOR_BYTES as u64;
+    let mut sector = vec![0; SECTOR_BYTES];
+    let got = file.read_some(at, &mut sector)?;
+    let parsed = FrameHeader::parse_any(sector.get(..got).unwrap_or_default());
+    Ok(parsed.ok().filter(|frame| frame.offset == at))
 }
 
 /// A file whose header is unreadable: its frames still say which use it is, if it has any.

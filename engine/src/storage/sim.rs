@@ -41,6 +41,20 @@ pub enum Trouble {
     ForEver,
     /// It and every later write find the disk full.
     Full,
+    /// The first sync from it on fails and drops what it should have made durable, while the page
+    /// cache goes on showing it; syncs after it succeed. (What Linux does: "fsyncgate", 2018.)
+    SyncLost,
+    /// The first write from it on writes a part and fails.
+    ShortWrite,
+}
+
+/// What the n-th read does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadTrouble {
+    /// It alone fails with an I/O error.
+    Once,
+    /// It and every later read of the same file fails.
+    File,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +85,10 @@ struct Disk {
     dirs: Vec<String>,
     operations: u64,
     trouble: Option<(u64, Trouble)>,
+    reads: u64,
+    read_trouble: Option<(u64, ReadTrouble)>,
+    /// The file that can no longer be read.
+    unreadable: Option<usize>,
     locked: bool,
     free: Option<u64>,
 }
@@ -135,6 +153,24 @@ impl SimStorage {
         disk.trouble = Some((disk.operations + operations, trouble));
     }
 
+    /// Lets the `reads`-th read from now on fail.
+    pub fn arrange_read(&self, reads: u64, trouble: ReadTrouble) {
+        let mut disk = self.disk.lock();
+        disk.read_trouble = Some((disk.reads + reads, trouble));
+    }
+
+    /// From now on every read succeeds.
+    pub fn calm_reads(&self) {
+        let mut disk = self.disk.lock();
+        (disk.read_trouble, disk.unreadable) = (None, None);
+    }
+
+    /// From now on nothing fails any more.
+    pub fn calm(&self) {
+        let mut disk = self.disk.lock();
+        (disk.trouble, disk.read_trouble, disk.unreadable) = (None, None, None);
+    }
+
     /// Sets what `free_bytes` says.
     pub fn set_free(&self, free: u64) {
         self.disk.lock().free = Some(free);
@@ -174,7 +210,7 @@ impl SimStorage {
             change_name(&mut disk.durable_names, change);
         }
         disk.names = disk.durable_names.clone();
-        disk.trouble = None;
+        (disk.trouble, disk.read_trouble, disk.unreadable) = (None, None, None);
         disk.locked = false;
         disk.operations = 0;
         Self { disk: Arc::new(Mutex::new(disk)), root: self.root.clone() }
@@ -193,6 +229,15 @@ impl SimStorage {
         if let Some(node) = disk.names.get(path).copied().and_then(|n| disk.nodes.get_mut(n)) {
             *node = Node { data: bytes.clone(), durable: bytes, pending: Vec::new() };
         }
+    }
+
+    /// Removes a file, durably, behind the engine's back.
+    pub fn take_away(&self, path: &str) {
+        let mut disk = self.disk.lock();
+        disk.names.remove(path);
+        disk.durable_names.remove(path);
+        disk.name_changes
+            .retain(|change| !matches!(change, NameChange::Set(name, _) if name == path));
     }
 
     /// Every file's name.
@@ -217,6 +262,31 @@ impl Disk {
             }
             _ => Ok(()),
         }
+    }
+
+    /// True once, if `wanted` is arranged and due.
+    fn due(&mut self, wanted: Trouble) -> bool {
+        let due = self.trouble.is_some_and(|(at, t)| t == wanted && self.operations >= at);
+        if due {
+            self.trouble = None;
+        }
+        due
+    }
+
+    /// Counts a read and says whether it may go on.
+    fn step_read(&mut self, node: usize) -> io::Result<()> {
+        self.reads += 1;
+        match self.read_trouble {
+            Some((at, ReadTrouble::Once)) if self.reads == at => {
+                return Err(io::Error::other("simulated read failure"));
+            }
+            Some((at, ReadTrouble::File)) if self.reads == at => self.unreadable = Some(node),
+            _ => {}
+        }
+        if self.unreadable == Some(node) {
+            return Err(io::Error::other("simulated read failure"));
+        }
+        Ok(())
     }
 
     fn rename_entry(&mut self, change: NameChange) {
@@ -260,7 +330,8 @@ struct SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = self.disk.lock();
+        let mut disk = self.disk.lock();
+        disk.step_read(self.node)?;
         let data = disk.nodes.get(self.node).map_or(&[][..], |n| &n.data);
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
         let got = buf.len().min(data.len() - start);
@@ -272,18 +343,30 @@ impl File for SimFile {
         let mut disk = self.disk.lock();
         let outcome = disk.step(true);
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        if disk.due(Trouble::ShortWrite) {
+            let part = buf.get(..buf.len() / 2).unwrap_or_default();
+            if let Some(node) = disk.nodes.get_mut(self.node) {
+                node.pending.push(Write { offset, bytes: part.to_vec() });
+                place(&mut node.data, offset, part);
+            }
+            return Err(io::Error::other("simulated short write"));
+        }
         let Some(node) = disk.nodes.get_mut(self.node) else { return outcome };
-        // A write that fails may have reached the disk all the same.
+        // A write that fails may have reached the page cache, and the disk, all the same.
         node.pending.push(Write { offset, bytes: buf.to_vec() });
-        outcome?;
         place(&mut node.data, offset, buf);
-        Ok(())
+        outcome
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.step(true)?;
+        let lost = disk.due(Trouble::SyncLost);
         if let Some(node) = disk.nodes.get_mut(self.node) {
+            if lost {
+                node.pending.clear();
+                return Err(io::Error::other("simulated sync failure"));
+            }
             for write in std::mem::take(&mut node.pending) {
                 place(&mut node.durable, write.offset, &write.bytes);
             }

@@ -1,0 +1,298 @@
+//! Reading the log back out of packs: what a catalog that is gone, or far behind, is rebuilt from.
+//!
+//! `survey` looks at everything and writes nothing, so that what is lost is known before the
+//! judgement; `replay` hands out the records in log order. Neither applies anything: that is the
+//! applier's, through the same function as ever, so a rebuilt row equals a row that was kept.
+//!
+//! INVARIANT: a record missing from the packs is named, unless nothing but messages can be missing.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::catalog::rows::HeadRow;
+use crate::format::block::Block;
+use crate::format::pack::PackMeta;
+use crate::format::payload::{LsnSpan, Payload};
+use crate::format::record::Record;
+use crate::format::run::{BlockRef, Run};
+use crate::history::decode_record;
+use crate::limits;
+use crate::pack::Packs;
+use crate::types::{Lsn, RoomId};
+
+/// What the packs can and cannot give back.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// Places of the log that no readable block holds.
+    pub missing: Vec<LsnSpan>,
+    /// Losses that records in the packs say were accepted.
+    pub accepted: Vec<LsnSpan>,
+    /// True if nothing but messages of rooms can be missing.
+    pub only_messages: bool,
+    /// Where rooms stood after blocks that cannot be read.
+    pub heads: Vec<(RoomId, HeadRow)>,
+}
+
+/// One bit for each record of a span of the log.
+struct Seen {
+    after: Lsn,
+    upto: Lsn,
+    bits: Vec<u64>,
+}
+
+impl Seen {
+    fn new(after: Lsn, upto: Lsn) -> Self {
+        let words = usize::try_from((upto.0 - after.0).div_ceil(64)).unwrap_or(usize::MAX);
+        Self { after, upto, bits: vec![0; words] }
+    }
+
+    fn place(&self, lsn: Lsn) -> Option<(usize, u64)> {
+        let at = lsn.0.checked_sub(self.after.0 + 1).filter(|_| lsn <= self.upto)?;
+        Some((usize::try_from(at / 64).ok()?, 1 << (at % 64)))
+    }
+
+    fn add(&mut self, lsn: Lsn) {
+        if let Some((word, bit)) = self.place(lsn)
+            && let Some(word) = self.bits.get_mut(word)
+        {
+            *word |= bit;
+        }
+    }
+
+    fn has(&self, lsn: Lsn) -> bool {
+        let found = self.place(lsn).and_then(|(word, bit)| Some(self.bits.get(word)? & bit != 0));
+        found.unwrap_or(false)
+    }
+
+    /// What was not seen, as spans; the last of too many reaches to the end.
+    fn missing(&self) -> Vec<LsnSpan> {
+        let mut spans: Vec<LsnSpan> = Vec::new();
+        for lsn in (self.after.0 + 1..=self.upto.0).map(Lsn).filter(|l| !self.has(*l)) {
+            let full = spans.len() >= limits::HOLES_MAX;
+            match spans.last_mut() {
+                Some(last) if last.last.next() == lsn => last.last = lsn,
+                Some(last) if full => {
+                    last.last = self.upto;
+                    break;
+                }
+                _ => spans.push(LsnSpan { first: lsn, last: lsn }),
+            }
+        }
+        spans
+    }
+}
+
+/// Reads every record of the packs with `after < lsn <= upto`, and says which are not there.
+pub(crate) fn survey<'a>(
+    packs: &Packs,
+    metas: impl Iterator<Item = &'a PackMeta>,
+    after: Lsn,
+    upto: Lsn,
+) -> Survey {
+    let mut seen = Seen::new(after, upto);
+    let mut survey = Survey { only_messages: true, ..Survey::default() };
+    let mut lost: Vec<LsnSpan> = Vec::new();
+    for meta in metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto) {
+        let runs = match packs.runs(meta) {
+            Ok(runs) => runs,
+            Err(error) => {
+                tracing::error!(%error, pack = meta.id, "run index cannot be read");
+                survey.only_messages = false;
+                continue;
+            }
+        };
+        for run in runs.iter().filter(|r| r.last_lsn > after && r.first_lsn <= upto) {
+            for (index, fence) in run.blocks.iter().enumerate() {
+                match packs.block(run.pack, fence) {
+                    Ok(block) => survey.take(&block, &mut seen),
+                    Err(_) => {
+                        survey.only_messages &= holds_only_messages(run, index, fence);
+                        lost.push(LsnSpan { first: run.first_lsn, last: run.last_lsn });
+                        survey.heads.push((run.room, head_after(run, index)));
+                    }
+                }
+            }
+        }
+    }
+    survey.missing = seen.missing();
+    let lost = union(lost);
+    let explained =
+        |span: &LsnSpan| lost.iter().any(|l| l.first <= span.first && span.last <= l.last);
+    survey.only_messages = survey.only_messages && survey.missing.iter().all(explained);
+    survey
+}
+
+/// Overlapping and neighbouring spans made one.
+fn union(mut spans: Vec<LsnSpan>) -> Vec<LsnSpan> {
+    spans.sort_by_key(|s| s.first);
+    spans.dedup_by(|next, before| {
+        let joins = next.first <= before.last.next();
+        if joins {
+            before.last = before.last.max(next.last);
+        }
+        joins
+    });
+    spans
+}
+
+/// Every record of a block takes a place in a room's timeline if there are as many places.
+fn holds_only_messages(run: &Run, index: usize, fence: &BlockRef) -> bool {
+    let entries = run.block_last_seq(index).0.saturating_sub(fence.seq_base.0);
+    !run.room.is_system() && entries == u64::from(fence.records)
+}
+
+fn head_after(run: &Run, index: usize) -> HeadRow {
+    HeadRow {
+        seq: run.block_last_seq(index),
+        rev: run.block_last_rev(index),
+        time: run.block_last_time(index),
+    }
+}
+
+impl Survey {
+    fn take(&mut self, block: &Block, seen: &mut Seen) {
+        for at in 0..block.len() {
+            match block.record(at).map(|bytes| decode_record(&bytes)) {
+                Some(Ok(record)) => {
+                    seen.add(record.lsn);
+                    if let Payload::LossAccepted(accepted) = record.payload {
+                        self.accepted.extend(accepted.holes);
+                    }
+                }
+                // The block's checksum holds, so this is a record of a newer kind or a defect.
+                Some(Err(error)) => {
+                    tracing::error!(%error, "record in a sound block cannot be decoded");
+                    self.only_messages = false;
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// A run being read, block by block; it always stands before a record.
+struct Cursor {
+    record: Record,
+    bytes: Bytes,
+    run: Run,
+    block: usize,
+    open: Arc<Block>,
+    at: usize,
+}
+
+impl Cursor {
+    /// Stands before the first readable record at or behind (`block`, `at`), if there is one.
+    fn find(packs: &Packs, run: Run, mut block: usize, mut at: usize) -> Option<Self> {
+        while let Some(fence) = run.blocks.get(block) {
+            if let Ok(open) = packs.block(run.pack, fence) {
+                while at < open.len() {
+                    let bytes = open.record(at)?;
+                    if let Ok(record) = decode_record(&bytes) {
+                        return Some(Self { record, bytes, run, block, open, at });
+                    }
+                    at += 1;
+                }
+            }
+            (block, at) = (block + 1, 0);
+        }
+        None
+    }
+
+    /// The record it stands before, and itself one further.
+    fn advance(self, packs: &Packs) -> ((Record, Bytes), Option<Self>) {
+        let Self { record, bytes, run, block, open, at } = self;
+        let next = open.record(at + 1).and_then(|b| Some((decode_record(&b).ok()?, b)));
+        let further = match next {
+            Some((record, bytes)) => Some(Self { record, bytes, run, block, open, at: at + 1 }),
+            None => Self::find(packs, run, block, at + 1),
+        };
+        ((record, bytes), further)
+    }
+}
+
+impl PartialEq for Cursor {
+    fn eq(&self, other: &Self) -> bool {
+        self.record.lsn == other.record.lsn
+    }
+}
+
+impl Eq for Cursor {}
+
+impl PartialOrd for Cursor {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Cursor {
+    /// A heap gives the largest, and the smallest place in the log must come first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.record.lsn.cmp(&self.record.lsn)
+    }
+}
+
+/// The records of packs in log order. Runs are opened when the log reaches them, so memory is
+/// bounded by the runs that overlap.
+pub(crate) struct PackLog<'a> {
+    packs: &'a Packs,
+    after: Lsn,
+    upto: Lsn,
+    /// Packs not yet opened; the one that begins first is last.
+    metas: Vec<PackMeta>,
+    /// Runs not yet opened; the one that begins first is last.
+    runs: Vec<Run>,
+    open: BinaryHeap<Cursor>,
+}
+
+impl<'a> PackLog<'a> {
+    /// The records with `after < lsn <= upto`.
+    pub(crate) fn new<'m>(
+        packs: &'a Packs,
+        metas: impl Iterator<Item = &'m PackMeta>,
+        after: Lsn,
+        upto: Lsn,
+    ) -> Self {
+        let mut metas: Vec<PackMeta> =
+            metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto).cloned().collect();
+        metas.sort_by_key(|m| Reverse((m.first_lsn, m.id)));
+        Self { packs, after, upto, metas, runs: Vec::new(), open: BinaryHeap::new() }
+    }
+
+    /// Opens every pack and run that may hold the next record.
+    fn open_reached(&mut self) {
+        loop {
+            let next = self.open.peek().map_or(Lsn(u64::MAX), |c| c.record.lsn);
+            if let Some(meta) = self.metas.pop_if(|m| m.first_lsn <= next) {
+                let runs = self.packs.runs(&meta).unwrap_or_default();
+                self.runs.extend(runs.into_iter().filter(|r| r.last_lsn > self.after));
+                self.runs.sort_by_key(|r| Reverse((r.first_lsn, r.room)));
+            } else if let Some(run) = self.runs.pop_if(|r| r.first_lsn <= next) {
+                self.open.extend(Cursor::find(self.packs, run, 0, 0));
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+impl Iterator for PackLog<'_> {
+    type Item = (Record, Bytes);
+
+    /// The next record that can be read, with its bytes.
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.open_reached();
+            let (found, further) = self.open.pop()?.advance(self.packs);
+            self.open.extend(further);
+            let lsn = found.0.lsn;
+            // A record stands in two packs only while one replaces the other.
+            if lsn > self.after && lsn <= self.upto {
+                self.after = lsn;
+                return Some(found);
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Reads everything back and compares it with the model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hansard_engine::Engine;
+use hansard_engine::format::payload::Payload;
+use hansard_engine::format::record::Record;
+use hansard_engine::reads::{Anchor, CategoryRequest, Order};
+use hansard_engine::types::*;
+
+use super::choices::Choices;
+use super::facts::{Facts, Room};
+
+/// What may be missing, and why.
+#[derive(Clone, Debug, Default)]
+pub struct Leave {
+    /// Bytes were damaged: messages may be missing where a gap says so.
+    pub gaps: bool,
+    /// Places of the log whose loss was named when the engine opened.
+    pub holes: Vec<(Lsn, Lsn)>,
+    /// Records behind this one stood under no promise yet.
+    pub unprotected_after: Option<Lsn>,
+    /// Rights were lost and accepted as such: names and members are not compared.
+    pub accepted: bool,
+}
+
+impl Leave {
+    fn named(&self, lsn: Lsn) -> bool {
+        self.holes.iter().any(|(first, last)| *first <= lsn && lsn <= *last)
+            || self.unprotected_after.is_some_and(|protected| lsn > protected)
+    }
+}
+
+fn body(record: &Record) -> &str {
+    match &record.payload {
+        Payload::Post(post) => &post.body,
+        other => panic!("not a post: {other:?}"),
+    }
+}
+
+/// Compares the whole history of every room, the order of categories, and the directory.
+pub fn everything(
+    engine: &Engine,
+    facts: &mut Facts,
+    leave: &Leave,
+    choices: &mut Choices,
+    what: &str,
+) {
+    for index in 0..facts.rooms.len() {
+        walk(engine, &mut facts.rooms[index], leave, choices, what);
+        changes(engine, &facts.rooms[index], leave, choices, what);
+    }
+    if !leave.gaps && leave.unprotected_after.is_none() {
+        for index in 0..facts.categories.len() {
+            category(engine, facts, index, choices, what);
+        }
+    }
+    if !leave.accepted {
+        directory(engine, facts, leave, what);
+    }
+}
+
+/// Walks a room forwards: every entry exactly once, or inside a gap.
+fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, what: &str) {
+    let mut seen = BTreeSet::new();
+    let mut missing = BTreeSet::new();
+    let mut at = Anchor::At(Seq(1));
+    loop {
+        let page = engine.page(room.id, at, 1 + choices.below(40)).unwrap();
+        for record in &page.records {
+            let index = usize::try_from(record.seq.0 - 1).unwrap();
+            let Some(entry) = room.entries.get_mut(index) else {
+                panic!("{what}: {} holds {} that nobody said", room.id, record.seq)
+            };
+            let place = (record.lsn, record.rev);
+            assert_eq!(place, (entry.lsn, entry.rev), "{what}: {} {}", room.id, record.seq);
+            assert_eq!(body(record), entry.body, "{what}: {} {}", room.id, record.seq);
+            let time = *entry.time.get_or_insert(record.time);
+            assert_eq!(record.time, time, "{what}: {} {}", room.id, record.seq);
+            assert!(seen.insert(record.seq), "{what}: {} {} twice", room.id, record.seq);
+        }
+        for gap in &page.gaps {
+            missing.extend((gap.from_seq.0..=gap.to_seq.0).map(Seq));
+        }
+        match page.newer {
+            Some(seq) => at = Anchor::After(seq),
+            None => break,
+        }
+    }
+    for (index, entry) in room.entries.iter().enumerate() {
+        let seq = Seq(index as u64 + 1);
+        let gap = leave.gaps && missing.contains(&seq);
+        let there = seen.contains(&seq);
+        assert!(
+            !there || !missing.contains(&seq),
+            "{what}: {} {seq} (lsn {}) is there and said to be missing",
+            room.id,
+            entry.lsn
+        );
+        assert!(
+            there || gap || leave.named(entry.lsn),
+            "{what}: {} {seq} (lsn {}) is missing and nothing says so",
+            room.id,
+            entry.lsn
+        );
+    }
+}
+
+/// Follows a room by rev: dense, and holes only where messages are missing.
+fn changes(engine: &Engine, room: &Room, leave: &Leave, choices: &mut Choices, what: &str) {
+    let mut after = Rev::ZERO;
+    let mut next = Rev(1);
+    loop {
+        let part = engine.changes(room.id, after, 1 + choices.below(60)).unwrap();
+        assert!(part.holes.is_empty() || leave.gaps, "{what}: {} {:?}", room.id, part.holes);
+        let mut holes = part.holes.iter().copied().peekable();
+        for record in &part.records {
+            while let Some((first, last)) = holes.next_if(|(first, _)| *first == next) {
+                assert!(last >= first, "{what}");
+                next = last.next();
+            }
+            assert_eq!(record.rev, next, "{what}: {} changes", room.id);
+            next = next.next();
+        }
+        if part.through >= part.head {
+            let expected = room.rev;
+            let named = leave.accepted || leave.unprotected_after.is_some();
+            assert!(part.head == expected || named, "{what}: {} {}", part.head, expected);
+            return;
+        }
+        assert!(part.through > after, "{what}: no progress");
+        after = part.through;
+        next = after.next();
+    }
+}
+
+/// A category by time, both ways, against a sort of everything.
+fn category(engine: &Engine, facts: &Facts, index: usize, choices: &mut Choices, what: &str) {
+    let mut all = Vec::new();
+    for room in facts.rooms.iter().filter(|r| r.category == index) {
+        for (at, entry) in room.entries.iter().enumerate() {
+            all.push((entry.time.unwrap(), room.id, Seq(at as u64 + 1)));
+        }
+    }
+    all.sort_unstable();
+    let (from, to) = match (all.first(), all.last()) {
+        (Some(first), Some(last)) if choices.one_in(2) => {
+            let at = |n: usize| all[n].0;
+            let (a, b) = (choices.below(all.len()), choices.below(all.len()));
+            (at(a.min(b)).max(first.0), at(a.max(b)).min(last.0))
+        }
+        _ => (TimeUs::FLOOR, TimeUs::CEILING),
+    };
+    all.retain(|(time, _, _)| *time >= from && *time < to);
+    let order = choices.pick(&[Order::Ascending, Order::Descending]);
+    if order == Order::Descending {
+        all.reverse();
+    }
+    let mut found = Vec::new();
+    let mut cursor = None;
+    let limit = 1 + choices.below(50);
+    loop {
+        let category = facts.categories[index];
+        let request = CategoryRequest { category, from, to, order, cursor, limit };
+        let page = engine.category_page(&request, &mut |_| true).unwrap();
+        assert!(page.gaps.is_empty(), "{what}: {:?}", page.gaps);
+        assert!(page.blocks <= page.blocks_overlapping, "{what}: blocks outside the span");
+        found.extend(page.records.iter().map(|r| (r.time, r.room, r.seq)));
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, all, "{what}: category {index} {order:?} from {from} to {to}");
+}
+
+fn directory(engine: &Engine, facts: &Facts, leave: &Leave, what: &str) {
+    let directory = engine.directory();
+    for room in &facts.rooms {
+        let row = directory.room(room.id).unwrap();
+        let row = row.unwrap_or_else(|| panic!("{what}: room {} is gone", room.id));
+        assert_eq!(row.settings.name, room.name, "{what}: {}", room.id);
+        assert_eq!(row.settings.category, facts.categories[room.category], "{what}");
+        let found = directory.room_by_name(&room.name).unwrap();
+        assert_eq!(found.map(|r| r.id), Some(room.id), "{what}");
+        let members = directory.members(room.id, PrincipalId(0), 100).unwrap();
+        let members: BTreeSet<_> = members.iter().map(|m| m.principal).collect();
+        let expected: BTreeSet<_> = room.members.iter().map(|u| facts.users[*u]).collect();
+        assert_eq!(members, expected, "{what}: members of {}", room.id);
+    }
+    for token in &facts.tokens {
+        let row = directory.token(&token.sha256).unwrap();
+        assert_eq!(row.is_some(), token.live, "{what}: token {}", token.id);
+    }
+    if let Some(on) = facts.compliance
+        && !leave.gaps
+    {
+        events(engine, facts, on, what);
+    }
+}
+
+/// Every record behind the one that turned compliance on, once and in order.
+fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
+    let mut next = on;
+    let mut after = Lsn::ZERO;
+    let mut bodies = BTreeMap::new();
+    loop {
+        let (records, more) = engine.events(after, 100).unwrap();
+        for record in records {
+            assert_eq!(record.lsn, next, "{what}: compliance events");
+            next = next.next();
+            if let Payload::Post(post) = record.payload {
+                bodies.insert(record.lsn, post.body);
+            }
+        }
+        match more {
+            Some(lsn) => after = lsn,
+            None => break,
+        }
+    }
+    assert_eq!(next, facts.next, "{what}: compliance is behind");
+    for entry in facts.rooms.iter().flat_map(|r| &r.entries).filter(|e| e.lsn >= on) {
+        assert_eq!(bodies.get(&entry.lsn), Some(&entry.body), "{what}");
+    }
+}
+
+/// One read at a random place, against the model. Only while nothing is damaged.
+pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &str) {
+    if facts.rooms.is_empty() {
+        return;
+    }
+    let room = &facts.rooms[choices.below(facts.rooms.len())];
+    let count = room.entries.len() as u64;
+    let limit = 1 + choices.below(30);
+    let seq = choices.below(room.entries.len() + 2) as u64;
+    let wide = limit as u64;
+    let (anchor, first, last) = match choices.below(5) {
+        0 => (Anchor::Last, count.saturating_sub(wide) + 1, count),
+        1 => {
+            let last = seq.saturating_sub(1).min(count);
+            (Anchor::Before(Seq(seq)), last.saturating_sub(wide) + 1, last)
+        }
+        2 => (Anchor::After(Seq(seq)), seq + 1, (seq + wide).min(count)),
+        3 => {
+            let first = seq.max(1);
+            (Anchor::At(Seq(seq)), first, (first + wide - 1).min(count))
+        }
+        _ => {
+            let (a, b) = (seq, seq + choices.below(9) as u64);
+            (Anchor::Between(Seq(a), Seq(b)), a.max(1), b.min(count).min(a.max(1) + wide - 1))
+        }
+    };
+    let page = engine.page(room.id, anchor, limit).unwrap();
+    assert!(page.gaps.is_empty(), "{what}: {anchor:?} {:?}", page.gaps);
+    let found: Vec<u64> = page.records.iter().map(|r| r.seq.0).collect();
+    let expected: Vec<u64> = (first..=last).collect();
+    assert_eq!(found, expected, "{what}: {} {anchor:?} limit {limit} of {count}", room.id);
+    for record in &page.records {
+        let entry = &room.entries[usize::try_from(record.seq.0 - 1).unwrap()];
+        assert_eq!(body(record), entry.body, "{what}");
+    }
+}
