@@ -32,7 +32,10 @@ serve: build
 build: deps
 	cargo build
 
+# The binaries first: the end-to-end tests start them, and a test run alone does not build a package's binary for
+# another package's tests.
 test: deps
+	cargo build --workspace --bins
 	cargo nextest run --workspace
 
 check: $(CHECKS)
@@ -62,6 +65,7 @@ list-checks:
 test-corpus: deps
 	@[[ -n '$(CORPUS)' ]] || { echo 'make test-corpus: set CORPUS to a folder of #ubuntu logs' >&2; exit 2; }
 	@[[ -d '$(CORPUS)' ]] || { echo 'make test-corpus: not a folder: $(CORPUS)' >&2; exit 2; }
+	cargo build --workspace --bins
 	HANSARD_CORPUS="$$(cd '$(CORPUS)' && pwd)" cargo nextest run --workspace --test corpus
 
 bench: deps
@@ -71,7 +75,7 @@ soak: deps
 	cargo run --release --manifest-path benches/Cargo.toml --bin soak -- --minutes '$(SOAK_MINUTES)'
 
 tournament: deps
-	cargo run --manifest-path benches/Cargo.toml --bin tournament
+	cargo run --manifest-path benches/Cargo.toml --bin tournament -- $(ARGS)
 
 fmt:
 	cargo fmt --all
