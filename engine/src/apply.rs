@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::catalog::rows::{
     AppliedRow, CategoryRow, HeadRow, KeyRow, MemberRow, PrincipalRow, RoomRow, TokenRow,
 };
-use crate::catalog::{CatalogStore, Change, Family, Go, keys, walk_prefix};
+use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
 use crate::format::payload::{CategorySettings, LsnSpan, Payload, Roles, RoomSettings};
 use crate::format::record::Record;
@@ -102,6 +102,36 @@ impl Applier {
             None => self.store.get(Family::State, key)?,
         };
         bytes.map(|bytes| decode_row(&bytes, what)).transpose()
+    }
+
+    /// At most `most` rows with `from <= key < to` as they are with what is pending.
+    ///
+    /// Nothing is written for it: a record's rows and its position go into one batch, or a crash
+    /// between two would leave a record that is applied in part and never finished.
+    fn rows_between(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        most: usize,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let family = Family::State;
+        let mut rows = BTreeMap::new();
+        self.store.range(family, from, to, crate::catalog::Walk::Up, &mut |key, value| {
+            if !self.changes.contains_key(&(family, key.to_vec())) {
+                rows.insert(key.to_vec(), value.to_vec());
+            }
+            Ok(if rows.len() < most { Go::On } else { Go::Stop })
+        })?;
+        let pending = self.changes.range((family, from.to_vec())..(family, to.to_vec()));
+        for ((_, key), value) in pending {
+            if let Some(value) = value {
+                rows.insert(key.clone(), value.clone());
+            }
+        }
+        while rows.len() > most {
+            rows.pop_last();
+        }
+        Ok(rows)
     }
 
     /// How far a room has come.
@@ -217,21 +247,9 @@ impl Applier {
 
     /// Removes keys whose window has passed, oldest first.
     fn prune_keys(&mut self, recorded: TimeUs) -> Result<()> {
-        // The walk sees the store only, so what is pending goes there first.
-        self.commit()?;
         let limit = recorded.saturating_add_us(-limits::IDEMPOTENCY_WINDOW_US);
         let end = keys::idempotency_age(limit, Lsn::ZERO);
-        let mut old = Vec::new();
-        self.store.range(
-            Family::State,
-            b"y",
-            &end,
-            crate::catalog::Walk::Up,
-            &mut |age, key| {
-                old.push((age.to_vec(), key.to_vec()));
-                Ok(if old.len() < PRUNE_MAX { Go::On } else { Go::Stop })
-            },
-        )?;
+        let old = self.rows_between(b"y", &end, PRUNE_MAX)?;
         for (age, key) in old {
             // A key used again has a younger row under the same name.
             let row: Option<KeyRow> = self.get(&key, "key row")?;
@@ -335,15 +353,13 @@ impl Applier {
     fn drop_members_out_of_scope(&mut self, room: RoomId, category: CategoryId) -> Result<()> {
         let row: Option<CategoryRow> = self.get(&keys::category(category), "category row")?;
         let Some(row) = row else { return Ok(()) };
-        self.commit()?;
-        let mut gone = Vec::new();
-        walk_prefix(&*self.store, Family::State, &keys::members(room), &mut |key, _| {
-            let principal = PrincipalId(keys::number_at(key, 9));
-            if !in_scope(&row.settings, principal) {
-                gone.push(principal);
-            }
-            Ok(Go::On)
-        })?;
+        let prefix = keys::members(room);
+        let members = self.rows_between(&prefix, &keys::after_prefix(&prefix), usize::MAX)?;
+        let gone = members
+            .keys()
+            .map(|key| PrincipalId(keys::number_at(key, 9)))
+            .filter(|principal| !in_scope(&row.settings, *principal))
+            .collect::<Vec<_>>();
         for principal in gone {
             self.drop_member(room, principal);
         }

@@ -15,4 +15,4 @@ mod drive;
 mod facts;
 
 pub use choices::Choices;
-pub use drive::{Tally, run};
+pub use drive::{Tally, run, run_to_equal_rows};
