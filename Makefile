@@ -19,7 +19,7 @@ export HANSARD_DEMO
 FUZZ_SECONDS ?= 20
 SOAK_MINUTES ?= 60
 
-CHECKS := check-fmt check-clippy check-doc check-tidy check-fuzz
+CHECKS := check-fmt check-clippy check-doc check-tidy check-schedules check-fuzz
 
 .PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak tournament fmt deps
 
@@ -54,6 +54,10 @@ check-doc: deps
 
 check-tidy: deps
 	cargo test --workspace --test tidy
+
+# The engine's threads under a scheduler that tries many orders of steps.
+check-schedules: deps
+	cargo test -p hansard-engine --no-default-features --features shuttle --test schedules
 
 check-fuzz: deps
 	@.ci/fuzz '$(FUZZ_SECONDS)' '$(CARGO_TARGET_DIR)-fuzz'

@@ -35,6 +35,7 @@ pub fn run(args: &AdminArgs) -> Result<(), Failure> {
         Noun::Token(verb) => tokens::run(&client, &out, verb),
         Noun::Event(verb) => system::events(&client, &out, verb),
         Noun::Clock(verb) => system::clock(&client, &out, verb),
+        Noun::Scrub(verb) => system::scrub(&client, &out, *verb),
         Noun::Checkpoint { dir } => system::checkpoint(&client, &out, dir),
     }
 }

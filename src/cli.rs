@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use admin::{
     AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, EventVerb, MemberVerb, Noun, Role,
-    RoomKind, RoomOptions, RoomPrivacy, RoomVerb, SessionVerb, TokenVerb, UserVerb,
+    RoomKind, RoomOptions, RoomPrivacy, RoomVerb, ScrubVerb, SessionVerb, TokenVerb, UserVerb,
 };
 
 /// A chat server whose history is never lost.
@@ -226,6 +226,8 @@ mod tests {
             "hansard admin event list --json --after c --limit 10",
             "hansard admin clock accept",
             "hansard admin checkpoint /backup/today",
+            "hansard admin scrub show --json",
+            "hansard admin scrub run",
         ] {
             assert!(parsed(line).is_ok(), "{line}: {:?}", parsed(line).err());
         }

@@ -272,6 +272,8 @@ impl Config {
             seal_interval_ms: engine.seal_interval_ms,
             disk_reserve_bytes: engine.disk_reserve_bytes,
             catalog_cache_bytes: engine.catalog_cache_bytes,
+            scrub_interval_ms: engine.scrub_interval_seconds * 1000,
+            scrub_bytes_per_second: engine.scrub_bytes_per_second,
         }
     }
 }

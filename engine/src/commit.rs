@@ -7,9 +7,9 @@
 //! INVARIANT: `committed` moves, a record becomes visible and a ticket is filled only after
 //! `sync_data` returned Ok for the frame's file; after one failure nothing is written any more.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 

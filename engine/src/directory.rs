@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::apply::{SETTING_TOKENS_FLOOR, decode_row};
 use crate::catalog::rows::{CategoryRow, MemberRow, PrincipalRow, RoomRow, TokenRow};

@@ -3,12 +3,12 @@
 //! It owns the stages and hands out cheap clones. It decides nothing about rights and knows no
 //! network. INVARIANT: nothing a reader can reach here was not durable before.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::JoinHandle;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 
 use crate::apply::Applier;
 use crate::catalog::rows::HeadRow;
@@ -79,6 +79,10 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// The catalog's own cache.
     pub catalog_cache_bytes: usize,
+    /// Bytes of packs a second that the scrub reads (0: as fast as it can).
+    pub scrub_bytes_per_second: u64,
+    /// The pause between passes of the scrub (0: none but those asked for).
+    pub scrub_interval_ms: u64,
 }
 
 impl Default for Options {
@@ -92,6 +96,8 @@ impl Default for Options {
             seal_interval_ms: 600_000,
             disk_reserve_bytes: 256 * 1024 * 1024,
             catalog_cache_bytes: 64 * 1024 * 1024,
+            scrub_bytes_per_second: 8 * 1024 * 1024,
+            scrub_interval_ms: 24 * 3_600_000,
         }
     }
 }
@@ -150,6 +156,7 @@ pub(crate) struct Inner {
     pub closing: AtomicBool,
     pub restricted: Vec<LsnSpan>,
     pub keeper: crate::keeper::Keeper,
+    pub scrub: crate::scrub::Scrub,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     pub threaded: bool,
     pub _lock: Box<dyn Lock>,

@@ -4,8 +4,8 @@
 //! its runs' rows before it drops the tail, so nothing falls between. Damage and missing entries
 //! become gaps: a read never fails for them and never shows them as history.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use quick_cache::Weighter;

@@ -3,10 +3,10 @@
 //! It works in the background and never in an append's way. A seal that fails is tried again after
 //! a pause; a manifest write that fails poisons.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 use crate::engine::Inner;
 use crate::error::Result;
@@ -61,7 +61,7 @@ impl Keeper {
     }
 
     /// Keeps seals out while something needs the packs to stand still.
-    pub(crate) fn hold(&self) -> parking_lot::MutexGuard<'_, ()> {
+    pub(crate) fn hold(&self) -> crate::sync::MutexGuard<'_, ()> {
         self.sealing.lock()
     }
 }

@@ -24,11 +24,13 @@ pub mod open;
 pub mod pack;
 pub mod reads;
 mod recovery;
+pub mod scrub;
 mod seal;
 pub mod sequence;
 mod stages;
 pub mod stats;
 pub mod storage;
+mod sync;
 pub mod tail;
 pub mod types;
 

@@ -66,6 +66,8 @@ pub const CLOCK_START_AHEAD_US_MAX: i64 = 400 * 24 * 3_600 * 1_000_000;
 pub const SOURCE_BYTES_MAX: usize = 256;
 /// A setting's value.
 pub const SETTING_BYTES_MAX: usize = 4096;
+/// Findings that a scrub keeps.
+pub const FINDINGS_MAX: usize = 1000;
 /// Holes one acceptance of a loss lists.
 pub const HOLES_MAX: usize = 4096;
 

@@ -6,12 +6,12 @@
 //! INVARIANT: a lost record that may have closed a door never opens one: the engine is then
 //! restricted until the loss is accepted.
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 #[cfg(feature = "rocksdb")]
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
-use parking_lot::{Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 
 use crate::apply::Applier;
 use crate::catalog::CatalogStore;
@@ -367,6 +367,7 @@ fn assemble(
         closing: AtomicBool::new(false),
         restricted: if restricted { holes } else { Vec::new() },
         keeper: Keeper::default(),
+        scrub: crate::scrub::Scrub::default(),
         threads: Mutex::new(Vec::new()),
         threaded: drive == Drive::Threads && !restricted,
         options,

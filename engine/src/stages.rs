@@ -4,8 +4,8 @@
 //! runs them in turn, which is how the simulation drives the engine. Shutdown is in this order too:
 //! a stage ends when the one before it has ended and its lane is empty.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::commit::{
@@ -67,7 +67,7 @@ enum PromiseDue {
 pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     let spawn = |name: &str, run: fn(&Inner)| {
         let own = Arc::clone(inner);
-        std::thread::Builder::new()
+        crate::sync::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || run(&own))
             .map_err(|e| Error::io("start thread", inner.disk.root(), &e))
@@ -77,6 +77,9 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     threads.push(spawn("hansard-write", Inner::run_writer)?);
     threads.push(spawn("hansard-apply", Inner::run_applier)?);
     threads.push(spawn("hansard-keep", Inner::run_keeper)?);
+    if inner.options.scrub_interval_ms > 0 {
+        threads.push(spawn("hansard-scrub", Inner::run_scrub)?);
+    }
     Ok(())
 }
 
@@ -344,6 +347,7 @@ impl Inner {
         self.queue.close();
         self.pool.stop();
         self.keeper.stop();
+        self.scrub.stop();
         if self.threaded {
             let threads = std::mem::take(&mut *self.threads.lock());
             for thread in threads {

@@ -126,6 +126,14 @@ pub struct Stats {
     pub block_damage: Counter,
     /// Bytes of cached blocks.
     pub cache_bytes: Counter,
+    /// Bytes of packs that the scrub read.
+    pub scrub_bytes: Counter,
+    /// Passes of the scrub.
+    pub scrub_passes: Counter,
+    /// Damaged places that its last pass found.
+    pub scrub_damage: Counter,
+    /// When its last pass ended, in seconds since 1970.
+    pub scrub_end_seconds: Counter,
     /// Files of the journal in use.
     pub journal_files: Counter,
 }

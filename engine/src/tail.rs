@@ -6,11 +6,11 @@
 //! INVARIANT: a record is removed only after its run's row is in the catalog, so that a reader who
 //! takes the tail first and then looks into the packs misses nothing.
 
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sync::RwLock;
 use bytes::Bytes;
-use parking_lot::RwLock;
 
 use crate::catalog::rows::HeadRow;
 use crate::format::payload::Kind;

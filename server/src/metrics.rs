@@ -146,6 +146,8 @@ fn engine_families(out: &mut String, stats: &Stats) {
         ("hansard_block_reads", "Blocks read from packs.", &stats.block_reads),
         ("hansard_block_cache_hits", "Blocks found in the cache.", &stats.block_hits),
         ("hansard_block_damage", "Blocks that failed their checksum.", &stats.block_damage),
+        ("hansard_scrub_read_bytes", "Bytes of packs that the scrub read.", &stats.scrub_bytes),
+        ("hansard_scrub_passes", "Passes of the scrub over all packs.", &stats.scrub_passes),
     ] {
         family(out, name, help, Sort::Counter, counter.get());
     }
@@ -160,6 +162,8 @@ fn engine_families(out: &mut String, stats: &Stats) {
         ("hansard_pack_bytes", "Bytes of packs.", &stats.pack_bytes),
         ("hansard_block_cache_bytes", "Decompressed blocks in memory.", &stats.cache_bytes),
         ("hansard_journal_files", "Files of the journal in use.", &stats.journal_files),
+        ("hansard_scrub_damage", "Damaged places the last scrub found.", &stats.scrub_damage),
+        ("hansard_scrub_end_seconds", "When it ended, since 1970.", &stats.scrub_end_seconds),
     ] {
         family(out, name, help, Sort::Gauge, counter.get());
     }

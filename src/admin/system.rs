@@ -1,4 +1,4 @@
-//! `hansard admin event list`, `clock accept` and `checkpoint DIR`.
+//! `hansard admin event list`, `clock accept`, `scrub show|run` and `checkpoint DIR`.
 //!
 //! The server does the work; a checkpoint's folder is on its machine, not on this one.
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Out;
 use super::table::{Table, cell};
-use crate::cli::{ClockVerb, EventVerb};
+use crate::cli::{ClockVerb, EventVerb, ScrubVerb};
 use crate::client::{Ask, Client};
 use crate::exits::{Exit, Failure};
 
@@ -59,6 +59,35 @@ pub(super) fn clock(client: &Client, out: &Out, verb: &ClockVerb) -> Result<(), 
     let ClockVerb::Accept = verb;
     let done = client.ask("/admin/clock", Ask::Post(&json!({})))?;
     out.object(&done, "the clock is accepted")
+}
+
+/// Runs a verb on the scrub.
+pub(super) fn scrub(client: &Client, out: &Out, verb: ScrubVerb) -> Result<(), Failure> {
+    if let ScrubVerb::Run = verb {
+        let done = client.ask("/admin/scrub", Ask::Post(&json!({})))?;
+        return out.object(&done, "a pass was asked for");
+    }
+    let report = client.get("/admin/scrub", &[])?;
+    if out.json {
+        return out.line(&report.to_string());
+    }
+    let (state, end) = match (report["running"].as_bool(), report["last_end"].as_str()) {
+        (Some(true), end) => ("running", end),
+        (_, end) => ("idle", end),
+    };
+    let end = end.unwrap_or("never");
+    let (passes, packs, bytes) = (&report["passes"], &report["packs"], &report["bytes"]);
+    out.line(&format!("{state}, passes {passes}, last end {end}, packs {packs}, bytes {bytes}"))?;
+    let damage = report["damage"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if damage.is_empty() {
+        return out.line("no damage found");
+    }
+    let columns = ["file", "offset", "bytes", "room", "from_seq", "to_seq", "reason"];
+    let mut table = Table::new(&columns);
+    for place in damage {
+        table.row(columns.iter().map(|column| cell(place, column)).collect());
+    }
+    out.line(table.render().trim_end())
 }
 
 /// Makes a checkpoint.

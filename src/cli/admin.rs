@@ -49,6 +49,9 @@ pub enum Noun {
     /// The server's clock.
     #[command(subcommand)]
     Clock(ClockVerb),
+    /// The pass over all packs that looks for damage.
+    #[command(subcommand)]
+    Scrub(ScrubVerb),
     /// Make a consistent copy of the data directory, by hard links, while the server runs.
     Checkpoint {
         /// A folder that does not exist, on the server and on the data directory's disk.
@@ -345,4 +348,13 @@ pub enum EventVerb {
 pub enum ClockVerb {
     /// Agree with a clock that is far ahead of the record.
     Accept,
+}
+
+/// The scrub.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ScrubVerb {
+    /// How it stands and what it found.
+    Show,
+    /// Ask for a pass now.
+    Run,
 }

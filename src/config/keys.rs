@@ -130,6 +130,11 @@ keys! {
         catalog_cache_bytes: usize = Options::default().catalog_cache_bytes, Some((MIB, TIB));
         /// Milliseconds after which what is new is sealed into packs, however little it is.
         seal_interval_ms: u64 = Options::default().seal_interval_ms, Some((10, 3_600_000));
+        /// Seconds between passes that read all packs and look for damage; 0 for none.
+        scrub_interval_seconds: u64 = Options::default().scrub_interval_ms / 1000,
+            Some((0, 366 * 86_400));
+        /// Bytes a second that such a pass reads at most; 0 for no limit.
+        scrub_bytes_per_second: u64 = Options::default().scrub_bytes_per_second, Some((0, TIB));
         /// Free bytes of the disk below which posts are refused with 507; reads go on.
         disk_reserve_bytes: u64 = Options::default().disk_reserve_bytes, Some((MIB, TIB));
         /// Milliseconds that reads go on after a failed write of the journal, before exit 74.

@@ -32,6 +32,8 @@ pub fn options() -> Options {
         seal_interval_ms: 600_000,
         disk_reserve_bytes: 0,
         catalog_cache_bytes: 1 << 20,
+        scrub_bytes_per_second: 0,
+        scrub_interval_ms: 0,
     }
 }
 

@@ -1,6 +1,6 @@
-//! What only an administrator does to the server itself: accept the clock, make a checkpoint.
+//! What only an administrator does to the server itself: accept the clock, make a checkpoint, scrub.
 //!
-//! Both are recorded before they are done. INVARIANT: a checkpoint goes into a folder that did not
+//! The first two are recorded before they are done. INVARIANT: a checkpoint goes into a folder that did not
 //! exist, named by an absolute path; nothing that exists is ever written over.
 
 use std::path::PathBuf;
@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use axum::extract::State;
 use axum::http::StatusCode;
 use hansard_engine::format::payload::{Audit, AuditKind, Payload};
-use hansard_engine::types::RoomId;
+use hansard_engine::scrub::{Finding, ScrubReport};
+use hansard_engine::types::{RoomId, Seq};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::input::Json;
+use crate::access::Access;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::App;
@@ -24,7 +26,7 @@ const PATH_BYTES_MAX: usize = 4096;
 /// Nothing to say.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ClockRequest {}
+pub(crate) struct NoFields {}
 
 /// Where a checkpoint goes.
 #[derive(Deserialize, ToSchema)]
@@ -41,6 +43,63 @@ pub(crate) struct CheckpointRequest {
 pub(crate) struct Done {
     /// Always true.
     done: bool,
+}
+
+/// A damaged place.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScrubFinding {
+    /// The file, in the data directory.
+    file: String,
+    /// Where.
+    offset: u64,
+    /// How many bytes are concerned.
+    bytes: u64,
+    /// The room concerned, if one is.
+    room: Option<String>,
+    /// The first entry concerned.
+    from_seq: Option<u64>,
+    /// The last entry concerned.
+    to_seq: Option<u64>,
+    /// Which check failed.
+    reason: String,
+}
+
+/// How the scrub stands and what it found.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scrub {
+    /// Passes that have ended since the server started.
+    passes: u64,
+    /// When the last one ended.
+    last_end: Option<String>,
+    /// A pass is under way.
+    running: bool,
+    /// Packs read by this pass, or by the last one.
+    packs: u64,
+    /// Bytes read by it.
+    bytes: u64,
+    /// Damaged places, at most 1000.
+    damage: Vec<ScrubFinding>,
+}
+
+impl From<Finding> for ScrubFinding {
+    fn from(found: Finding) -> Self {
+        let Finding { file, offset, bytes, room, from_seq, to_seq, reason } = found;
+        let seq = |seq: Seq| room.map(|_| seq.0);
+        let (from_seq, to_seq) = (seq(from_seq), seq(to_seq));
+        let room = room.map(|room| room.to_string());
+        Self { file, offset, bytes, room, from_seq, to_seq, reason }
+    }
+}
+
+impl From<ScrubReport> for Scrub {
+    fn from(report: ScrubReport) -> Self {
+        let ScrubReport { passes, last_end, running, packs, bytes, findings } = report;
+        let last_end = last_end.map(|time| time.to_string());
+        let damage = findings.into_iter().map(ScrubFinding::from).collect();
+        Self { passes, last_end, running, packs, bytes, damage }
+    }
 }
 
 async fn record(
@@ -61,13 +120,13 @@ async fn record(
 
 /// Accept the wall clock as it is. Administrators only.
 #[utoipa::path(
-    post, path = "/api/v1/admin/clock", tag = "operations", request_body = ClockRequest,
+    post, path = "/api/v1/admin/clock", tag = "operations", request_body = NoFields,
     responses((status = 200, body = Done)),
 )]
 pub(crate) async fn clock(
     State(app): State<App>,
     caller: Caller,
-    Json(ClockRequest {}): Json<ClockRequest>,
+    Json(NoFields {}): Json<NoFields>,
 ) -> Result<axum::Json<Done>, Problem> {
     let detail = format!("clock={}", app.engine.now());
     record(&app, &caller, AuditKind::ClockAccepted, detail).await?;
@@ -93,4 +152,32 @@ pub(crate) async fn checkpoint(
     record(&app, &caller, AuditKind::Checkpoint, format!("dir={shown}")).await?;
     app.read(move |engine| engine.checkpoint(&path)).await??;
     Ok((StatusCode::CREATED, axum::Json(Done { done: true })))
+}
+
+/// How the scrub of all packs stands and what it found. Administrators only.
+#[utoipa::path(
+    get, path = "/api/v1/admin/scrub", tag = "operations",
+    responses((status = 200, body = Scrub)),
+)]
+pub(crate) async fn scrub(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<axum::Json<Scrub>, Problem> {
+    Access::begin(&app.directory(), &caller.principal).may_administer()?;
+    Ok(axum::Json(app.engine.scrub_report().into()))
+}
+
+/// Ask for a pass of the scrub now. Administrators only.
+#[utoipa::path(
+    post, path = "/api/v1/admin/scrub", tag = "operations", request_body = NoFields,
+    responses((status = 202, body = Done)),
+)]
+pub(crate) async fn scrub_now(
+    State(app): State<App>,
+    caller: Caller,
+    Json(NoFields {}): Json<NoFields>,
+) -> Result<(StatusCode, axum::Json<Done>), Problem> {
+    Access::begin(&app.directory(), &caller.principal).may_administer()?;
+    app.engine.scrub_soon();
+    Ok((StatusCode::ACCEPTED, axum::Json(Done { done: true })))
 }

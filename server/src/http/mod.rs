@@ -82,6 +82,8 @@ routes! {
     get    "/api/v1/events"                            events::list,
     post   "/api/v1/admin/clock"                       admin::clock,
     post   "/api/v1/admin/checkpoint"                  admin::checkpoint,
+    get    "/api/v1/admin/scrub"                       admin::scrub,
+    post   "/api/v1/admin/scrub"                       admin::scrub_now,
     get    "/api/v1/stream"                            stream::open,
     get    "/api/v1/openapi.json"                      openapi::serve,
     get    "/healthz"                                  health::live,

@@ -9,5 +9,6 @@ mod history;
 mod policy;
 mod posting;
 mod schema;
+mod scrub;
 mod stream;
 mod world;
