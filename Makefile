@@ -21,10 +21,10 @@ SOAK_MINUTES ?= 60
 
 CHECKS := check-fmt check-clippy check-doc check-tidy check-schedules check-fuzz
 
-.PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak tournament fmt deps
+.PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak powercut tournament fmt deps
 
 help:
-	@echo "make serve | test | check | test-corpus CORPUS=DIR | bench | soak | tournament | fmt | deps"
+	@echo "make serve | test | check | test-corpus CORPUS=DIR | bench | soak | powercut | tournament | fmt | deps"
 
 serve: build
 	@.ci/serve '$(CARGO_TARGET_DIR)/debug/hansard' '$(DATA)' '$(HTTP)' $(ARGS)
@@ -72,11 +72,17 @@ test-corpus: deps
 	cargo build --workspace --bins
 	HANSARD_CORPUS="$$(cd '$(CORPUS)' && pwd)" cargo nextest run --workspace --test corpus
 
-bench: deps
-	cargo bench --manifest-path benches/Cargo.toml
+bench:
+	@echo 'make bench: the criterion suites come with issue D; there is nothing to run yet' >&2; exit 2
 
+# Every long trial, two at a time, for SOAK_MINUTES after the build. Mounts file systems: as root.
 soak: deps
-	cargo run --release --manifest-path benches/Cargo.toml --bin soak -- --minutes '$(SOAK_MINUTES)'
+	cargo run --manifest-path benches/Cargo.toml --bin soak -- --minutes '$(SOAK_MINUTES)' $(ARGS)
+
+# The real server on a file system that forgets what was not synced. As root.
+powercut: deps
+	cargo build --workspace --bins
+	cargo run --manifest-path benches/Cargo.toml --bin powercut -- $(ARGS)
 
 tournament: deps
 	cargo run --manifest-path benches/Cargo.toml --bin tournament -- $(ARGS)

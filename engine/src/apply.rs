@@ -178,6 +178,12 @@ impl Applier {
         Ok(())
     }
 
+    /// Notes that a message is lost while its place is known; also where the catalog had applied it
+    /// before it was lost.
+    pub fn note_lost(&mut self, record: &Record) {
+        self.put(Family::State, keys::lost(record.room, record.seq), Vec::new());
+    }
+
     /// Notes places of the log that are lost and not yet accepted as such.
     ///
     /// # Errors
@@ -263,7 +269,8 @@ impl Applier {
 
     fn rows(&mut self, record: &Record) -> Result<()> {
         match &record.payload {
-            Payload::Post(_) | Payload::Lost(_) | Payload::Audit(_) => {}
+            Payload::Post(_) | Payload::Audit(_) => {}
+            Payload::Lost(_) => self.note_lost(record),
             Payload::ImportProgress(p) => {
                 self.set(keys::import(record.room, &p.format, &p.source), p);
             }

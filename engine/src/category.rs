@@ -20,7 +20,7 @@ use crate::format::record::Record;
 use crate::format::run::Run;
 use crate::history::{History, block_has_entries, decode_record};
 use crate::limits;
-use crate::reads::{CategoryCursor, CategoryPage, CategoryRequest, Gap, GapReason, Order};
+use crate::reads::{Anchor, CategoryCursor, CategoryPage, CategoryRequest, Gap, GapReason, Order};
 use crate::types::{CategoryId, RoomId, Seq, TimeUs};
 
 /// A block that may hold entries of the span.
@@ -36,6 +36,8 @@ enum Item {
     Block(Candidate),
     /// An entry.
     Entry(Box<Record>),
+    /// Places of a room that are lost; nobody knows when between its neighbours they were said.
+    Hole(Gap),
 }
 
 struct Placed {
@@ -62,7 +64,7 @@ impl Ord for Placed {
     fn cmp(&self, other: &Self) -> Ordering {
         // A heap gives the largest, and the smallest key must come first; a block comes before an
         // entry at the same place, because it may hold one that is equal or smaller.
-        let rank = |item: &Item| u8::from(matches!(item, Item::Entry(_)));
+        let rank = |item: &Item| u8::from(!matches!(item, Item::Block(_)));
         other.key.cmp(&self.key).then_with(|| rank(&other.item).cmp(&rank(&self.item)))
     }
 }
@@ -109,7 +111,17 @@ impl History {
         let mut rooms = BTreeMap::new();
         merge.take_tails(&mut rooms, see)?;
         merge.take_runs(&mut rooms, see)?;
+        merge.take_missing_runs(&mut rooms, see)?;
+        merge.take_lost(&mut rooms, see)?;
         merge.run()?;
+        merge.page.gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
+        merge.page.gaps.dedup_by(|next, before| {
+            let joins = before.room == next.room && next.from_seq <= before.to_seq.next();
+            if joins {
+                before.to_seq = before.to_seq.max(next.to_seq);
+            }
+            joins
+        });
         Ok(merge.page)
     }
 
@@ -151,6 +163,80 @@ impl Merge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A lost message has its place, but nobody knows when between its neighbours it was said.
+    fn take_lost(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
+        if !self.history.holed {
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        walk_prefix(&*self.history.store, Family::State, keys::LOST, &mut |key, _| {
+            lost.push((RoomId(keys::number_at(key, 1)), Seq(keys::number_at(key, 9))));
+            Ok(if lost.len() < limits::HOLES_MAX { Go::On } else { Go::Stop })
+        })?;
+        for (room, seq) in lost {
+            if !self.history.is_in(room, self.request.category)?
+                || !*seen.entry(room).or_insert_with(|| see(room))
+            {
+                continue;
+            }
+            let older = self.history.page(room, Anchor::Before(seq), 1)?;
+            let newer = self.history.page(room, Anchor::After(seq), 1)?;
+            let before = older.records.last().map_or(TimeUs::MIN, |r| r.time);
+            let behind = newer.records.first().map_or(TimeUs::MAX, |r| r.time);
+            self.take_hole(room, (Seq(seq.0.saturating_sub(1)), before), (seq.next(), behind));
+        }
+        Ok(())
+    }
+
+    /// Where losses were accepted, or a pack's index is gone, nothing stands in the place of what
+    /// is missing: the runs of a room and its tail tell by the places they begin and end with.
+    fn take_missing_runs(
+        &mut self,
+        seen: &mut Seen,
+        see: &mut dyn FnMut(RoomId) -> bool,
+    ) -> Result<()> {
+        if !self.history.holed {
+            return Ok(());
+        }
+        for room in self.history.rooms_of(self.request.category)? {
+            if !*seen.entry(room).or_insert_with(|| see(room)) {
+                continue;
+            }
+            let mut last = (Seq::ZERO, TimeUs::MIN);
+            for run in self.history.runs.get(room)?.iter().filter(|run| run.has_entries()) {
+                self.take_hole(room, last, (run.seq_base.next(), run.first_time));
+                last = (run.last_seq, run.last_time);
+            }
+            let part = self.history.tails.from(room, last.0.next(), usize::MAX);
+            for entry in part.entries {
+                self.take_hole(room, last, (entry.seq_at, entry.time_at));
+                last = (entry.seq_at, entry.time_at);
+            }
+            let head = self.history.head(room)?;
+            self.take_hole(room, last, (head.seq.next(), TimeUs::MAX));
+        }
+        Ok(())
+    }
+
+    /// The places between two entries of a room, if there are any and the span may hold them.
+    fn take_hole(&mut self, room: RoomId, before: (Seq, TimeUs), behind: (Seq, TimeUs)) {
+        let (first, last) = (before.0.next(), Seq(behind.0.0.saturating_sub(1)));
+        let (from, to) = (self.request.from, self.request.to);
+        if first > last || before.1 >= to || behind.1 < from {
+            return;
+        }
+        let key = match self.request.order {
+            Order::Ascending => key_of(Order::Ascending, before.1.max(from), room, first),
+            Order::Descending => {
+                key_of(Order::Descending, behind.1.min(TimeUs(to.0 - 1)), room, last)
+            }
+        };
+        if self.after.is_none_or(|after| key > after) {
+            let gap = Gap { room, from_seq: first, to_seq: last, reason: GapReason::Damaged };
+            self.heap.push(Placed { key, item: Item::Hole(gap) });
+        }
     }
 
     fn take_entry(&mut self, bytes: &Bytes) {
@@ -282,7 +368,7 @@ impl Merge<'_> {
                     }
                     self.page.records.push(*record);
                 }
-                Item::Block(_) if self.page.records.len() >= limit => {
+                Item::Block(_) | Item::Hole(_) if self.page.records.len() >= limit => {
                     // Whether it holds more is for the next page to find out.
                     self.page.next = self.page.records.last().map(|last| CategoryCursor {
                         time: last.time,
@@ -291,6 +377,7 @@ impl Merge<'_> {
                     });
                     return Ok(());
                 }
+                Item::Hole(gap) => self.page.gaps.push(gap),
                 Item::Block(candidate) => self.open(&candidate),
             }
         }

@@ -144,8 +144,13 @@ impl Encoder {
         let placement = match self.end.place(room, first, self.state.epoch(), self.wait) {
             Ok(placement) => placement,
             Err(error) => {
+                // Nothing was sequenced, so nothing failed but this attempt.
+                let answer = match &error {
+                    Error::Io { .. } => Error::Unavailable { why: "no journal file can be had" },
+                    other => other.clone(),
+                };
                 for append in incoming {
-                    append.promise.fill(Err(error.clone()));
+                    append.promise.fill(Err(answer.clone()));
                 }
                 return Err(error);
             }

@@ -134,6 +134,8 @@ pub(crate) struct Inner {
     pub to_writer: Lane<Group>,
     /// Groups that are still not to wait for more appends.
     pub gather_rest: AtomicUsize,
+    /// How many that will be after the next group for which nobody comes.
+    pub gather_pause: AtomicUsize,
     /// Groups given to the writer and not yet published.
     pub writing: AtomicUsize,
     pub to_applier: Lane<Work>,

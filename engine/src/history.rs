@@ -86,6 +86,8 @@ pub(crate) struct History {
     pub tails: Arc<Tails>,
     pub packs: Arc<Packs>,
     pub runs: RunLists,
+    /// Something is missing for which nothing stands: an accepted loss, or a pack without an index.
+    pub holed: bool,
 }
 
 /// Entries gathered for a page, with what was seen on the way.

@@ -86,8 +86,9 @@ impl<T> Lane<T> {
             if before >= items || state.closed {
                 break;
             }
-            self.changed.wait_for(&mut state, pause);
-            if state.items.len() == before {
+            // A nudge is nobody coming, and no reason to give up either.
+            let over = self.changed.wait_for(&mut state, pause).timed_out();
+            if over && state.items.len() == before {
                 break;
             }
         }

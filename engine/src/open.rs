@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::sync::{Mutex, RwLock};
 
 use crate::apply::Applier;
-use crate::catalog::CatalogStore;
+use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Progress};
 use crate::directory::Gate;
@@ -150,13 +150,22 @@ fn real_disk(path: &Path) -> Disk {
 
 #[cfg(feature = "rocksdb")]
 fn open_real(path: &Path, options: Options, losses: Losses) -> Result<(Engine, OpenReport)> {
-    use crate::catalog::rocks::{RocksCatalog, RocksOptions};
+    use crate::catalog::rocks::{RocksCatalog, RocksOptions, is_damage};
     let disk = real_disk(path);
     // ORDERING: version and lock before RocksDB, which would write into a foreign directory.
     check_version(&disk)?;
     let lock = disk.lock(LOCK, Exclusive::Yes)?;
     let rocks = RocksOptions { cache_bytes: options.catalog_cache_bytes, ..Default::default() };
-    let store = Arc::new(RocksCatalog::open(&path.join("catalog"), rocks)?);
+    let catalog = path.join("catalog");
+    let store = match RocksCatalog::open(&catalog, rocks) {
+        Err(error) if is_damage(&error) => {
+            tracing::error!(%error, "catalog is damaged: set aside and rebuilt");
+            crate::recovery::mend::set_catalog_aside(&disk)?;
+            RocksCatalog::open(&catalog, rocks)?
+        }
+        opened => opened?,
+    };
+    let store = Arc::new(store);
     let clock = Arc::new(crate::storage::clock::SystemClock);
     let ground = Ground { disk, store, clock };
     open_locked(ground, options, Drive::Threads, losses, lock)
@@ -257,6 +266,7 @@ fn open_locked(
     let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
     let mut applier = Applier::new(Arc::clone(&ground.store))?;
     let sealed = findings.manifest.state.sealed;
+    let mut holed = findings.accepted;
     if !restricted {
         pack::remove_unfinished(&ground.disk)?;
         // ORDERING: the catalog knows of the holes before its position passes them, so that an
@@ -266,15 +276,21 @@ fn open_locked(
         wipe_cut(&ground.disk, &findings.scan)?;
         sync_found(&ground.disk, &findings.scan)?;
         let metas = findings.manifest.state.packs.values().cloned();
-        report.reindexed = seal::index_missing(&ground.store, &packs, metas)?;
+        let (reindexed, failed) = seal::index_missing(&ground.store, &packs, metas)?;
+        report.reindexed = reindexed;
+        holed |= failed > 0;
         let mut replay =
             Replay { tails: &tails, applier: &mut applier, sealed, report: &mut report };
         replay.packs(&packs, &findings)?;
         replay.all(&findings.scan.frames, findings.floor)?;
         applier.commit()?;
+        walk_prefix(&*ground.store, Family::State, keys::LOST, &mut |_, _| {
+            holed = true;
+            Ok(Go::Stop)
+        })?;
     }
     let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
-    let history = History { store: Arc::clone(&ground.store), tails, packs, runs };
+    let history = History { store: Arc::clone(&ground.store), tails, packs, runs, holed };
     let parts = Parts { findings, applier, history, stats, lock, restricted };
     let engine = assemble(ground, options, drive, losses, parts)?;
     Ok((engine, report))
@@ -349,6 +365,7 @@ fn assemble(
         queue: Lane::new(limits::QUEUE_BYTES_MAX),
         to_writer: Lane::new(1),
         gather_rest: AtomicUsize::new(0),
+        gather_pause: AtomicUsize::new(1),
         writing: AtomicUsize::new(0),
         to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
         encoder: Mutex::new(encoder),

@@ -135,22 +135,27 @@ pub(crate) fn index_rows(store: &dyn CatalogStore, pack: u64, runs: &[Run]) -> R
     store.write(&changes)
 }
 
-/// Writes the rows of every pack whose rows a crash took away.
+/// Writes the rows of every pack whose rows a crash took away; returns how many, and how many packs
+/// have an index that cannot be read.
 pub(crate) fn index_missing(
     store: &Arc<dyn CatalogStore>,
     packs: &crate::pack::Packs,
     metas: impl Iterator<Item = PackMeta>,
-) -> Result<u64> {
-    let mut done = 0;
+) -> Result<(u64, u64)> {
+    let (mut done, mut failed) = (0, 0);
     for meta in metas {
         if store.get(Family::Index, &keys::pack_indexed(meta.id))?.is_none() {
             match packs.runs(&meta) {
                 Ok(runs) => index_rows(&**store, meta.id, &runs)?,
                 // A pack that cannot be read costs its own records; everything else is served.
-                Err(error) => tracing::error!(%error, pack = meta.id, "run index cannot be read"),
+                Err(error) => {
+                    tracing::error!(%error, pack = meta.id, "run index cannot be read");
+                    failed += 1;
+                    continue;
+                }
             }
             done += 1;
         }
     }
-    Ok(done)
+    Ok((done, failed))
 }

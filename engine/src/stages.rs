@@ -26,8 +26,9 @@ const EAGER_BYTES: usize = 256 * 1024;
 const GATHER_ITEMS: usize = 16;
 /// How long it waits for the next one.
 const GATHER_PAUSE: Duration = Duration::from_micros(300);
-/// Groups after one for which nobody came in which none is waited for.
-const GATHER_REST: usize = 64;
+/// Groups that are not waited for after one for which nobody came: one, and twice as many after
+/// each further such one, up to this.
+const GATHER_REST_MAX: usize = 64;
 /// Records applied in one batch of the catalog.
 const APPLY_RECORDS_MAX: usize = 4096;
 
@@ -145,7 +146,11 @@ impl Inner {
         }
         let wanted = GATHER_ITEMS - incoming.len();
         if self.queue.gather(wanted, GATHER_PAUSE, GATHER_ITEMS) == 0 {
-            self.gather_rest.store(GATHER_REST, Ordering::Relaxed);
+            let next = self.gather_pause.load(Ordering::Relaxed).clamp(1, GATHER_REST_MAX);
+            self.gather_rest.store(next, Ordering::Relaxed);
+            self.gather_pause.store(next * 2, Ordering::Relaxed);
+        } else {
+            self.gather_pause.store(1, Ordering::Relaxed);
         }
         if let Taken::Items(more) = self.queue.take(GROUP_BYTES_MAX - weight, Some(Duration::ZERO))
         {
@@ -218,9 +223,9 @@ impl Inner {
             self.stats.journal_bytes.add(frame.len() as u64);
             self.watch_disk_after(frame.len() as u64);
             self.durable_incarnation.store(placement.incarnation, Ordering::Release);
-            if placement.header.is_some() {
+            if placement.header.is_some() || group.records.is_empty() {
                 // ORDERING: before anything in a new file is acknowledged, something outside of it
-                // says that there is such a file.
+                // says that there is such a file; and when the log comes to rest, how far it is.
                 self.state_witness(group.last);
             }
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::Losses;
-use hansard_engine::reads::{Anchor, GapReason};
+use hansard_engine::reads::{Anchor, CategoryRequest, GapReason, Order};
 use hansard_engine::storage::clock::SimClock;
 use hansard_engine::storage::sim::{Random, SimStorage, Survivors, Trouble};
 use hansard_engine::types::*;
@@ -290,6 +290,17 @@ fn damage_to_what_may_be_a_right_restricts_until_it_is_accepted() {
         assert_eq!(all_bodies(&engine, ledger.rooms[1], what), ledger.posted[1]);
         let page = engine.page(ledger.rooms[0], Anchor::Last, 100).unwrap();
         assert_eq!(page.records.len() + 2, 20, "{what}: {:?}", page.gaps);
+        for round in ["from the tail", "from packs"] {
+            let category = engine.directory().category_by_name("General").unwrap().unwrap().id;
+            let (from, to, limit) = (TimeUs::FLOOR, TimeUs::CEILING, 500);
+            for order in [Order::Ascending, Order::Descending] {
+                let request = CategoryRequest { category, from, to, order, cursor: None, limit };
+                let found = engine.category_page(&request, &mut |_| true).unwrap();
+                assert_eq!(found.records.len() + 2, 60, "{what}, {round}");
+                assert_eq!(found.gaps, page.gaps, "{what}, {round}");
+            }
+            engine.seal().unwrap();
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The corruption matrix: a small store, damaged in every place and in every way, one at a time.
 //!
-//! Every byte flipped; every sector zeroed, swapped with its neighbour, doubled over it, put back as
-//! it was; every file cut at every sector, put back as it was, and removed. Each time it must open
-//! and answer exact bytes or a named gap, or say what is lost and open once that is accepted.
-//! A plain run flips every byte that is not zero and some that are; `HANSARD_MATRIX=full` flips all.
+//! Every byte flipped; every sector zeroed, swapped with its neighbour, doubled over it, put back
+//! as it was; every file cut at every sector, put back as it was, and removed. Each time it must
+//! open and answer exact bytes or a named gap, or say what is lost and open once that is accepted.
+//! A plain run flips every byte that is not zero, and some that are; `HANSARD_MATRIX=full` all.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -1,7 +1,7 @@
 //! The simulation: seeds in CI, a campaign when asked.
 //!
-//! `HANSARD_SIM_FROM` and `HANSARD_SIM_SEEDS` say which seeds; a seed that fails is printed with the
-//! command that repeats it and prints its trace.
+//! `HANSARD_SIM_FROM` and `HANSARD_SIM_SEEDS` say which seeds; a seed that fails is printed with
+//! the command that repeats it and prints its trace.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -51,7 +51,8 @@ fn campaign(from: u64, count: u64, test: &str, one: impl Fn(Choices) -> Tally + 
     for seed in failed.lock().unwrap().iter() {
         eprintln!(
             "seed {seed} failed; repeat it with\n  HANSARD_SIM_FROM={seed} HANSARD_SIM_SEEDS=1 \
-             HANSARD_SIM_ALOUD=1 cargo test -p hansard-engine --test simulation {test} -- --nocapture"
+             HANSARD_SIM_ALOUD=1 \\\n  cargo test -p hansard-engine --test simulation {test} -- \
+             --nocapture"
         );
     }
     println!("{count} seeds from {from}: {:#?}", total.lock().unwrap());

@@ -300,8 +300,14 @@ impl From<Error> for Problem {
         match code {
             // Words about files, offsets and names that others took stay in the log.
             Code::NotFound | Code::NameUnavailable => Self::new(code),
-            Code::Internal | Code::Damaged | Code::OutcomeUnknown | Code::NoSpace => {
+            Code::Internal | Code::Damaged => {
                 tracing::error!(code = code.as_str(), %error, "request failed");
+                Self::new(code)
+            }
+            // The engine says once that it failed or is full; a line for each post would fill what
+            // is left of the disk.
+            Code::OutcomeUnknown | Code::NoSpace => {
+                tracing::debug!(code = code.as_str(), %error, "request failed");
                 Self::new(code)
             }
             _ => Self::with(code, error.to_string()),

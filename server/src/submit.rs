@@ -4,13 +4,13 @@
 //! every draft carries the position that its check began at, credential included, so a right taken
 //! away before the record's place in the log is never used.
 
-use hansard_engine::Directory;
 use hansard_engine::catalog::rows::PrincipalRow;
 use hansard_engine::draft::{Appended, Draft, Said};
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::format::payload::{Audit, AuditKind, Payload};
 use hansard_engine::format::record::{Actor, Door};
 use hansard_engine::types::{Lsn, RoomId};
+use hansard_engine::{Directory, Health};
 
 use std::time::Duration;
 
@@ -98,6 +98,10 @@ where
     for _ in 0..POLICY_ATTEMPTS_MAX {
         let checked_at = directory.applied();
         let principal = caller.renew(app, &directory)?;
+        if let Health::Poisoned { .. } = app.engine.health() {
+            // Nothing is taken any more, so nothing is unknown.
+            return Err(Problem::new(Code::Poisoned));
+        }
         let wanted = prepare(&directory, &principal, caller, checked_at, &mut plan)?;
         if let (Some((room, act)), false) = (wanted.administrator, audited) {
             audit_administrator(app, caller, room, act).await?;
@@ -111,6 +115,9 @@ where
             Err(Error::PolicyChanged { changed }) => {
                 app.metrics.policy_retries.add(1);
                 directory.wait_applied(changed).await;
+            }
+            Err(Error::Unavailable { .. }) if app.engine.health() == Health::ClockRefused => {
+                return Err(Problem::new(Code::ClockRefused));
             }
             other => return other.map_err(Problem::from),
         }

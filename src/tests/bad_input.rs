@@ -146,10 +146,9 @@ fn text(categories: &Value) -> String {
 fn a_disk_below_its_reserve_refuses_posts_and_goes_on_reading() {
     let lobby = lobby();
     assert_eq!(lobby.server.stop().code(), Some(0));
-    let file = lobby.site.path("hansard.toml");
     // More than any disk of a test has free: the same as a full one.
-    fs::write(&file, "[engine]\ndisk_reserve_bytes = 1099511627776\n").expect("a file");
-    let server = lobby.site.serve_with(&["--config", file.to_str().expect("a path")]);
+    let args = lobby.site.configure("[engine]\ndisk_reserve_bytes = 1099511627776\n");
+    let server = lobby.site.serve_with(&args);
     let api = server.anonymous().with_token(lobby.admin.token.as_deref().expect("a token"));
     api.post(&lobby.path, &json!({ "body": "x" })).problem(507, "no-space");
     assert_eq!(server.anonymous().plain("/readyz").0, 507);

@@ -6,14 +6,15 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use support::api::{Api, text};
 use support::history::{forwards, number};
+use support::mounts::{Mount, alone};
 use support::reference::{self, Said};
+use support::websocket::Stream;
 use support::{PASSWORD, Server, Site, data_folder, done, fails, hansard, tool};
 
 /// Messages of each room.
@@ -121,6 +122,18 @@ fn gap(room: &str, from: u64, to: u64) -> Value {
     json!({ "room": room, "from_seq": from, "to_seq": to, "reason": "damaged" })
 }
 
+/// What `verify` says of the one damaged file: one finding, and exit 1.
+#[track_caller]
+fn named(site: &Site, path: &Path) -> Value {
+    let (code, report, _) = tool::run("verify", &site.data());
+    assert_eq!((code, &report["ok"]), (1, &json!(false)), "{report}");
+    let [found] = report["damage"].as_array().expect("damage").as_slice() else {
+        panic!("one place is damaged: {report}");
+    };
+    assert_eq!(Path::new(&text(&found["file"])), path, "{found}");
+    found.clone()
+}
+
 /// The room shows all its messages but those of one gap.
 #[track_caller]
 fn missing(api: &Api, room: &str, last: u64, from: u64, to: u64) {
@@ -130,6 +143,9 @@ fn missing(api: &Api, room: &str, last: u64, from: u64, to: u64) {
     let seqs: Vec<_> = messages.iter().map(|message| number(message, "seq")).collect();
     let expected: Vec<_> = (1..=last).filter(|seq| !(from..=to).contains(seq)).collect();
     assert_eq!(seqs, expected);
+    for message in messages.iter().filter(|message| number(message, "seq") <= MESSAGES) {
+        assert_eq!(message["body"], format!("word {}", number(message, "seq")));
+    }
     let strict = api.get(&format!("/rooms/{room}/messages?strict=true"));
     assert_eq!(strict.problem(500, "damaged")["gaps"], json!([gap(room, from, to)]));
 }
@@ -144,17 +160,11 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
     let at = offset + u64::try_from(at.expect("the body is in the record")).expect("near");
     tool::flip(&path, at);
 
-    let (code, report, _) = tool::run("verify", &fallen.site.data());
-    assert_eq!((code, &report["ok"]), (1, &json!(false)), "{report}");
-    let [found] = report["damage"].as_array().expect("damage").as_slice() else {
-        panic!("one place is damaged: {report}");
-    };
-    let name = path.file_name().and_then(|name| name.to_str()).expect("a file name");
-    assert!(text(&found["file"]).ends_with(name), "{found}");
-    assert_eq!((&found["room"], number(found, "from_seq")), (&json!(fallen.rooms[0]), 4));
-    assert_eq!(number(found, "to_seq"), 4);
+    let found = named(&fallen.site, &path);
+    assert_eq!((&found["room"], number(&found, "from_seq")), (&json!(fallen.rooms[0]), 4));
+    assert_eq!(number(&found, "to_seq"), 4);
     let within = offset..offset + bytes;
-    assert!(within.contains(&number(found, "offset")), "{found} {within:?}");
+    assert!(within.contains(&number(&found, "offset")), "{found} {within:?}");
 
     let server = fallen.site.serve();
     let api = server.anonymous().with_token(&fallen.admin);
@@ -162,6 +172,7 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
     let [one, two] = &fallen.rooms;
     missing(&api, one, MESSAGES, 4, 4);
     assert_eq!(forwards(&api, two, 0).len(), 10);
+    served_by_no_door(&api, one, 4);
     let next = api.post(&format!("/rooms/{one}/messages"), &json!({ "body": "on" })).expect(201);
     assert_eq!(number(&next, "seq"), MESSAGES + 1);
     export_with_a_hole(&fallen.site, &server, &api);
@@ -172,6 +183,27 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
     let server = fallen.site.serve();
     let api = server.anonymous().with_token(&fallen.admin);
     missing(&api, one, MESSAGES + 1, 4, 4);
+}
+
+/// The entry is missing, and said to be, also where it is asked for in other ways.
+#[track_caller]
+fn served_by_no_door(api: &Api, room: &str, seq: u64) {
+    api.get(&format!("/rooms/{room}/messages/{seq}")).problem(404, "not-found");
+    // The room's first change is the room itself.
+    let rev = seq + 1;
+    let changes = api.get(&format!("/rooms/{room}/changes?after=0")).expect(200);
+    let revs = changes["changes"].as_array().expect("changes").iter();
+    assert!(!revs.map(|change| number(change, "rev")).any(|found| found == rev));
+    let hole = json!({ "from_rev": rev, "to_rev": rev, "reason": "damaged" });
+    assert_eq!(changes["gaps"], json!([hole]));
+    let mut stream = Stream::open(api);
+    stream.expect("hello");
+    stream.send(&json!({ "type": "subscribe", "room": room, "after": rev - 1 }));
+    stream.expect("subscribed");
+    let hole = json!({ "type": "gap", "room": room, "from_rev": rev, "to_rev": rev,
+                       "reason": "damaged" });
+    assert_eq!(stream.text(), hole);
+    assert_eq!(number(&stream.expect("change"), "rev"), rev + 1);
 }
 
 /// An export names the hole, and comes back without it.
@@ -222,12 +254,9 @@ fn a_flip_in_a_block_of_a_pack_costs_that_block_only() {
     tool::flip(&path, number(block, "offset") + number(block, "bytes") / 2);
     let (from, to) = (number(block, "from_seq"), number(block, "to_seq"));
 
-    let (code, report, _) = tool::run("verify", &site.data());
-    assert_eq!(code, 1);
-    let damage = report["damage"].as_array().expect("damage");
-    let found = damage.iter().find(|found| found["room"] == room.as_str()).expect("the room");
-    assert!(text(&found["file"]).ends_with(".pack"), "{found}");
-    assert_eq!((number(found, "from_seq"), number(found, "to_seq")), (from, to), "{found}");
+    let found = named(&site, &path);
+    assert_eq!((&found["room"], number(&found, "offset")), (&json!(room), number(block, "offset")));
+    assert_eq!((number(&found, "from_seq"), number(&found, "to_seq")), (from, to), "{found}");
 
     let server = site.serve();
     let api = server.anonymous().with_token(admin.token.as_deref().expect("a token"));
@@ -261,15 +290,16 @@ fn the_rest_is_there(api: &Api, room: &str, said: &[Said], from: u64, to: u64) {
 
 /// Flips one byte of what holds a whole frame together, and accepts what that costs.
 #[track_caller]
-fn lose_frame(place: impl Fn(&Value) -> u64) {
+fn lose_frame(part: &str, place: impl Fn(&Value) -> u64) {
     let fallen = Fallen::new();
     let [one, two] = &fallen.rooms;
     let (path, frame, record) = fallen.message(one, 6);
     assert_eq!(frame["records"].as_array().map(Vec::len), Some(1), "one post a frame: {frame}");
     let lsn = number(record, "lsn");
     tool::flip(&path, place(frame));
-    let (code, report, _) = tool::run("verify", &fallen.site.data());
-    assert_eq!((code, &report["ok"]), (1, &json!(false)), "{report}");
+    let found = named(&fallen.site, &path);
+    assert_eq!(number(&found, "offset"), number(frame, "offset"), "{found}");
+    assert!(text(&found["reason"]).contains(part), "{found}");
     fallen.restricted(lsn, lsn);
     let (server, admin) = fallen.accepted(lsn, lsn);
     // The room knows the place, not what stood there; everything else is served.
@@ -282,12 +312,12 @@ fn lose_frame(place: impl Fn(&Value) -> u64) {
 
 #[test]
 fn a_flip_in_the_header_of_a_frame_restricts_until_the_loss_is_accepted() {
-    lose_frame(|frame| number(frame, "offset") + 20);
+    lose_frame("header", |frame| number(frame, "offset") + 20);
 }
 
 #[test]
 fn a_flip_in_the_directory_of_a_frame_restricts_until_the_loss_is_accepted() {
-    lose_frame(|frame| number(&frame["records"][0], "offset") - 8);
+    lose_frame("directory", |frame| number(&frame["records"][0], "offset") - 8);
 }
 
 #[test]
@@ -296,7 +326,9 @@ fn a_lost_revocation_never_gives_the_token_back() {
     let (path, _, record) = fallen.record(|record| record["kind"] == "token-revoked");
     let lsn = number(record, "lsn");
     tool::flip(&path, number(record, "offset") + number(record, "bytes") / 2);
-    assert_eq!(tool::run("verify", &fallen.site.data()).0, 1);
+    let found = named(&fallen.site, &path);
+    let within = number(record, "offset")..number(record, "offset") + number(record, "bytes");
+    assert!(within.contains(&number(&found, "offset")), "{found} {within:?}");
     fallen.restricted(lsn, lsn);
     let (server, admin) = fallen.accepted(lsn, lsn);
     assert_eq!(forwards(&admin, &fallen.rooms[0], 0).len(), 10);
@@ -309,33 +341,24 @@ fn a_lost_revocation_never_gives_the_token_back() {
 
 #[test]
 fn looking_changes_nothing_and_works_on_a_read_only_directory() {
-    let fallen = Fallen::new();
-    let data = fallen.site.data();
-    let before = tool::contents(&data);
-    // Where one may mount, the kernel says no to every write.
-    let view = fallen.site.path("view");
-    fs::create_dir(&view).expect("a folder");
-    let mount =
-        |args: &[&str]| Command::new("mount").args(args).status().is_ok_and(|s| s.success());
-    let (from, to) = (data.to_str().expect("a path"), view.to_str().expect("a path"));
-    let mounted = mount(&["--bind", "-o", "ro", from, to]);
-    let looked_at = if mounted { &view } else { &data };
-    if mounted {
-        assert!(fs::write(view.join("x"), "x").is_err(), "the view is read-only");
-    }
-    let (inspected, verified) = (tool::run("inspect", looked_at), tool::run("verify", looked_at));
-    if mounted {
-        assert!(Command::new("umount").arg(&view).status().is_ok_and(|status| status.success()));
-    }
-    assert_eq!((inspected.0, &inspected.1["rooms"]), (0, &fallen.view["rooms"]));
-    assert_eq!((verified.0, &verified.1["ok"]), (0, &json!(true)));
-    assert_eq!(tool::contents(&data), before);
+    alone("looking_changes_nothing_and_works_on_a_read_only_directory", || {
+        let fallen = Fallen::new();
+        let data = fallen.site.data();
+        let before = tool::contents(&data);
+        let view = fallen.site.path("view");
+        let mount = Mount::read_only(&data, &view);
+        let (inspected, verified) = (tool::run("inspect", &view), tool::run("verify", &view));
+        mount.unmount();
+        assert_eq!((inspected.0, &inspected.1["rooms"]), (0, &fallen.view["rooms"]));
+        assert_eq!((verified.0, &verified.1["ok"]), (0, &json!(true)));
+        assert_eq!(tool::contents(&data), before);
 
-    // A directory in use is not looked at.
-    let server = fallen.site.serve();
-    for verb in ["inspect", "verify", "compact"] {
-        let (code, _, said) = tool::run(verb, &data);
-        assert_eq!(code, 3, "{verb} of a directory in use: {said}");
-    }
-    assert_eq!(server.stop().code(), Some(0));
+        // A directory in use is not looked at.
+        let server = fallen.site.serve();
+        for verb in ["inspect", "verify", "compact"] {
+            let (code, _, said) = tool::run(verb, &data);
+            assert_eq!(code, 3, "{verb} of a directory in use: {said}");
+        }
+        assert_eq!(server.stop().code(), Some(0));
+    });
 }

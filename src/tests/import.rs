@@ -103,13 +103,8 @@ fn six_logs_are_in_the_room_line_by_line() {
     let server = site.serve();
     let admin = server.admin();
     hour(&admin, &said);
-    let (_, metrics) = server.anonymous().plain("/metrics");
-    let count = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
-    };
-    let read = count("hansard_category_blocks_read_total");
-    let overlapping = count("hansard_category_blocks_overlapping_total");
+    let read = admin.metric("hansard_category_blocks_read_total");
+    let overlapping = admin.metric("hansard_category_blocks_overlapping_total");
     println!("{read} blocks read, {overlapping} overlap the hour");
     assert!((1..=overlapping).contains(&read), "{read} of {overlapping}");
     same(&forwards(&admin, &room, 0), &said);

@@ -1,4 +1,5 @@
-//! kill -9 under 64 posters, ten times: what was acknowledged is there, once and in order.
+//! kill -9 under 64 posters, ten times or as often as `HANSARD_KILL_ROUNDS` says: what was
+//! acknowledged is there, once and in order.
 //!
 //! A ledger outside the server holds every acknowledgement. Posts whose answer was lost are sent
 //! again with their key: each is there once, whether it had been kept or not.
@@ -31,25 +32,28 @@ struct Ledger {
 
 #[test]
 fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
-    let acknowledged = kill_often("", 10, Duration::from_millis(700));
-    println!("{acknowledged} posts acknowledged across 10 kills");
+    let acknowledged = kill_often("", rounds(10), Duration::from_millis(700));
+    println!("{acknowledged} posts acknowledged across {} kills", rounds(10));
 }
 
 #[test]
 fn a_kill_in_the_middle_of_a_seal_costs_nothing() {
     // Seals all the time, and starts that replay, trim and take the next file of the journal.
     let seals = "[engine]\nseal_interval_ms = 10\n";
-    let acknowledged = kill_often(seals, 40, Duration::from_millis(120));
-    println!("{acknowledged} posts acknowledged across 40 kills among seals");
+    let acknowledged = kill_often(seals, rounds(40), Duration::from_millis(120));
+    println!("{acknowledged} posts acknowledged across {} kills among seals", rounds(40));
+}
+
+/// How often a server is killed.
+fn rounds(plain: usize) -> usize {
+    std::env::var("HANSARD_KILL_ROUNDS").map_or(plain, |text| text.parse().expect("a number"))
 }
 
 /// Kills a server under 64 posters so often, each time after a while, and checks everything that it
 /// acknowledged. Gives their number.
 fn kill_often(config: &str, rounds: usize, after: Duration) -> usize {
     let site = Site::new();
-    let file = site.path("hansard.toml");
-    std::fs::write(&file, config).expect("a file");
-    let args = ["--config", file.to_str().expect("a path")];
+    let args = site.configure(config);
     let mut server = site.serve_with(&args);
     let admin = server.admin();
     let category = admin.category("c");

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use support::Site;
 use support::api::Api;
 use support::history::{changes, forwards, number};
+use support::load;
 
 const MANY: usize = 64;
 const ROUNDS: usize = 5;
@@ -149,38 +150,43 @@ fn one_key_sent_64_times_gives_one_message_also_across_a_kill() {
 
 #[test]
 fn posts_of_64_share_their_syncs() {
+    const POSTS: usize = 100 * MANY;
     let site = Site::new();
     let server = site.serve();
     let admin = server.admin();
-    let room = admin.room("lobby", &admin.category("c"), "open");
-    let path = format!("/rooms/{room}/messages");
-    let count = |name: &str| metric(&server.anonymous(), name);
-    let before = (count("hansard_records_total"), count("hansard_commit_groups_total"));
-    let work = move |at: usize, api: &Api| {
-        for n in 0..50 {
-            api.post(&path, &json!({ "body": format!("{at} {n}") })).expect(201);
-        }
+    let category = admin.category("c");
+    let read = || {
+        let count = |name: &str| admin.metric(name);
+        (count("hansard_records_total"), count("hansard_commit_groups_total"))
     };
-    all(at_once(&admin, 0, work).1);
-    let records = count("hansard_records_total") - before.0;
-    let groups = count("hansard_commit_groups_total") - before.1;
-    let (_, page) = server.anonymous().plain("/metrics");
-    let syncs = page.lines().filter(|line| line.starts_with("hansard_journal_sync_seconds_"));
-    println!("{records} records in {groups} groups\n{}", syncs.collect::<Vec<_>>().join("\n"));
-    // How many share one depends on the disk: the slower it is, the more. Fewer than two is a
-    // fault.
-    assert!(records > 2 * groups, "{records} records in {groups} groups");
+    // Where other programs take the processors, whole time slices pass without a post, and what
+    // posts there are come alone. Then a round says nothing about the server: the next one may.
+    let shares = (0..5).any(|round| {
+        let room = admin.room(&format!("room {round}"), &category, "open");
+        let bodies = (0..POSTS).map(|n| json!({ "body": format!("word {n}") }).to_string());
+        let before = read();
+        let path = format!("/rooms/{room}/messages");
+        let messages = load::post(&admin, &path, MANY, bodies.collect());
+        let (records, groups) = (read().0 - before.0, read().1 - before.1);
+        println!("{records} records in {groups} groups");
+
+        let mut seqs: Vec<_> = messages.iter().map(|message| number(message, "seq")).collect();
+        seqs.sort_unstable();
+        assert!(seqs.into_iter().eq(1..=u64::try_from(POSTS).expect("few")), "seqs are dense");
+        for (n, message) in messages.iter().enumerate() {
+            assert_eq!(message["body"], format!("word {n}"));
+        }
+        records > 8 * groups
+    });
+    assert!(shares, "in no round more than 8 posts shared a sync");
 }
 
 #[test]
 fn ten_thousand_rooms_live_within_a_tail_budget_of_8_mib() {
     const ROOMS: usize = 10_000;
     let site = Site::new();
-    let file = site.path("hansard.toml");
     let config = "[engine]\ntail_bytes_soft = 4194304\ntail_bytes_hard = 8388608\n";
-    std::fs::write(&file, config).expect("a file");
-    let args = ["--config", file.to_str().expect("a path")];
-    let server = site.serve_with(&args);
+    let server = site.serve_with(&site.configure(config));
     let admin = server.admin();
     let category = admin.category("c");
     let work = move |at: usize, api: &Api| {
@@ -198,7 +204,7 @@ fn ten_thousand_rooms_live_within_a_tail_budget_of_8_mib() {
     };
     let rooms: Vec<_> = all(at_once(&admin, 0, work).1).into_iter().flatten().collect();
     assert_eq!(rooms.len(), ROOMS);
-    let tail = metric(&server.anonymous(), "hansard_tail_bytes");
+    let tail = admin.metric("hansard_tail_bytes");
     assert!(tail <= 8 << 20, "{tail} bytes of tails");
     println!("{tail} bytes of tails, {} KiB of memory", server.memory_bytes() / 1024);
     for (n, room) in rooms.iter().step_by(97) {
@@ -206,13 +212,4 @@ fn ten_thousand_rooms_live_within_a_tail_budget_of_8_mib() {
         assert!(body.as_str().is_some_and(|body| body.starts_with(&format!("{n} "))));
     }
     assert_eq!(server.stop().code(), Some(0));
-}
-
-/// A number of `/metrics`.
-#[track_caller]
-fn metric(api: &Api, name: &str) -> u64 {
-    let (status, page) = api.plain("/metrics");
-    assert_eq!(status, 200);
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
 }

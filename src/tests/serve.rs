@@ -205,9 +205,7 @@ fn the_doors_of_later_builds_are_named_once_in_the_log() {
 #[test]
 fn the_log_can_be_json_and_the_start_says_what_runs_where() {
     let site = Site::new();
-    let file = site.path("hansard.toml");
-    fs::write(&file, "[log]\nformat = \"json\"\n").expect("a file");
-    let server = site.serve_with(&["--config", file.to_str().expect("a path")]);
+    let server = site.serve_with(&site.configure("[log]\nformat = \"json\"\n"));
     let url = server.url.clone();
     assert_eq!(server.stop().code(), Some(0));
     let log = site.log();

@@ -1,7 +1,10 @@
 //! `inspect`: what is in a data directory, as a table for people and as JSON for programs.
 //!
 //! It reads and shows; whether what it shows is sound is `verify`'s question, and damage it meets
-//! on the way is named on stderr.
+//! on the way is named on stderr. Sizes and times of a segment come from its index and its blocks'
+//! headers: nothing is decompressed.
+
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,12 +14,18 @@ use hansard_engine::catalog::rows::{HeadRow, RoomRow};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::LAYOUT;
+use hansard_engine::format::block::{BLOCK_HEADER_BYTES, BLOCK_MAGIC};
+use hansard_engine::format::codec::Reader;
+use hansard_engine::format::frame::RecordSlot;
 use hansard_engine::format::pack::pack_name;
+use hansard_engine::format::payload::Payload;
+use hansard_engine::format::record::Record;
+use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::from_bytes;
-use hansard_engine::journal::{file_name, scan::scan};
+use hansard_engine::journal::{file_name, scan::FoundFrame, scan::scan};
 use hansard_engine::pack::{self, read_runs};
-use hansard_engine::storage::{Mode, join};
-use hansard_engine::types::{Lsn, RoomId, TimeUs};
+use hansard_engine::storage::{DiskFile, Mode, join};
+use hansard_engine::types::{Lsn, RoomId, Seq, TimeUs};
 use serde::Serialize;
 
 use crate::open::Directory;
@@ -48,6 +57,9 @@ struct Frame {
     synced_lsn: u64,
     committed_lsn: u64,
     flags: u32,
+    /// When its records were recorded, of those that can be read.
+    first_recorded_us: Option<i64>,
+    last_recorded_us: Option<i64>,
     records: Vec<FrameRecord>,
 }
 
@@ -83,8 +95,13 @@ struct Segment {
     last_rev: u64,
     from_seq: u64,
     to_seq: u64,
-    blocks: Vec<BlockPlace>,
+    records: u64,
     bytes: u64,
+    /// Before compression; none if a block's header cannot be read.
+    plain_bytes: Option<u64>,
+    first_time_us: Option<i64>,
+    last_time_us: Option<i64>,
+    blocks: Vec<BlockPlace>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +135,7 @@ pub(crate) fn run(path: &Path, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(&inspection).unwrap_or_default());
     } else {
-        table(&inspection);
+        print!("{}", table::table(&inspection));
     }
     Ok(())
 }
@@ -145,12 +162,7 @@ fn look(directory: &Directory) -> Result<Inspection> {
     let packs = packs(directory, &mut rooms)?;
     let mut files: BTreeMap<u32, Vec<Frame>> = BTreeMap::new();
     for frame in &found.frames {
-        for slot in frame.slots.iter().flatten() {
-            let room = rooms.entry(slot.entry.room).or_insert_with(|| named(slot.entry.room));
-            room.seq = room.seq.max(slot.entry.seq.0);
-            room.rev = room.rev.max(slot.entry.rev.0);
-        }
-        files.entry(frame.file).or_default().push(show_frame(frame));
+        files.entry(frame.file).or_default().push(show_frame(frame, &mut rooms));
     }
     let journal = files
         .into_iter()
@@ -173,9 +185,9 @@ fn named(id: RoomId) -> Room {
     Room { id: id.to_string(), name, ..Room::default() }
 }
 
-fn show_frame(frame: &hansard_engine::journal::scan::FoundFrame) -> Frame {
+fn show_frame(frame: &FoundFrame, rooms: &mut BTreeMap<RoomId, Room>) -> Frame {
     let header = &frame.header;
-    let show = |slot: &hansard_engine::format::frame::RecordSlot| FrameRecord {
+    let show = |slot: &RecordSlot| FrameRecord {
         lsn: slot.lsn.0,
         offset: header.offset + slot.start as u64,
         bytes: slot.entry.bytes,
@@ -184,6 +196,19 @@ fn show_frame(frame: &hansard_engine::journal::scan::FoundFrame) -> Frame {
         seq: slot.entry.seq.0,
         rev: slot.entry.rev.0,
     };
+    let (mut first, mut last) = (None, None);
+    for slot in frame.slots.iter().flatten() {
+        let room = rooms.entry(slot.entry.room).or_insert_with(|| named(slot.entry.room));
+        room.seq = room.seq.max(slot.entry.seq.0);
+        room.rev = room.rev.max(slot.entry.rev.0);
+        let record = slot.fault.is_none().then(|| Record::from_bytes(&frame.record(slot)));
+        if let Some(Ok(record)) = record {
+            // Along the log the time of recording never falls.
+            last = Some(record.recorded.0);
+            first = first.or(last);
+            catch_up(room, &record);
+        }
+    }
     Frame {
         offset: header.offset,
         bytes: header.len(),
@@ -191,7 +216,25 @@ fn show_frame(frame: &hansard_engine::journal::scan::FoundFrame) -> Frame {
         synced_lsn: header.synced.0,
         committed_lsn: header.committed.0,
         flags: header.flags,
+        first_recorded_us: first,
+        last_recorded_us: last,
         records: frame.slots.iter().flatten().map(show).collect(),
+    }
+}
+
+/// What the catalog may not know yet: it is behind the journal after a crash.
+fn catch_up(room: &mut Room, record: &Record) {
+    let settings = match &record.payload {
+        Payload::RoomCreated(created) => Some(&created.settings),
+        Payload::RoomChanged(changed) => Some(&changed.settings),
+        _ => None,
+    };
+    if let Some(settings) = settings {
+        room.name = Some(settings.name.clone());
+        room.category = Some(settings.category.to_string());
+    }
+    if record.seq > Seq::ZERO {
+        room.last_time_us = room.last_time_us.max(known(record.time));
     }
 }
 
@@ -223,35 +266,15 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
     let mut shown = Vec::new();
     for meta in directory.manifest.state.packs.values() {
         let file = join(pack::DIR, &pack_name(meta.id));
-        let runs = directory
+        let segments = directory
             .disk
             .open(&file, Mode::Read)
-            .and_then(|open| read_runs(&open, meta.id))
+            .and_then(|open| {
+                let runs = read_runs(&open, meta.id)?;
+                Ok(runs.iter().map(|run| show_segment(run, &open, rooms)).collect())
+            })
             .inspect_err(|e| eprintln!("hansard-tool: {e}"))
             .unwrap_or_default();
-        let mut segments = Vec::new();
-        for run in &runs {
-            let bytes: u64 = run.blocks.iter().map(|b| u64::from(b.bytes)).sum();
-            let room = rooms.entry(run.room).or_insert_with(|| named(run.room));
-            room.packed_bytes += bytes;
-            room.runs += 1;
-            let block = |(index, b): (usize, &hansard_engine::format::run::BlockRef)| BlockPlace {
-                offset: b.offset,
-                bytes: b.bytes,
-                records: b.records,
-                from_seq: b.seq_base.0 + 1,
-                to_seq: run.block_last_seq(index).0,
-            };
-            segments.push(Segment {
-                room: run.room.to_string(),
-                first_rev: run.first_rev.0,
-                last_rev: run.last_rev.0,
-                from_seq: run.seq_base.0 + 1,
-                to_seq: run.last_seq.0,
-                blocks: run.blocks.iter().enumerate().map(block).collect(),
-                bytes,
-            });
-        }
         shown.push(Pack {
             file,
             bytes: meta.bytes,
@@ -268,43 +291,40 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
     Ok(shown)
 }
 
-fn table(shown: &Inspection) {
-    println!("layout {}  epoch {}  last lsn {}", shown.layout, shown.epoch, shown.last_lsn);
-    let applied = shown.applied_lsn.map_or("unreadable".to_owned(), |lsn| lsn.to_string());
-    println!("sealed lsn {}  applied lsn {applied}\n", shown.sealed_lsn);
-    println!("{:<26} {:>8} {:>10} {:>12} {:>12}", "journal", "frames", "records", "first", "last");
-    for file in &shown.journal {
-        let records: usize = file.frames.iter().map(|f| f.records.len()).sum();
-        let first = file.frames.first().map_or(0, |f| f.first_lsn);
-        let last = file
-            .frames
-            .last()
-            .map_or(0, |f| (f.first_lsn + f.records.len() as u64).saturating_sub(1));
-        println!("{:<26} {:>8} {records:>10} {first:>12} {last:>12}", file.file, file.frames.len());
+fn show_segment(run: &Run, file: &DiskFile, rooms: &mut BTreeMap<RoomId, Room>) -> Segment {
+    let bytes = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
+    let room = rooms.entry(run.room).or_insert_with(|| named(run.room));
+    room.packed_bytes += bytes;
+    room.runs += 1;
+    let block = |(index, block): (usize, &BlockRef)| BlockPlace {
+        offset: block.offset,
+        bytes: block.bytes,
+        records: block.records,
+        from_seq: block.seq_base.0 + 1,
+        to_seq: run.block_last_seq(index).0,
+    };
+    let times = run.has_entries().then_some((run.first_time, run.last_time));
+    Segment {
+        room: run.room.to_string(),
+        first_rev: run.first_rev.0,
+        last_rev: run.last_rev.0,
+        from_seq: run.seq_base.0 + 1,
+        to_seq: run.last_seq.0,
+        records: run.blocks.iter().map(|block| u64::from(block.records)).sum(),
+        bytes,
+        plain_bytes: run.blocks.iter().map(|block| plain_bytes(file, block)).sum(),
+        first_time_us: times.and_then(|(first, _)| known(first)),
+        last_time_us: times.and_then(|(_, last)| known(last)),
+        blocks: run.blocks.iter().enumerate().map(block).collect(),
     }
-    println!(
-        "\n{:<26} {:>8} {:>10} {:>12} {:>12} {:>6}",
-        "pack", "runs", "records", "bytes", "plain", "ratio"
-    );
-    for pack in &shown.packs {
-        let hundredths = pack.plain_bytes * 100 / pack.bytes.max(1);
-        println!(
-            "{:<26} {:>8} {:>10} {:>12} {:>12} {:>3}.{:02}",
-            pack.file,
-            pack.runs,
-            pack.records,
-            pack.bytes,
-            pack.plain_bytes,
-            hundredths / 100,
-            hundredths % 100
-        );
-    }
-    println!("\n{:<18} {:>10} {:>10} {:>12} {:>5}  name", "room", "seq", "rev", "packed", "runs");
-    for room in &shown.rooms {
-        let name = room.name.as_deref().unwrap_or("");
-        println!(
-            "{:<18} {:>10} {:>10} {:>12} {:>5}  {name:?}",
-            room.id, room.seq, room.rev, room.packed_bytes, room.runs
-        );
-    }
+}
+
+/// A block's bytes before compression, as its header says.
+fn plain_bytes(file: &DiskFile, block: &BlockRef) -> Option<u64> {
+    let header = file.read(block.offset, BLOCK_HEADER_BYTES).ok()?;
+    let reader = &mut Reader::new(&header);
+    let magic = reader.array::<4>("block.magic").ok()?;
+    let _dictionary = reader.u32("block.dictionary").ok()?;
+    let bytes = reader.u32("block.plain_bytes").ok()?;
+    (magic == BLOCK_MAGIC).then_some(u64::from(bytes))
 }

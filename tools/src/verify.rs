@@ -16,7 +16,7 @@ use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::{from_bytes, to_bytes};
-use hansard_engine::journal::scan::{Damage, Lost, Scan, check_witness, empty_end, scan};
+use hansard_engine::journal::scan::{Lost, Scan, check_witness, end_of, is_short, scan};
 use hansard_engine::journal::{self, witness};
 use hansard_engine::pack::{self, read_runs};
 use hansard_engine::storage::map::MappedFile;
@@ -290,14 +290,12 @@ impl Check<'_> {
         let stated = self.witness()?;
         let (mut floor, witness) = (sealed.min(lsn), sealed.max(lsn).max(stated));
         let mut found = scan(disk, floor, witness)?;
-        let short = found.damage.iter().filter_map(Damage::first_lost).any(|lost| lost <= sealed);
-        if lsn < sealed && (short || found.end.is_none()) {
+        if lsn < sealed && is_short(&found, sealed) {
             // The catalog is behind the packs: the next start rebuilds it from them.
             floor = sealed;
             found = scan(disk, floor, witness)?;
         }
-        let end =
-            found.end.unwrap_or_else(|| empty_end(floor, self.directory.manifest.state.epoch));
+        let end = end_of(&found, floor, sealed, self.directory.manifest.state.epoch);
         if let Err(error) = check_witness(disk, end, witness) {
             self.add_error(&error, &disk.full("journal"));
         }

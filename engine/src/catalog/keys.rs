@@ -2,7 +2,7 @@
 //!
 //! Every key of the store is made here and nowhere else.
 
-use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, TimeUs, TokenId};
+use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 /// How far the log is applied.
 pub const APPLIED: &[u8] = b"a";
@@ -182,6 +182,17 @@ pub fn import(room: RoomId, format: &str, source: &str) -> Vec<u8> {
 pub fn setting(name: &str) -> Vec<u8> {
     let mut key = vec![b's'];
     key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// The first byte of every key of [`lost`].
+pub const LOST: &[u8] = b"z";
+
+/// A message that is lost while its place is known.
+#[must_use]
+pub fn lost(room: RoomId, seq: Seq) -> Vec<u8> {
+    let mut key = one(b'z', room.0);
+    key.extend_from_slice(&seq.0.to_be_bytes());
     key
 }
 

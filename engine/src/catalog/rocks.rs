@@ -4,10 +4,14 @@
 //! families come back from the same moment; writes are neither pipelined nor unordered; a flush is
 //! always over all families.
 //!
+//! What RocksDB reports as corruption is noted in the folder, so that the next start sets the whole
+//! catalog aside and rebuilds it: it is a cache, and half of one is worth nothing.
+//!
 //! INVARIANT: after a crash the store equals the state after some batch, and never less than the
 //! last flush that returned.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -38,6 +42,72 @@ impl Default for RocksOptions {
 pub struct RocksCatalog {
     db: DB,
     path: PathBuf,
+    /// The note about damage was tried.
+    noted: AtomicBool,
+}
+
+/// The note in the catalog's folder that says it is damaged.
+pub const DAMAGED: &str = "DAMAGED";
+/// A block of RocksDB's own logs, of which the manifest is one.
+const LOG_BLOCK_BYTES: usize = 32 * 1024;
+/// The header of a record there: checksum, length, type.
+const LOG_HEADER_BYTES: usize = 7;
+
+/// True if the framing of one of RocksDB's manifests is broken.
+///
+/// RocksDB 11.8.1 does not end when it reads a manifest whose record has the type of a recycled
+/// log (5 to 8): `ReadPhysicalRecord` reports it and consumes nothing. So the types and lengths are
+/// looked at before; the checksums are RocksDB's to check.
+fn framing_is_broken(bytes: &[u8]) -> bool {
+    for block in bytes.chunks(LOG_BLOCK_BYTES) {
+        let mut rest = block;
+        while let Some(header) = rest.get(..LOG_HEADER_BYTES) {
+            let [_, _, _, _, low, high, kind] = *header else { break };
+            let length = usize::from(u16::from_le_bytes([low, high]));
+            match kind {
+                // Zeros up to the end: space that was never written.
+                0 if length == 0 => break,
+                1..=4 => {}
+                _ => return true,
+            }
+            match rest.get(LOG_HEADER_BYTES + length..) {
+                Some(next) => rest = next,
+                // The last record of a file may be cut; RocksDB knows what that means.
+                None => break,
+            }
+        }
+    }
+    false
+}
+
+/// Why the catalog at `path` is not to be opened, if it can be seen from outside.
+fn seen_damage(path: &Path) -> std::io::Result<Option<&'static str>> {
+    let entries = match std::fs::read_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let (mut current, mut tables) = (false, false);
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        current |= name == "CURRENT";
+        tables |= name.ends_with(".sst");
+        if name == DAMAGED {
+            return Ok(Some("catalog is noted as damaged"));
+        }
+        if name.starts_with("MANIFEST-") && framing_is_broken(&std::fs::read(entry.path())?) {
+            return Ok(Some("catalog manifest framing"));
+        }
+    }
+    // RocksDB would make a new database over the tables of the old one.
+    Ok((tables && !current).then_some("catalog has tables and no CURRENT"))
+}
+
+/// True if an error of opening or reading says that the catalog is not what was written.
+#[must_use]
+pub fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Io { kind: std::io::ErrorKind::InvalidData, .. })
 }
 
 impl std::fmt::Debug for RocksCatalog {
@@ -46,16 +116,21 @@ impl std::fmt::Debug for RocksCatalog {
     }
 }
 
+fn damaged(op: &'static str, path: &Path, message: String) -> Error {
+    Error::Io { op, path: path.to_path_buf(), kind: std::io::ErrorKind::InvalidData, message }
+}
+
 fn failed(op: &'static str, path: &Path, error: &rocksdb::Error) -> Error {
     use rocksdb::ErrorKind;
     let text = error.to_string();
     match error.kind() {
-        ErrorKind::Corruption => Error::Io {
-            op,
-            path: path.to_path_buf(),
-            kind: std::io::ErrorKind::InvalidData,
-            message: text,
-        },
+        ErrorKind::Corruption => damaged(op, path, text),
+        // A file that is gone is damage too; a folder that may not be read is not.
+        ErrorKind::IOError | ErrorKind::NotFound | ErrorKind::InvalidArgument
+            if text.contains("No such file") || text.contains("does not exist") =>
+        {
+            damaged(op, path, text)
+        }
         _ if text.contains("No space left") => {
             Error::NoSpace { what: op, path: path.to_path_buf() }
         }
@@ -98,19 +173,28 @@ fn families() -> Vec<ColumnFamilyDescriptor> {
     Family::ALL.into_iter().map(descriptor).collect()
 }
 
+fn check_outside(path: &Path) -> Result<()> {
+    match seen_damage(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(damaged("open catalog", path, what.to_owned())),
+        Err(error) => Err(Error::io("open catalog", path, &error)),
+    }
+}
+
 impl RocksCatalog {
     /// Opens or makes the database at `path`.
     ///
     /// # Errors
-    /// `Io`.
+    /// `Io`; [`is_damage`] says whether it is to be rebuilt.
     pub fn open(path: &Path, settings: RocksOptions) -> Result<Self> {
+        check_outside(path)?;
         let options = options(settings);
         let descriptor =
             |family: Family| ColumnFamilyDescriptor::new(family.name(), options.clone());
         let families = Family::ALL.into_iter().map(descriptor);
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|e| failed("open catalog", path, &e))?;
-        Ok(Self { db, path: path.to_path_buf() })
+        Ok(Self { db, path: path.to_path_buf(), noted: AtomicBool::new(false) })
     }
 
     /// Opens the database at `path` for reading only: nothing in the directory changes.
@@ -118,6 +202,7 @@ impl RocksCatalog {
     /// # Errors
     /// `Io`.
     pub fn open_read_only(path: &Path) -> Result<Self> {
+        check_outside(path)?;
         let mut options = options(RocksOptions::default());
         options.create_if_missing(false);
         // Its log of messages would be a write.
@@ -126,7 +211,19 @@ impl RocksCatalog {
         options.set_log_level(rocksdb::LogLevel::Fatal);
         let db = DB::open_cf_descriptors_read_only(&options, path, families(), false)
             .map_err(|e| failed("open catalog", path, &e))?;
-        Ok(Self { db, path: path.to_path_buf() })
+        // Reading only, it writes no note either.
+        Ok(Self { db, path: path.to_path_buf(), noted: AtomicBool::new(true) })
+    }
+
+    /// An error of RocksDB as ours; damage is noted for the next start.
+    fn failed(&self, op: &'static str, error: &rocksdb::Error) -> Error {
+        let error = failed(op, &self.path, error);
+        if is_damage(&error) && !self.noted.swap(true, Ordering::Relaxed) {
+            let note = std::fs::write(self.path.join(DAMAGED), format!("{error}\n"));
+            let noted = note.is_ok();
+            tracing::error!(%error, noted, "catalog is damaged: restart to rebuild it");
+        }
+        error
     }
 
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -139,7 +236,7 @@ impl RocksCatalog {
 impl CatalogStore for RocksCatalog {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let handle = self.family(family)?;
-        self.db.get_cf(handle, key).map_err(|e| failed("read catalog", &self.path, &e))
+        self.db.get_cf(handle, key).map_err(|e| self.failed("read catalog", &e))
     }
 
     fn range(
@@ -161,7 +258,7 @@ impl CatalogStore for RocksCatalog {
             Walk::Down => IteratorMode::End,
         };
         for row in self.db.iterator_cf_opt(self.family(family)?, read, start) {
-            let (key, value) = row.map_err(|e| failed("read catalog", &self.path, &e))?;
+            let (key, value) = row.map_err(|e| self.failed("read catalog", &e))?;
             if visit(&key, &value)? == Go::Stop {
                 break;
             }
@@ -180,7 +277,7 @@ impl CatalogStore for RocksCatalog {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|e| failed("write catalog", &self.path, &e))
+        self.db.write_opt(batch, &options).map_err(|e| self.failed("write catalog", &e))
     }
 
     fn flush(&self) -> Result<()> {
@@ -188,15 +285,13 @@ impl CatalogStore for RocksCatalog {
             Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<_>>()?;
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.db
-            .flush_cfs_opt(&handles, &options)
-            .map_err(|e| failed("flush catalog", &self.path, &e))
+        self.db.flush_cfs_opt(&handles, &options).map_err(|e| self.failed("flush catalog", &e))
     }
 
     fn checkpoint(&self, to: &Path) -> Result<()> {
         self.flush()?;
         let checkpoint =
-            Checkpoint::new(&self.db).map_err(|e| failed("checkpoint catalog", &self.path, &e))?;
+            Checkpoint::new(&self.db).map_err(|e| self.failed("checkpoint catalog", &e))?;
         checkpoint.create_checkpoint(to).map_err(|e| failed("checkpoint catalog", to, &e))
     }
 
@@ -206,11 +301,82 @@ impl CatalogStore for RocksCatalog {
         batch.delete_range_cf(handle, from, to);
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|e| failed("write catalog", &self.path, &e))?;
+        self.db.write_opt(batch, &options).map_err(|e| self.failed("write catalog", &e))?;
         self.flush()?;
         let mut compact = CompactOptions::default();
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         self.db.compact_range_cf_opt(handle, Some(from), Some(to), &compact);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::CatalogStore;
+
+    fn put(n: u8) -> Change {
+        Change { family: Family::State, key: vec![n; 40], value: Some(vec![n; 400]) }
+    }
+
+    /// A catalog with a few tables.
+    fn filled(path: &Path) {
+        let store = RocksCatalog::open(path, RocksOptions::default()).unwrap();
+        for n in 0..20 {
+            store.write(&[put(n)]).unwrap();
+            store.flush().unwrap();
+        }
+    }
+
+    fn manifest(path: &Path) -> PathBuf {
+        let files = std::fs::read_dir(path).unwrap().map(|f| f.unwrap().path());
+        files.filter(|f| f.to_string_lossy().contains("MANIFEST-")).max().unwrap()
+    }
+
+    #[test]
+    fn a_manifest_that_would_hang_rocksdb_is_refused_before_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        let file = manifest(dir.path());
+        let whole = std::fs::read(&file).unwrap();
+        assert!(!framing_is_broken(&whole));
+        // The second record's type: 1 becomes 5, a record of a recycled log.
+        let first = usize::from(u16::from_le_bytes([whole[4], whole[5]]));
+        let place = LOG_HEADER_BYTES + first + 6;
+        let mut flipped = whole.clone();
+        flipped[place] ^= 4;
+        std::fs::write(&file, &flipped).unwrap();
+        let error = RocksCatalog::open(dir.path(), RocksOptions::default()).unwrap_err();
+        assert!(is_damage(&error), "{error}");
+        std::fs::write(&file, whole).unwrap();
+        RocksCatalog::open(dir.path(), RocksOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn damage_met_by_a_read_is_noted_and_refuses_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().path());
+        for table in files.filter(|f| f.extension().is_some_and(|e| e == "sst")) {
+            let mut bytes = std::fs::read(&table).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(&table, bytes).unwrap();
+        }
+        let Ok(store) = RocksCatalog::open(dir.path(), RocksOptions::default()) else { return };
+        let read = store.get(Family::State, &[7; 40]);
+        assert!(read.is_err_and(|e| is_damage(&e)), "a flipped bit was answered");
+        drop(store);
+        assert!(dir.path().join(DAMAGED).exists());
+        let error = RocksCatalog::open(dir.path(), RocksOptions::default()).unwrap_err();
+        assert!(is_damage(&error), "{error}");
+    }
+
+    #[test]
+    fn tables_without_current_are_not_made_a_new_database() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        std::fs::remove_file(dir.path().join("CURRENT")).unwrap();
+        let error = RocksCatalog::open(dir.path(), RocksOptions::default()).unwrap_err();
+        assert!(is_damage(&error), "{error}");
     }
 }

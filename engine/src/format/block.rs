@@ -90,12 +90,44 @@ pub struct Block {
     spans: Vec<(u32, u32)>,
 }
 
+/// Decodes blocks one after another with one decompressor: making one takes as long as using it.
+pub struct BlockDecoder(zstd::bulk::Decompressor<'static>);
+
+impl std::fmt::Debug for BlockDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlockDecoder")
+    }
+}
+
+impl BlockDecoder {
+    /// A decoder; none for want of memory.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        zstd::bulk::Decompressor::new().ok().map(Self)
+    }
+
+    /// Decodes a block whose checksum was verified.
+    ///
+    /// # Errors
+    /// As [`Block::decode`].
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Block, DecodeError> {
+        Block::decode_by(bytes, |compressed, most| self.0.decompress(compressed, most))
+    }
+}
+
 impl Block {
     /// Decodes a block whose checksum was verified.
     ///
     /// # Errors
     /// If the header, the compressed part or the record lengths are wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode_by(bytes, zstd::bulk::decompress)
+    }
+
+    fn decode_by(
+        bytes: &[u8],
+        decompress: impl FnOnce(&[u8], usize) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
         if reader.array::<4>("block.magic")? != BLOCK_MAGIC {
             return Err(DecodeError { what: "block.magic", at: 0 });
@@ -109,7 +141,7 @@ impl Block {
             return Err(DecodeError { what: "block.sizes", at: 8 });
         }
         let compressed = bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
-        let plain = zstd::bulk::decompress(compressed, plain_bytes)
+        let plain = decompress(compressed, plain_bytes)
             .map_err(|_| DecodeError { what: "block.zstd", at: BLOCK_HEADER_BYTES })?;
         if plain.len() != plain_bytes {
             return Err(DecodeError { what: "block.plain_bytes", at: 8 });
@@ -145,6 +177,12 @@ impl Block {
         Some(self.plain.slice(start as usize..start as usize + len as usize))
     }
 
+    /// Bytes of its records with their lengths, before compression.
+    #[must_use]
+    pub fn plain_bytes(&self) -> usize {
+        self.plain.len()
+    }
+
     /// Memory it holds.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -171,6 +209,10 @@ mod tests {
     #[test]
     fn a_block_gives_back_its_records() {
         let block = Block::decode(&sample()).unwrap();
+        let mut decoder = BlockDecoder::new().unwrap();
+        for _ in 0..2 {
+            assert_eq!(decoder.decode(&sample()).unwrap().plain, block.plain);
+        }
         assert_eq!(block.len(), 3);
         assert_eq!(block.record(0).unwrap(), &b"one"[..]);
         assert_eq!(block.record(2).unwrap().len(), 2000);

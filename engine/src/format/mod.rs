@@ -18,3 +18,50 @@ pub mod witness;
 pub const LAYOUT: u32 = 2;
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
+
+/// The layout that the start of a journal file, of a witness's slot or of a pack states; none if
+/// it is none of these, or does not check. So a directory is known whose `VERSION` is lost.
+#[must_use]
+pub fn stated_layout(bytes: &[u8]) -> Option<u32> {
+    let reader = &mut codec::Reader::new(bytes);
+    let magic: [u8; 4] = reader.array("magic").ok()?;
+    let first = reader.u32("first").ok()?;
+    if magic == pack::PACK_MAGIC {
+        let (covered, crc) = bytes.get(..pack::PACK_HEADER_BYTES)?.split_last_chunk()?;
+        return (crc32fast::hash(covered) == u32::from_le_bytes(*crc)).then_some(first);
+    }
+    let covered = bytes.get(8..SECTOR_BYTES)?;
+    let ours = magic == frame::FILE_MAGIC || magic == witness::WITNESS_MAGIC;
+    let layout = reader.u32("layout").ok()?;
+    (ours && crc32fast::hash(covered) == first).then_some(layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Epoch, Lsn};
+
+    #[test]
+    fn the_layout_is_read_from_whatever_states_it_and_only_if_it_checks() {
+        let file = frame::FileHeader {
+            incarnation: 1,
+            epoch: Epoch::FIRST,
+            first_lsn: Lsn(1),
+            prev_frame_crc: 0,
+            file_bytes: 1 << 20,
+            prev_incarnation: 0,
+            prev_end: 0,
+        };
+        let sector = witness::Witness::default().to_sector();
+        for bytes in [file.to_sector(), sector, pack::header(7)] {
+            assert_eq!(stated_layout(&bytes), Some(LAYOUT));
+            for at in 0..bytes.len() {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1;
+                assert_eq!(stated_layout(&flipped), None, "byte {at}");
+            }
+            assert_eq!(stated_layout(&bytes[..bytes.len() - 1]), None);
+        }
+        assert_eq!(stated_layout(&[0; SECTOR_BYTES]), None);
+    }
+}

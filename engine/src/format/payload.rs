@@ -170,6 +170,16 @@ wire_struct! {
     }
 }
 
+impl Post {
+    /// Reads a post as `get` does, and keeps nothing.
+    pub(super) fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        EntryKind::get(reader, "kind")?;
+        reader.text(reader.remaining(), "body")?;
+        Seq::get(reader, "reply_to")?;
+        Option::<ImportMark>::get(reader, "import").map(|_| ())
+    }
+}
+
 wire_struct! {
     /// Everything a room is, but for its members.
     pub struct RoomSettings {

@@ -5,7 +5,7 @@
 //! INVARIANT: one value has one byte form, so equal logs are equal bytes.
 
 use super::codec::{DecodeError, Reader, put_bytes, put_signed, put_varint};
-use super::payload::{Kind, Payload};
+use super::payload::{Kind, Payload, Post};
 use super::wire::{Wire, wire_enum};
 use crate::limits;
 use crate::types::{Epoch, Lsn, MessageId, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
@@ -140,6 +140,73 @@ impl Record {
     /// If the bytes are not a record of a version this build reads.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
+        let front = Front::get(reader)?;
+        let payload = Payload::get(front.outline.kind, reader)?;
+        reader.end("record.end")?;
+        let Outline { epoch, lsn, room, seq, rev, .. } = front.outline;
+        let Front { recorded, time, policy, .. } = front;
+        let actor = Actor {
+            id: front.actor,
+            name: front.name.to_owned(),
+            door: front.door,
+            address: front.address.to_owned(),
+            session: front.session,
+        };
+        let idempotency = front.key.map(|(key, digest)| Idempotency { key: key.to_vec(), digest });
+        Ok(Self { epoch, lsn, recorded, time, room, seq, rev, actor, policy, idempotency, payload })
+    }
+}
+
+/// Where a record stands: what a check of many records needs of each, without a copy of its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// What it is.
+    pub kind: Kind,
+    /// The epoch it was ordered in.
+    pub epoch: Epoch,
+    /// Its place in the log.
+    pub lsn: Lsn,
+    /// The room, or a system room.
+    pub room: RoomId,
+    /// Its place in the timeline; zero if it has none.
+    pub seq: Seq,
+    /// Its place among everything that happened to the room.
+    pub rev: Rev,
+}
+
+impl Outline {
+    /// Checks a record that fills `bytes` exactly, as [`Record::from_bytes`] does.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let reader = &mut Reader::new(bytes);
+        let front = Front::get(reader)?;
+        match front.outline.kind {
+            Kind::Post => Post::check(reader)?,
+            kind => drop(Payload::get(kind, reader)?),
+        }
+        reader.end("record.end")?;
+        Ok(front.outline)
+    }
+}
+
+/// Everything before a record's payload.
+struct Front<'a> {
+    outline: Outline,
+    recorded: TimeUs,
+    time: TimeUs,
+    actor: PrincipalId,
+    name: &'a str,
+    door: Door,
+    address: &'a str,
+    session: TokenId,
+    policy: Lsn,
+    key: Option<(&'a [u8], [u8; 16])>,
+}
+
+impl<'a> Front<'a> {
+    fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let (kind, flags) = Self::get_start(reader)?;
         let epoch = Epoch::get(reader, "record.epoch")?;
         let lsn = Lsn::get(reader, "record.lsn")?;
@@ -157,17 +224,24 @@ impl Record {
                 return Err(reader.error("record.time"));
             }
         }
-        let actor = Self::get_actor(reader)?;
-        let policy = Lsn::get(reader, "record.policy")?;
-        let idempotency = if flags & HAS_KEY == 0 {
-            None
-        } else {
-            let key = reader.bytes(limits::IDEMPOTENCY_KEY_BYTES_MAX, "record.key")?.to_vec();
-            Some(Idempotency { key, digest: reader.array("record.key_digest")? })
-        };
-        let payload = Payload::get(kind, reader)?;
-        reader.end("record.end")?;
-        Ok(Self { epoch, lsn, recorded, time, room, seq, rev, actor, policy, idempotency, payload })
+        Ok(Self {
+            outline: Outline { kind, epoch, lsn, room, seq, rev },
+            recorded,
+            time,
+            actor: PrincipalId::get(reader, "record.actor")?,
+            name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?,
+            door: Door::get(reader, "record.door")?,
+            address: reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?,
+            session: TokenId::get(reader, "record.session")?,
+            policy: Lsn::get(reader, "record.policy")?,
+            key: match flags & HAS_KEY {
+                0 => None,
+                _ => Some((
+                    reader.bytes(limits::IDEMPOTENCY_KEY_BYTES_MAX, "record.key")?,
+                    reader.array("record.key_digest")?,
+                )),
+            },
+        })
     }
 
     fn get_start(reader: &mut Reader<'_>) -> Result<(Kind, u8), DecodeError> {
@@ -182,16 +256,6 @@ impl Record {
             return Err(wrong);
         }
         Ok((kind, flags))
-    }
-
-    fn get_actor(reader: &mut Reader<'_>) -> Result<Actor, DecodeError> {
-        Ok(Actor {
-            id: PrincipalId::get(reader, "record.actor")?,
-            name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?.to_owned(),
-            door: Door::get(reader, "record.door")?,
-            address: reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?.to_owned(),
-            session: TokenId::get(reader, "record.session")?,
-        })
     }
 }
 

@@ -46,6 +46,8 @@ pub struct LiveFile {
     pub incarnation: u64,
     /// The first record it can hold.
     pub first_lsn: Lsn,
+    /// Its length.
+    pub file_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -216,19 +218,29 @@ impl JournalPool {
         }
     }
 
-    /// Sets files free whose records all lie below or at `floor`; returns how many.
+    /// Sets files free whose records all lie below or at `floor`; returns how many. A file of
+    /// another length than new ones have is removed instead.
     pub fn trim(&self, floor: Lsn) -> usize {
         let mut pool = self.pool.lock();
         let mut freed = 0;
+        let mut odd = Vec::new();
         while let (Some(first), Some(second)) = (pool.live.front().copied(), pool.live.get(1)) {
             if second.first_lsn > floor.next() {
                 break;
             }
             pool.live.pop_front();
-            pool.free.push(first.number);
+            match first.file_bytes == self.file_bytes {
+                true => pool.free.push(first.number),
+                false => odd.push(first.number),
+            }
             freed += 1;
         }
         drop(pool);
+        for number in odd {
+            if let Err(error) = self.disk.remove_if_there(&join(DIR, &file_name(number))) {
+                tracing::warn!(%error, "journal file of another length cannot be removed");
+            }
+        }
         if freed > 0 {
             self.changed.notify_all();
         }
@@ -291,7 +303,8 @@ impl JournalEnd {
             prev_incarnation: mark.incarnation,
             prev_end: mark.end,
         };
-        let live = LiveFile { number, incarnation, first_lsn: mark.next_lsn };
+        let file_bytes = pool.file_bytes;
+        let live = LiveFile { number, incarnation, first_lsn: mark.next_lsn, file_bytes };
         pool.pool.lock().live.push_back(live);
         Ok(Self {
             pool: Arc::clone(pool),

@@ -165,15 +165,6 @@ fn open_files(disk: &Disk, found: &mut Scan) -> Result<Vec<OpenFile>> {
                 headless.push((number, file, len, HEADER_STALE));
             }
             Ok(Some(header)) => {
-                if len < header.file_bytes {
-                    found.damage.push(Damage {
-                        file: file.path().to_path_buf(),
-                        offset: len,
-                        bytes: header.file_bytes - len,
-                        reason: "journal file is shorter than its header says",
-                        lost: Lost::Nothing,
-                    });
-                }
                 files.insert(header.incarnation, OpenFile { number, file, len, header });
             }
             Err(wrong) => headless.push((number, file, len, wrong.what)),
@@ -317,6 +308,22 @@ fn read_file(file: &OpenFile, next: Option<&FileHeader>, found: &mut Scan) -> Re
     if newest {
         found.live_end(file, at, prev_crc, expected);
     }
+    if file.len < file.header.file_bytes {
+        // Nothing says how many frames stood in the part that is gone, unless the log was closed
+        // before it, or another file begins where it must have ended.
+        let lost = match newest && !found.clean {
+            true => Lost::Unknown(expected, expected),
+            false => Lost::Nothing,
+        };
+        found.promised = found.promised.max(lost.first().unwrap_or(Lsn::ZERO));
+        found.damage.push(Damage {
+            file: file.file.path().to_path_buf(),
+            offset: file.len,
+            bytes: file.header.file_bytes - file.len,
+            reason: "journal file is shorter than its header says",
+            lost,
+        });
+    }
     Ok(())
 }
 
@@ -429,14 +436,22 @@ fn take_frame(file: &OpenFile, header: FrameHeader, found: &mut Scan) -> Result<
     Ok(())
 }
 
+impl Lost {
+    /// The first record lost, or none.
+    #[must_use]
+    pub const fn first(&self) -> Option<Lsn> {
+        match self {
+            Self::Nothing => None,
+            Self::Record(lsn, _) | Self::Unknown(lsn, _) => Some(*lsn),
+        }
+    }
+}
+
 impl Damage {
     /// The first record it costs, or none.
     #[must_use]
     pub const fn first_lost(&self) -> Option<Lsn> {
-        match self.lost {
-            Lost::Nothing => None,
-            Lost::Record(lsn, _) | Lost::Unknown(lsn, _) => Some(lsn),
-        }
+        self.lost.first()
     }
 }
 
@@ -448,6 +463,7 @@ fn judge(keep: &[OpenFile], floor: Lsn, found: &mut Scan) {
             number: f.number,
             incarnation: f.header.incarnation,
             first_lsn: f.header.first_lsn,
+            file_bytes: f.len,
         })
         .collect();
     let promised = found.promised;
@@ -460,6 +476,12 @@ fn judge(keep: &[OpenFile], floor: Lsn, found: &mut Scan) {
         Lost::Record(lsn, _) => lsn > floor && lsn <= promised,
         Lost::Unknown(first, last) => last > floor && first <= promised,
     });
+    for damage in &mut found.damage {
+        // What stands at or below the floor is in packs and in the catalog.
+        if let Lost::Unknown(first, _) = &mut damage.lost {
+            *first = (*first).max(floor.next());
+        }
+    }
     if found.torn.is_none()
         && let (Some(newest), Some(end)) = (keep.last(), found.end)
     {
@@ -510,9 +532,25 @@ fn unfinished(file: &OpenFile, end: u64) -> Option<(PathBuf, u64, u64)> {
 }
 
 /// An end for a log without any file.
-#[must_use]
-pub const fn empty_end(floor: Lsn, epoch: Epoch) -> EndMark {
+const fn empty_end(floor: Lsn, epoch: Epoch) -> EndMark {
     EndMark { incarnation: 0, end: 0, prev_crc: 0, next_lsn: floor.next(), epoch }
+}
+
+/// True if the journal does not have every record from its floor up to `sealed`: packs do.
+#[must_use]
+pub fn is_short(found: &Scan, sealed: Lsn) -> bool {
+    let damaged = found.damage.iter().filter_map(Damage::first_lost).any(|lsn| lsn <= sealed);
+    damaged || found.end.is_none_or(|end| end.next_lsn <= sealed)
+}
+
+/// Where the log ends: behind the journal's last record, or behind the last sealed one where packs
+/// reach further. A file is set free, or removed, as soon as packs hold what it holds, and the next
+/// one may not have begun on disk.
+#[must_use]
+pub fn end_of(found: &Scan, floor: Lsn, sealed: Lsn, epoch: Epoch) -> EndMark {
+    let mut end = found.end.unwrap_or_else(|| empty_end(floor, epoch));
+    end.next_lsn = end.next_lsn.max(sealed.next());
+    end
 }
 
 /// A witness beyond the end means that acknowledged records are missing.

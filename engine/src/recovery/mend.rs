@@ -11,6 +11,10 @@ use crate::open::QUARANTINE;
 use crate::pack;
 use crate::storage::{Disk, Mode, join};
 
+/// The catalog's folder.
+#[cfg(feature = "rocksdb")]
+const CATALOG: &str = "catalog";
+
 /// Wipes the frames behind the end of the log. The next file's header says where this one ends, but
 /// if that file were lost, a frame that was cut would come back as history beside the records that
 /// took its places.
@@ -88,4 +92,23 @@ pub(crate) fn quarantine(disk: &Disk, scan: &Scan) {
             Err(error) => tracing::warn!(%error, ?path, "damaged journal file cannot be kept"),
         }
     }
+}
+
+/// Moves the catalog into quarantine, so that a new one is made in its place. One that was moved
+/// there before stays, and this one is removed: it is a cache.
+///
+/// # Errors
+/// `NoSpace` or `Io`.
+#[cfg(feature = "rocksdb")]
+pub(crate) fn set_catalog_aside(disk: &Disk) -> Result<()> {
+    disk.create_dir(QUARANTINE)?;
+    if disk.list(QUARANTINE)?.iter().any(|name| name == CATALOG) {
+        for name in disk.list(CATALOG)? {
+            disk.remove_if_there(&join(CATALOG, &name))?;
+        }
+        return disk.sync_dir(CATALOG);
+    }
+    disk.move_durably(CATALOG, "", &join(QUARANTINE, CATALOG), QUARANTINE)?;
+    disk.create_dir(CATALOG)?;
+    disk.sync_dir("")
 }

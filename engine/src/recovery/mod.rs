@@ -19,7 +19,7 @@ use crate::format::payload::{Kind, LsnSpan, Payload};
 use crate::history::decode_record;
 use crate::journal::EndMark;
 use crate::journal::scan::{
-    Damage, FoundFrame, Lost, Scan, check_witness, empty_end, scan as scan_journal,
+    Damage, FoundFrame, Lost, Scan, check_witness, end_of, is_short, scan as scan_journal,
 };
 use crate::journal::witness::{self, WitnessRead};
 use crate::manifest;
@@ -44,6 +44,8 @@ pub(crate) struct Findings {
     pub from_packs: Option<Survey>,
     pub last_recorded: TimeUs,
     pub holes: Vec<LsnSpan>,
+    /// Losses were accepted, now or before.
+    pub accepted: bool,
 }
 
 pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
@@ -62,8 +64,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
     let mut floor = sealed.min(row.lsn);
     let mut scan = scan_journal(&ground.disk, floor, witness)?;
     let mut from_packs = None;
-    let short = scan.damage.iter().filter_map(Damage::first_lost).any(|lsn| lsn <= sealed);
-    if row.lsn < sealed && (short || scan.end.is_none()) {
+    if row.lsn < sealed && is_short(&scan, sealed) {
         // The journal no longer has what the catalog lacks; the packs do.
         floor = sealed;
         scan = scan_journal(&ground.disk, floor, witness)?;
@@ -83,7 +84,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
             holes.extend(survey.missing.iter().cloned());
         }
     }
-    let mut end = scan.end.unwrap_or_else(|| empty_end(floor, manifest.state.epoch));
+    let mut end = end_of(&scan, floor, sealed, manifest.state.epoch);
     if losses == Losses::Restrict {
         check_witness(&ground.disk, end, witness)?;
     } else if end.next_lsn <= witness {
@@ -92,6 +93,11 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
     }
     end.incarnation = end.incarnation.max(newest.incarnation);
     let holes = without(&holes, &accepted);
+    let accepted = !accepted.is_empty() || losses == Losses::Accept;
+    // A place that is accepted as lost is never given again.
+    if let Some(last) = holes.iter().map(|hole| hole.last).max() {
+        end.next_lsn = end.next_lsn.max(last.next());
+    }
     let newest = scan.frames.last().map_or(TimeUs::MIN, |f| f.header.recorded);
     let last_recorded = row.recorded.max(newest);
     Ok(Findings {
@@ -104,6 +110,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
         from_packs,
         last_recorded,
         holes,
+        accepted,
     })
 }
 

@@ -86,6 +86,9 @@ impl Replay<'_> {
             if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
         self.report.replayed += 1;
         self.applier.apply(record, &bytes)?;
+        if lost {
+            self.applier.note_lost(record);
+        }
         if record.lsn > self.sealed {
             let seq_at = self.seq_at(record)?;
             self.tails.push(

@@ -221,6 +221,16 @@ impl Disk {
         self.sync_dir(dir)
     }
 
+    /// Moves a file or folder from one folder to another and makes both folders' names durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn move_durably(&self, from: &str, from_dir: &str, to: &str, to_dir: &str) -> Result<()> {
+        self.0.rename(from, to).map_err(|e| Error::io("rename", &self.full(to), &e))?;
+        self.sync_dir(to_dir)?;
+        self.sync_dir(from_dir)
+    }
+
     /// Removes a file that may be absent.
     ///
     /// # Errors

@@ -1,4 +1,6 @@
 //! Damage at rest: what a disk, a cable or a person does to bytes behind the engine's back.
+//!
+//! One strike changes one file in one way; what it did is said in the trace.
 
 use hansard_engine::storage::sim::SimStorage;
 

@@ -1,4 +1,6 @@
 //! Lives of an engine: operations, faults, ends, and what is found again.
+//!
+//! Every choice comes from the scenario's source, so that the same source does the same.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -674,11 +676,13 @@ impl Scenario {
     fn accepted(&mut self) -> (Engine, Leave) {
         let what = "accepting a loss";
         let (engine, report) = self.start(Losses::Accept).expect(what);
-        let holes = report.holes.iter().map(|s| (s.first, s.last)).collect();
-        if report.last_lsn.next() < self.facts.next {
+        let holes: Vec<_> = report.holes.iter().map(|s| (s.first, s.last)).collect();
+        // A hole at the end of the log has a length that nobody knows.
+        let last = self.facts.last_before(report.last_lsn, &holes);
+        if last.next() < self.facts.next {
             self.facts.unknown.clear();
         } else {
-            self.facts.resolve(report.last_lsn, what);
+            self.facts.resolve(last, what);
         }
         let done = hansard_engine::open::accept(&engine, report.holes).expect(what);
         assert!(done.epoch > Epoch::FIRST, "{what}");

@@ -168,8 +168,8 @@ impl Facts {
     /// Takes an append that was acknowledged, and compares where it stands.
     pub fn acknowledged(&mut self, effects: &[Effect], answers: &[Appended], what: &str) {
         assert_eq!(effects.len(), answers.len(), "{what}");
-        // A control record is answered when the catalog has it; one whose answer failed there stands
-        // in the log all the same, before what was answered behind it.
+        // A control record is answered when the catalog has it; one whose answer failed there
+        // stands in the log all the same, before what was answered behind it.
         for earlier in std::mem::take(&mut self.unknown) {
             for effect in &earlier {
                 self.take(effect);
@@ -208,6 +208,12 @@ impl Facts {
 }
 
 impl Facts {
+    /// The newest place before a hole that ends the log.
+    pub fn last_before(&self, last: Lsn, holes: &[(Lsn, Lsn)]) -> Lsn {
+        let end = holes.iter().find(|(_, end)| *end == last && last >= self.next);
+        end.map_or(last, |(first, _)| Lsn(first.0 - 1).max(Lsn(self.next.0 - 1)))
+    }
+
     /// Records behind `last` were lost, and nothing had promised them.
     pub fn forget_behind(&mut self, last: Lsn) {
         self.unknown.clear();

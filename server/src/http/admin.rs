@@ -1,7 +1,7 @@
-//! What only an administrator does to the server itself: accept the clock, make a checkpoint, scrub.
+//! What only an administrator does to the server itself: accept the clock, checkpoint, scrub.
 //!
-//! The first two are recorded before they are done. INVARIANT: a checkpoint goes into a folder that did not
-//! exist, named by an absolute path; nothing that exists is ever written over.
+//! The first two are recorded before they are done. INVARIANT: a checkpoint goes into a folder that
+//! did not exist, named by an absolute path; nothing that exists is ever written over.
 
 use std::path::PathBuf;
 

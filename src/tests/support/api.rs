@@ -1,13 +1,17 @@
 //! The HTTP API as a test uses it: an answer is a status and JSON, whatever the status.
 //!
 //! Written against PROTOCOL.md, not against the server's types, so that the tests would notice a
-//! contract that changed.
+//! contract that changed. INVARIANT: no answer reaches a test before it was checked against the
+//! OpenAPI document that the server gave out.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Response};
+
+use super::checker::{Document, Heard};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
 
@@ -24,7 +28,9 @@ pub struct Api {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// Null if it is no JSON.
     pub body: Value,
+    pub text: String,
 }
 
 impl Answer {
@@ -113,15 +119,17 @@ impl Api {
     }
 
     /// None if the connection was lost.
+    #[track_caller]
     pub fn try_get(&self, path: &str) -> Option<Answer> {
         let mut request = self.agent.get(self.uri(path));
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        answer(request.call())
+        self.heard("GET", &api(path), request.call())
     }
 
     /// None if the connection was lost.
+    #[track_caller]
     pub fn try_post(&self, path: &str, body: &Value, key: Option<&str>) -> Option<Answer> {
         self.send("POST", path, body.to_string().as_bytes(), key)
     }
@@ -142,10 +150,11 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        answer(request.call()).expect("the server answers")
+        self.heard("DELETE", &api(path), request.call()).expect("the server answers")
     }
 
     /// Any bytes as a JSON body.
+    #[track_caller]
     pub fn send(&self, method: &str, path: &str, body: &[u8], key: Option<&str>) -> Option<Answer> {
         let uri = self.uri(path);
         let mut request = match method {
@@ -159,28 +168,69 @@ impl Api {
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
-        answer(request.content_type("application/json").send(body))
+        self.heard(method, &api(path), request.content_type("application/json").send(body))
     }
 
     /// What stands outside `/api/v1`.
     #[track_caller]
     pub fn plain(&self, path: &str) -> (u16, String) {
         let answer = self.agent.get(format!("{}{path}", self.url)).call();
-        let mut answer = answer.expect("the server answers");
-        let text = answer.body_mut().read_to_string().expect("its answer is text");
-        (answer.status().as_u16(), text)
+        let answer = self.heard("GET", path, answer).expect("the server answers");
+        (answer.status, answer.text)
+    }
+
+    /// A number of `/metrics`.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let (status, page) = self.plain("/metrics");
+        assert_eq!(status, 200);
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
     }
 
     fn uri(&self, path: &str) -> String {
-        format!("{}/api/v1{path}", self.url)
+        format!("{}{}", self.url, api(path))
+    }
+
+    /// The document that this server gives out; it is part of the program, so the first server of a
+    /// process speaks for all. One that is restricted does not give it out.
+    #[track_caller]
+    pub fn document(&self) -> &'static Document {
+        static DOCUMENT: OnceLock<Document> = OnceLock::new();
+        if let Some(document) = DOCUMENT.get() {
+            return document;
+        }
+        let answer = self.agent.get(self.uri("/openapi.json")).call();
+        let mut answer = answer.expect("the server gives out its OpenAPI document");
+        assert_eq!(answer.status(), 200, "the first server of a test gives out its document");
+        let text = answer.body_mut().read_to_string().expect("the document is text");
+        let document = serde_json::from_str(&text).expect("the document is JSON");
+        DOCUMENT.get_or_init(|| Document(document))
+    }
+
+    /// The whole answer, which must be one that the document describes. None if the connection was
+    /// lost.
+    #[track_caller]
+    fn heard(
+        &self,
+        method: &str,
+        path: &str,
+        answer: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Option<Answer> {
+        let mut answer = answer.ok()?;
+        let bytes = answer.body_mut().with_config().limit(256 * 1024 * 1024).read_to_vec().ok()?;
+        let text = String::from_utf8(bytes).expect("an answer is text");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        let kind = headers.get("content-type").map(|kind| kind.to_str().expect("a content type"));
+        let heard = Heard { status, kind: kind.unwrap_or_default(), text: &text, body: &body };
+        self.document().check(method, path, heard);
+        Some(Answer { status, headers, body, text })
     }
 }
 
-fn answer(answer: Result<Response<ureq::Body>, ureq::Error>) -> Option<Answer> {
-    let mut answer = answer.ok()?;
-    let bytes = answer.body_mut().with_config().limit(256 * 1024 * 1024).read_to_vec().ok()?;
-    let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).ok()? };
-    Some(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
+fn api(path: &str) -> String {
+    format!("/api/v1{path}")
 }
 
 /// A text of the JSON.

@@ -8,7 +8,11 @@
 
 pub mod api;
 pub mod browser;
+#[path = "../../../server/tests/api/checker.rs"]
+pub mod checker;
 pub mod history;
+pub mod load;
+pub mod mounts;
 pub mod reference;
 pub mod tool;
 pub mod websocket;
@@ -47,6 +51,9 @@ pub fn hansard() -> Command {
 /// the environment that of a failed test stays, for a look at what broke.
 pub struct Site {
     root: TempDir,
+    data: PathBuf,
+    /// Variables that the server finds in its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Drop for Site {
@@ -62,7 +69,9 @@ impl Site {
     /// Without a data directory.
     pub fn empty() -> Self {
         let root = tempfile::Builder::new().prefix("hansard-test-").tempdir();
-        let site = Self { root: root.expect("a temporary folder") };
+        let root = root.expect("a temporary folder");
+        let data = root.path().join("data");
+        let site = Self { root, data, environment: Vec::new() };
         fs::write(site.path("password"), format!("{PASSWORD}\n")).expect("a password file");
         site
     }
@@ -70,7 +79,18 @@ impl Site {
     /// With an initialised data directory whose administrator has [`PASSWORD`].
     pub fn new() -> Self {
         let site = Self::empty();
-        let (data, password) = (site.data(), site.path("password"));
+        site.init();
+        site
+    }
+
+    /// The data directory will be here, below the site's folder.
+    pub fn put_data(&mut self, path: &str) {
+        self.data = self.path(path);
+    }
+
+    /// Makes the data directory.
+    pub fn init(&self) {
+        let (data, password) = (self.data(), self.path("password"));
         let output = hansard()
             .args(["init", "--admin", "admin", "--data"])
             .arg(data)
@@ -79,7 +99,13 @@ impl Site {
             .output()
             .expect("init runs");
         assert!(output.status.success(), "init: {}", text(&output.stderr));
-        site
+    }
+
+    /// Writes a configuration file, and gives the arguments that make a server read it.
+    pub fn configure(&self, toml: &str) -> [String; 2] {
+        let file = self.path("hansard.toml");
+        fs::write(&file, toml).expect("a configuration file");
+        ["--config".to_owned(), file.to_str().expect("a path").to_owned()]
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -87,7 +113,7 @@ impl Site {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.path("data")
+        self.data.clone()
     }
 
     /// Everything that the site's servers have logged.
@@ -97,10 +123,10 @@ impl Site {
 
     /// Starts a server on a free port.
     pub fn serve(&self) -> Server {
-        self.serve_with(&[])
+        self.serve_with(&[""; 0])
     }
 
-    pub fn serve_with(&self, args: &[&str]) -> Server {
+    pub fn serve_with(&self, args: &[impl AsRef<str>]) -> Server {
         match self.try_serve(args) {
             Ok(server) => server,
             Err(status) => panic!("serve ended with {status}: {}", self.log()),
@@ -113,7 +139,8 @@ impl Site {
     }
 
     /// Starts a server; how it ended, if it did not get as far as listening.
-    pub fn try_serve(&self, args: &[&str]) -> Result<Server, ExitStatus> {
+    pub fn try_serve(&self, args: &[impl AsRef<str>]) -> Result<Server, ExitStatus> {
+        let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
         let free = if args.contains(&"--http") { vec![] } else { vec!["--http", "127.0.0.1:0"] };
         let log = File::options().append(true).create(true).open(self.path("log"));
         let mut child = hansard()
@@ -121,6 +148,7 @@ impl Site {
             .arg(self.data())
             .args(free)
             .args(args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(log.expect("a log file"))
             .spawn()

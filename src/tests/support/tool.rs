@@ -1,7 +1,8 @@
 //! The offline tool as an operator runs it, and a thumb that turns one byte of a file.
 //!
-//! The tool is a binary of another package: it stands beside the server's binary once the whole
-//! workspace is built.
+//! The tool is a binary of another package. A run of all tests builds it, as that package has tests
+//! of its own; for a single suite `cargo build --workspace` does. One that is older than the
+//! sources of this test program is refused, so that no test judges yesterday's tool.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,20 @@ use serde_json::Value;
 #[track_caller]
 pub fn tool() -> Command {
     let path = Path::new(env!("CARGO_BIN_EXE_hansard")).with_file_name("hansard-tool");
-    assert!(path.exists(), "no {path:?}: build it with `cargo build --workspace`");
+    const BUILD: &str = "build it with `cargo build --workspace`";
+    assert!(path.exists(), "no {path:?}: {BUILD}");
+    let changed = |path: &Path| fs::metadata(path).and_then(|of| of.modified()).ok();
+    let program = std::env::current_exe().expect("this program");
+    let (built, tested) = (changed(&path), changed(&program));
+    // Cargo's own list of what it was built from; a space within a path is escaped.
+    let sources = fs::read_to_string(path.with_extension("d")).expect("cargo lists its sources");
+    let sources = sources.replace("\\ ", "\0");
+    for source in sources.split_whitespace().skip(1) {
+        let source = source.replace('\0', " ");
+        let changed = changed(Path::new(&source));
+        let stale = built < changed && changed < tested;
+        assert!(!stale, "{path:?} is older than {source}: {BUILD}");
+    }
     Command::new(path)
 }
 

@@ -1,19 +1,24 @@
 //! A WebSocket client in its plainest form, over a blocking socket.
 //!
 //! Text frames both ways, pings answered, nothing else: enough to read a stream, and to stop
-//! reading it at will, which no library allows so plainly.
+//! reading it at will, which no library allows so plainly. Every frame both ways is checked against
+//! the OpenAPI document.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::api::Api;
+use super::checker::{Document, Heard};
 
 const READ_WAIT: Duration = Duration::from_secs(30);
 
 /// An open stream.
 pub struct Stream {
     socket: BufReader<TcpStream>,
+    document: &'static Document,
 }
 
 /// What came.
@@ -24,10 +29,11 @@ pub enum Frame {
 }
 
 impl Stream {
-    /// Opens `/api/v1/stream` with a token.
+    /// Opens `/api/v1/stream` with the token of an API.
     #[track_caller]
-    pub fn open(url: &str, token: &str) -> Self {
-        let address = url.strip_prefix("http://").expect("a plain address");
+    pub fn open(api: &Api) -> Self {
+        let token = api.token.as_deref().expect("a token");
+        let address = api.url.strip_prefix("http://").expect("a plain address");
         let mut socket = TcpStream::connect(address).expect("the server listens");
         socket.set_read_timeout(Some(READ_WAIT)).expect("a wait can be set");
         let request = format!(
@@ -36,9 +42,11 @@ impl Stream {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         socket.write_all(request.as_bytes()).expect("a request can be sent");
-        let mut stream = Self { socket: BufReader::new(socket) };
+        let mut stream = Self { socket: BufReader::new(socket), document: api.document() };
         let status = stream.line();
         assert!(status.starts_with("HTTP/1.1 101 "), "{status}");
+        let upgraded = Heard { status: 101, kind: "", text: "", body: &Value::Null };
+        stream.document.check("GET", "/api/v1/stream", upgraded);
         while !stream.line().is_empty() {}
         stream
     }
@@ -49,7 +57,9 @@ impl Stream {
         line.trim_end().to_owned()
     }
 
+    #[track_caller]
     pub fn send(&mut self, frame: &Value) {
+        self.document.check_named("ClientFrame", frame);
         self.write(1, frame.to_string().as_bytes());
     }
 
@@ -73,10 +83,17 @@ impl Stream {
     /// The next text frame or the end; pings are answered on the way.
     #[track_caller]
     pub fn next(&mut self) -> Frame {
+        let begun = Instant::now();
         loop {
+            // The server's pings must not keep a wait alive for ever.
+            assert!(begun.elapsed() < READ_WAIT, "no frame comes but pings");
             let (opcode, payload) = self.read();
             match opcode {
-                1 => return Frame::Text(serde_json::from_slice(&payload).expect("JSON")),
+                1 => {
+                    let value = serde_json::from_slice(&payload).expect("JSON");
+                    self.document.check_named("ServerFrame", &value);
+                    return Frame::Text(value);
+                }
                 8 => {
                     let (code, reason) = payload.split_at(payload.len().min(2));
                     let code = code.try_into().map_or(1005, u16::from_be_bytes);
