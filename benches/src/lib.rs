@@ -1,5 +1,7 @@
-//! Measurements of Hansard beside its peers.
+//! Measurements of Hansard beside its peers, and the long trials of its reliability.
 //!
 //! What several programs of `src/bin` share. Nothing here is shipped.
 
+pub mod powercut;
+pub mod soak;
 pub mod tournament;

@@ -97,6 +97,14 @@ pub fn lay_out(disk: &Disk) -> Result<()> {
     Manifest::create(disk)?;
     WitnessFile::create(disk)?;
     // ORDERING: VERSION comes last, so a directory that has one is complete.
+    write_version(disk)
+}
+
+/// Writes the file that makes a directory complete.
+///
+/// # Errors
+/// `NoSpace` or `Io`.
+pub fn write_version(disk: &Disk) -> Result<()> {
     disk.write_whole("", VERSION, format!("hansard data directory\nlayout {LAYOUT}\n").as_bytes())
 }
 
@@ -131,7 +139,10 @@ impl Engine {
         let disk = real_disk(path);
         disk.create_dir("")?;
         let _lock = disk.lock(LOCK, Exclusive::Yes)?;
-        lay_out(&disk)
+        lay_out(&disk)?;
+        // The directory's own name stands in the folder above it.
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        real_disk(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
     }
 
     /// Opens the data directory at `path`.

@@ -20,6 +20,8 @@ use crate::tournament::Outcome;
 const JOBS_AT_ONCE: usize = 2;
 /// What a job may run over the deadline.
 const GRACE: Duration = Duration::from_secs(10);
+/// Lines of its complaint that are shown of a failed batch; the whole is kept.
+const WORDS_LINES: usize = 4;
 const STEP: Duration = Duration::from_millis(50);
 
 /// What is asked for.
@@ -144,7 +146,9 @@ fn one(
     let said = fs::read_to_string(folder.join("out")).unwrap_or_default();
     let (tried, wrong) = suite.read(&said);
     let why = match end {
-        End::Ended(status) if !status.success() => Some(status.to_string()),
+        End::Ended(status) if !status.success() => {
+            Some(format!("{status}; {}", last_words(&folder)))
+        }
         End::Ended(_) => wrong,
         End::Cut => None,
     };
@@ -176,6 +180,13 @@ fn one(
     drop(report);
     let _ = fs::remove_dir_all(folder);
     Ok(())
+}
+
+/// The end of what a batch complained of.
+fn last_words(folder: &Path) -> String {
+    let said = fs::read_to_string(folder.join("err")).unwrap_or_default();
+    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    lines[lines.len().saturating_sub(WORDS_LINES)..].join(" / ")
 }
 
 /// Keeps all that a batch left; from another file system only its words.
