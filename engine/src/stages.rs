@@ -64,6 +64,17 @@ enum PromiseDue {
     No,
 }
 
+/// How a round of the encoder ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoded {
+    /// A promise is owed for what was encoded.
+    Owing,
+    /// Nothing is owed.
+    AtRest,
+    /// Nothing will ever come.
+    Closed,
+}
+
 /// Starts the threads of an engine.
 pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     let spawn = |name: &str, run: fn(&Inner)| {
@@ -89,18 +100,20 @@ impl Inner {
         let mut wait = None;
         loop {
             let due = if wait.is_some() { PromiseDue::Yes } else { PromiseDue::No };
-            let owes = self.encode_once(wait, due);
-            wait = owes.then_some(PROMISE_AFTER);
-            if self.closing.load(Ordering::Acquire) && self.queue.len() == 0 {
-                break;
+            // ORDERING: the stage ends when its queue is closed and empty, not when the engine is
+            // closing: an append that was let in before may still be on its way into the queue.
+            match self.encode_once(wait, due) {
+                Encoded::Owing => wait = Some(PROMISE_AFTER),
+                Encoded::AtRest => wait = None,
+                Encoded::Closed => break,
             }
         }
         self.write_closing();
         self.to_writer.close();
     }
 
-    /// Takes what waits and makes one group of it. True if the engine owes a promise.
-    fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> bool {
+    /// Takes what waits and makes one group of it.
+    fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> Encoded {
         // While a group is being written, what comes next goes on gathering, unless there is enough
         // of it to make encoding meanwhile worth while: a draft taken early waits for two syncs.
         let ready = |waiting| self.writing.load(Ordering::Acquire) == 0 || waiting >= EAGER_BYTES;
@@ -110,13 +123,14 @@ impl Inner {
             other => other,
         };
         let mut encoder = self.encoder.lock();
-        let Some(encoder) = encoder.as_mut() else { return false };
+        let Some(encoder) = encoder.as_mut() else { return Encoded::Closed };
         let group = match taken {
             Taken::Items(incoming) => encoder.group(incoming, self.gate.get()),
             Taken::Nothing if due == PromiseDue::Yes && encoder.owes_promise() => {
                 encoder.empty_frame(Closing::No)
             }
-            Taken::Nothing | Taken::Closed => return false,
+            Taken::Nothing => return Encoded::AtRest,
+            Taken::Closed => return Encoded::Closed,
         };
         match group {
             Ok(group) => self.pass_to_writer(group),
@@ -126,7 +140,7 @@ impl Inner {
                 self.keeper.wake();
             }
         }
-        encoder.owes_promise()
+        if encoder.owes_promise() { Encoded::Owing } else { Encoded::AtRest }
     }
 
     /// Under load, a group that is still small waits for the next few appends while they keep
@@ -361,6 +375,10 @@ impl Inner {
                 }
             }
         } else if self.restricted.is_empty() {
+            while self.queue.len() > 0 {
+                self.encode_once(Some(Duration::ZERO), PromiseDue::No);
+                self.write_waiting();
+            }
             self.write_closing();
             self.write_waiting();
             self.apply_waiting();
