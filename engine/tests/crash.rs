@@ -375,6 +375,36 @@ fn every_flipped_byte_of_a_journal_is_found_or_harmless() {
 }
 
 #[test]
+fn a_write_torn_within_its_last_sector_is_no_damage() {
+    let kept = |world: &World| world.sim.files().iter().any(|f| f.starts_with("quarantine/"));
+    for (needle, promised) in [("last of all", false), ("first of 9", true)] {
+        let world = World::new();
+        let engine = world.open();
+        let mut ledger = Ledger::set_up(&engine);
+        for n in 0..30 {
+            assert!(ledger.post(&engine, n % ROOMS, &[format!("first of {n}")]));
+        }
+        assert!(ledger.post(&engine, 0, &["last of all".into()]));
+        drop(engine);
+        let world = crashed(&world, Survivors::Everything);
+        let (file, at) = journal_file(&world, needle.as_bytes());
+        let padding = at / 4096 * 4096 + 4096 - 512;
+        let mut bytes = world.sim.bytes_of(&file).unwrap();
+        bytes[padding..padding + 512].fill(0xaa);
+        world.sim.set_bytes(&file, bytes);
+
+        let (engine, report) = world.try_open(Losses::Restrict).unwrap();
+        assert!(report.holes.is_empty(), "{report:?}");
+        ledger.check(&engine, needle);
+        assert_eq!(kept(&world), promised, "{needle}: a copy of what was damaged");
+        if !promised {
+            let bytes = world.sim.bytes_of(&file).unwrap();
+            assert!(bytes[padding..padding + 512].iter().all(|b| *b == 0), "written again");
+        }
+    }
+}
+
+#[test]
 fn a_damaged_block_costs_its_entries_and_no_other() {
     let world = World::new();
     let engine = world.open();

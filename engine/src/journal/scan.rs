@@ -100,6 +100,7 @@ pub struct Scan {
 
 const HEADER_STALE: &str = "journal file header is older than its frames";
 const FILE_MISSING: &str = "the journal file before this one is missing";
+const PADDING: &str = "frame padding is not zero";
 
 struct OpenFile {
     number: u32,
@@ -428,7 +429,7 @@ fn take_frame(file: &OpenFile, header: FrameHeader, found: &mut Scan) -> Result<
             file: path(),
             offset: header.offset + at as u64,
             bytes: 1,
-            reason: "frame padding is not zero",
+            reason: PADDING,
             lost: Lost::Nothing,
         });
     }
@@ -471,6 +472,7 @@ fn judge(keep: &[OpenFile], floor: Lsn, found: &mut Scan) {
     if let (Some(cut), Some(newest)) = (torn, keep.last()) {
         cut_at(cut, newest, found);
     }
+    forgive_padding(found);
     found.damage.retain(|d| match d.lost {
         Lost::Nothing => true,
         Lost::Record(lsn, _) => lsn > floor && lsn <= promised,
@@ -487,6 +489,28 @@ fn judge(keep: &[OpenFile], floor: Lsn, found: &mut Scan) {
     {
         found.torn = unfinished(newest, end.end);
     }
+}
+
+/// Padding that is not zero in the log's last frame, under no promise: a write that was cut short
+/// within its last sectors. Every record of it is whole; the frame as it was meant takes its place,
+/// for recovery to write again.
+fn forgive_padding(found: &mut Scan) {
+    let promised = found.promised;
+    let Some(last) = found.frames.last_mut() else { return };
+    let Some(at) = bad_padding(&last.header, &last.bytes) else { return };
+    if !last.header.is_empty() && last.header.last_lsn() <= promised {
+        return;
+    }
+    let mut bytes = last.bytes.to_vec();
+    if let Some(padding) = bytes.get_mut(at..) {
+        padding.fill(0);
+    }
+    last.bytes = Bytes::from(bytes);
+    let (file, offset) = (last.file, last.header.offset + at as u64);
+    let name = super::file_name(file);
+    found.damage.retain(|d| {
+        d.reason != PADDING || d.offset != offset || d.file.file_name() != Some(name.as_ref())
+    });
 }
 
 /// Ends the log before the frame that holds record `cut`.
