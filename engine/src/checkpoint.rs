@@ -3,7 +3,8 @@
 //! Packs are hard-linked, the manifest and the journal are copied up to what is committed, the
 //! catalog makes its own checkpoint with the applier paused. The copy is a data directory: open it.
 //!
-//! INVARIANT: `VERSION` is written last, so an unfinished copy does not open.
+//! INVARIANT: `VERSION` is written last, when everything else is durable, so an unfinished copy does
+//! not open.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +52,19 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
         copy_file(&inner.disk, &copy, journal::DIR, &journal::file_name(file.number))?;
     }
     copy.write_whole("", LOCK, b"")?;
-    copy_file(&inner.disk, &copy, "", VERSION)?;
     for folder in FOLDERS.iter().chain([&""]) {
         copy.sync_dir(folder)?;
     }
-    Ok(())
+    copy_file(&inner.disk, &copy, "", VERSION)?;
+    copy.sync_dir("")?;
+    sync_above(to)
+}
+
+/// Makes a new directory's own name durable: it stands in the folder above it.
+pub(crate) fn sync_above(path: &Path) -> Result<()> {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = above.unwrap_or_else(|| Path::new("."));
+    Disk::new(Arc::new(RealStorage::new(above))).sync_dir("")
 }
 
 fn copy_file(from: &Disk, to: &Disk, dir: &str, name: &str) -> Result<()> {

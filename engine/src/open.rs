@@ -140,9 +140,7 @@ impl Engine {
         disk.create_dir("")?;
         let _lock = disk.lock(LOCK, Exclusive::Yes)?;
         lay_out(&disk)?;
-        // The directory's own name stands in the folder above it.
-        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-        real_disk(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
+        crate::checkpoint::sync_above(path)
     }
 
     /// Opens the data directory at `path`.
