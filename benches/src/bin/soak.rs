@@ -2,15 +2,18 @@
 //! mount a file system.
 //!
 //! This is its command line; `soak` in the library is the rest. The time begins when everything is
-//! built. It exits with 1 if anything failed.
+//! built. It exits with 1 if anything failed, and with 130 if it was ended before its time.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use hansard_benches::soak::course::{Plan, run};
 use hansard_benches::soak::suites::SUITES;
 use hansard_benches::soak::{programs, table};
 use hansard_benches::tournament::Outcome;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 const USAGE: &str = "\
 usage: soak [--minutes N] [--seed N] [--only SUITE]... [--keep DIR]
@@ -22,6 +25,9 @@ usage: soak [--minutes N] [--seed N] [--only SUITE]... [--keep DIR]
 fn main() -> Outcome<()> {
     let folder = tempfile::Builder::new().prefix("soak-").tempdir()?;
     let plan = parse(folder.path().to_path_buf())?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&plan.stop))?;
+    }
     let begun = Instant::now();
     let programs = programs::build()?;
     println!("built in {} s", begun.elapsed().as_secs());
@@ -29,7 +35,11 @@ fn main() -> Outcome<()> {
     let report = run(&plan, &programs)?;
     print!("{}", table::report(&plan, &report));
     drop(folder);
-    std::process::exit(i32::from(!report.failures.is_empty()));
+    let stopped = plan.stop.load(Ordering::Relaxed);
+    if stopped {
+        println!("\nit was told to end before its time");
+    }
+    std::process::exit(if stopped { 130 } else { i32::from(!report.failures.is_empty()) });
 }
 
 fn parse(folder: PathBuf) -> Outcome<Plan> {
@@ -40,6 +50,7 @@ fn parse(folder: PathBuf) -> Outcome<Plan> {
         only: Vec::new(),
         folder,
         keep: PathBuf::new(),
+        stop: Arc::default(),
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {

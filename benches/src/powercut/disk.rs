@@ -194,13 +194,16 @@ impl Disk {
         Ok(self.folder(folder)?.now.iter().map(|(name, ino)| (name.clone(), *ino)).collect())
     }
 
-    /// True if a folder of this name has this file.
-    pub fn stands_in(&self, ino: Ino, folder: &str) -> bool {
+    /// True if a folder of this name has this file, under a name that ends so.
+    pub fn stands_in(&self, ino: Ino, folder: &str, end: &str) -> bool {
+        let here = |(name, one): (&OsString, &Ino)| {
+            *one == ino && name.to_str().is_some_and(|name| name.ends_with(end))
+        };
         self.nodes.values().any(|node| {
             let Content::Folder(names) = &node.content else { return false };
-            let inner =
-                names.now.get(OsStr::new(folder)).and_then(|inner| self.folder(*inner).ok());
-            inner.is_some_and(|inner| inner.now.values().any(|one| *one == ino))
+            let inner = names.now.get(OsStr::new(folder));
+            let inner = inner.and_then(|inner| self.folder(*inner).ok());
+            inner.is_some_and(|inner| inner.now.iter().any(here))
         })
     }
 

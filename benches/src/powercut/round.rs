@@ -430,6 +430,15 @@ impl Rounds {
     /// If not.
     pub fn end(&mut self) -> Outcome<()> {
         self.check(true)?;
+        // This disk damages nothing that was synced.
+        let log = std::fs::read_to_string(self.site.log())?;
+        for word in ["journal is damaged", "panicked"] {
+            let lines: Vec<&str> = log.lines().filter(|line| line.contains(word)).collect();
+            if let Some(first) = lines.first() {
+                let what = format!("{} lines of the log say so, the first: {first}", lines.len());
+                self.tally.failures.push(what);
+            }
+        }
         let output = self.importer()?.stdout(Stdio::piped()).output()?;
         let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if !output.status.success() {

@@ -180,7 +180,10 @@ impl Drop for Server {
 }
 
 /// Unmounts when it goes.
-pub struct Mounted(Option<fuser::BackgroundSession>);
+pub struct Mounted(Option<fuser::BackgroundSession>, PathBuf);
+
+/// What the kernel may tell a file system that was unmounted while it waited for a request.
+const CONNECTION_ENDED: i32 = 103;
 
 impl Mounted {
     /// Mounts the machine's disk.
@@ -188,7 +191,8 @@ impl Mounted {
     /// # Errors
     /// The kernel's.
     pub fn new(machine: &Machine, at: &Path) -> Outcome<Self> {
-        Ok(Self(Some(machine.mount(at)?)))
+        let session = machine.mount(at).map_err(|error| format!("mount: {error}"))?;
+        Ok(Self(Some(session), at.to_owned()))
     }
 
     /// Unmounts; nobody may use it any more.
@@ -196,9 +200,13 @@ impl Mounted {
     /// # Errors
     /// The kernel's.
     pub fn unmount(mut self) -> Outcome<()> {
-        if let Some(session) = self.0.take() {
-            session.umount_and_join()?;
+        let Some(session) = self.0.take() else { return Ok(()) };
+        let Err(error) = session.umount_and_join() else { return Ok(()) };
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let there = mounts.lines().any(|line| line.split(' ').nth(1) == self.1.to_str());
+        if error.raw_os_error() == Some(CONNECTION_ENDED) && !there {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("unmount: {error}").into())
     }
 }

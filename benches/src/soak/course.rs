@@ -6,12 +6,13 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::programs::Programs;
 use super::suites::{Job, Often, SUITES, Suite, Tried};
@@ -35,6 +36,8 @@ pub struct Plan {
     pub folder: PathBuf,
     /// For what failed batches leave.
     pub keep: PathBuf,
+    /// Set when the soak is told to end before its time.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// A batch that failed.
@@ -102,6 +105,9 @@ pub fn run(plan: &Plan, programs: &Programs) -> Outcome<Report> {
 
 /// The suite whose turn it is, among those that end in time.
 fn next(plan: &Plan, report: &Mutex<Report>, begun: Instant) -> Option<(usize, u64)> {
+    if plan.stop.load(Ordering::Relaxed) {
+        return None;
+    }
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
     let left = plan.time.saturating_sub(begun.elapsed());
     let fits = |at: usize| {
@@ -141,7 +147,7 @@ fn one(
     let folder = plan.folder.join(format!("{}-{batch}", suite.name.replace([',', ' '], "-")));
     fs::create_dir_all(&folder)?;
     let started = Instant::now();
-    let end = end(&job, &folder, begun + plan.time + GRACE)?;
+    let end = end(&job, &folder, begun + plan.time + GRACE, &plan.stop)?;
     let took = started.elapsed();
     let said = fs::read_to_string(folder.join("out")).unwrap_or_default();
     let (tried, wrong) = suite.read(&said);
@@ -168,7 +174,7 @@ fn one(
     let (name, took) = (suite.name, took.as_secs());
     let outcome = match (&end, &why) {
         (_, Some(why)) => why,
-        (End::Cut, None) => "the time was over",
+        (End::Cut, None) => "cut short",
         (End::Ended(_), None) => "fine",
     };
     println!("{minutes:5.1} min  {name}, batch {batch}: {outcome} ({took} s)");
@@ -185,7 +191,11 @@ fn one(
 /// The end of what a batch complained of.
 fn last_words(folder: &Path) -> String {
     let said = fs::read_to_string(folder.join("err")).unwrap_or_default();
-    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    // What a backtrace adds helps nobody in a table.
+    let frame = |line: &&str| {
+        line.starts_with("at ") || line.split(':').next().is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !frame(line)).collect();
     lines[lines.len().saturating_sub(WORDS_LINES)..].join(" / ")
 }
 
@@ -200,7 +210,7 @@ fn keep(folder: &Path, kept: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn end(job: &Job, folder: &Path, deadline: Instant) -> Outcome<End> {
+fn end(job: &Job, folder: &Path, deadline: Instant, stop: &AtomicBool) -> Outcome<End> {
     let temporary = folder.join("tmp");
     fs::create_dir_all(&temporary)?;
     let mut command = Command::new(&job.program);
@@ -208,29 +218,25 @@ fn end(job: &Job, folder: &Path, deadline: Instant) -> Outcome<End> {
         command.env_remove(name);
     }
     command.args(&job.arguments).envs(job.environment.iter().map(|(name, value)| (name, value)));
+    command.env("RUST_BACKTRACE", "0");
     let package = job.environment.iter().find(|(name, _)| *name == "CARGO_MANIFEST_DIR");
     command.current_dir(package.map_or(".", |(_, folder)| folder)).env("TMPDIR", temporary);
     command.stdin(Stdio::null()).stdout(File::create(folder.join("out"))?);
     command.stderr(File::create(folder.join("err"))?).process_group(0);
     let mut child = command.spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("no process id")?;
+    // ORDERING: its number is given back only behind the end of its group, so that no stranger who
+    // got it meanwhile is ended.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     loop {
-        if let Some(status) = child.try_wait()? {
-            kill_group(&child);
-            return Ok(End::Ended(status));
-        }
-        if Instant::now() > deadline {
-            kill_group(&child);
-            child.wait()?;
-            return Ok(End::Cut);
+        let ended = waitid(WaitId::Pid(pid), look)?.is_some();
+        let over = Instant::now() > deadline || stop.load(Ordering::Relaxed);
+        if ended || over {
+            // What the job left behind; mostly there is nothing.
+            let _ = kill_process_group(pid, Signal::KILL);
+            let status = child.wait()?;
+            return Ok(if ended { End::Ended(status) } else { End::Cut });
         }
         thread::sleep(STEP);
-    }
-}
-
-/// Whatever the job left behind.
-fn kill_group(child: &Child) {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        // Mostly there is none any more.
-        let _ = kill_process_group(group, Signal::KILL);
     }
 }

@@ -76,7 +76,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "simulation",
         share: 4,
-        about: seconds(20),
+        about: seconds(60),
         often: Often::Again,
         instead_of: None,
         program: "test simulation",
@@ -94,7 +94,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "rows",
         share: 1,
-        about: seconds(15),
+        about: seconds(30),
         often: Often::Again,
         instead_of: None,
         program: "test simulation",
@@ -140,7 +140,7 @@ pub const SUITES: &[Suite] = &[
     Suite {
         name: "schedules",
         share: 1,
-        about: seconds(20),
+        about: seconds(30),
         often: Often::Again,
         instead_of: None,
         program: "test schedules",
