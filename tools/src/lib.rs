@@ -1,11 +1,14 @@
-//! The offline tool: looks at, checks and compacts a data directory that no server has open.
+//! The offline tool: looks at, checks, repairs and compacts a data directory that no server has
+//! open.
 //!
-//! `inspect` and `verify` write nothing and work on a read-only mount; `compact` works in place.
+//! `inspect` and `verify` write nothing and work on a read-only mount; `repair` writes beside the
+//! directory unless it is told otherwise; `compact` works in place.
 //! Exit codes: 0 fine, 1 damage, 2 usage, 3 could not run.
 
 mod compact;
 mod inspect;
 mod open;
+mod repair;
 mod verify;
 
 use std::path::PathBuf;
@@ -15,7 +18,7 @@ use clap::{Parser, Subcommand};
 use hansard_engine::error::Error;
 
 pub use open::Directory;
-pub use verify::{Finding, Report, verify};
+pub use verify::{Depth, Finding, Report, Show, verify};
 
 /// The directory is damaged, or a check failed.
 pub const DAMAGE: u8 = 1;
@@ -24,7 +27,7 @@ pub const USAGE: u8 = 2;
 /// The tool could not run: directory absent, in use, unreadable, or of another layout.
 pub const COULD_NOT_RUN: u8 = 3;
 
-/// Looks at, checks and compacts a Hansard data directory that no server has open.
+/// Looks at, checks, repairs and compacts a Hansard data directory that no server has open.
 #[derive(Debug, Parser)]
 #[command(name = "hansard-tool", version)]
 pub struct Cli {
@@ -52,6 +55,38 @@ pub enum Command {
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
+        /// Compare packs with their digests only, and look into those that differ: as fast as the
+        /// disk.
+        #[arg(long)]
+        quick: bool,
+        /// Say on standard error once a second how far it is; on a terminal it does so anyway.
+        #[arg(long)]
+        progress: bool,
+    },
+    /// Make of a damaged directory one that opens, and say exactly what is lost.
+    Repair {
+        /// The data directory.
+        dir: PathBuf,
+        /// Another data directory or checkpoint of the same server, to take sound bytes from.
+        #[arg(long, value_name = "COPY")]
+        from: Option<PathBuf>,
+        /// Where the result goes; `DIR.repaired` unless said. It must not exist.
+        #[arg(long, value_name = "NEW", conflicts_with = "in_place")]
+        to: Option<PathBuf>,
+        /// Change the directory itself; what is replaced goes to its `quarantine/`.
+        #[arg(long)]
+        in_place: bool,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every row of the catalog: what `repair` asks of a second process, as RocksDB may hang.
+    #[command(name = repair::catalog::CHECK, hide = true)]
+    CheckCatalog {
+        /// The data directory.
+        dir: PathBuf,
+        /// Packs whose runs it shall print.
+        packs: Vec<u64>,
     },
     /// Replay the journal and seal everything into packs, in place.
     Compact {
@@ -68,7 +103,18 @@ pub enum Command {
 pub fn run(cli: &Cli) -> ExitCode {
     let done = match &cli.command {
         Command::Inspect { dir, json } => inspect::run(dir, *json).map(|()| 0),
-        Command::Verify { dir, json } => verify::run(dir, *json),
+        Command::Verify { dir, json, quick, progress } => {
+            let depth = if *quick { Depth::Digests } else { Depth::Records };
+            verify::run(dir, *json, depth, Show::asked(*progress))
+        }
+        Command::Repair { dir, from, to, in_place, json } => repair::run(&repair::Wish {
+            dir,
+            from: from.as_deref(),
+            to: to.as_deref(),
+            in_place: *in_place,
+            json: *json,
+        }),
+        Command::CheckCatalog { dir, packs } => repair::catalog::check(dir, packs),
         Command::Compact { dir, json } => compact::run(dir, *json),
     };
     match done {

@@ -4,29 +4,35 @@
 //! against its records; the catalog's runs against the packs; the journal against the catalog. It
 //! goes on behind damage and names each finding by file, offset, room and sequence range.
 
+mod packs;
+mod pool;
+mod progress;
+mod seen;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use hansard_engine::apply::{SETTING_COMPLIANCE, applied_row};
 use hansard_engine::catalog::rows::{AppliedRow, HeadRow};
-use hansard_engine::catalog::{CatalogStore, Family, keys};
+use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys};
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::block::{Block, checksum};
-use hansard_engine::format::pack::{PackMeta, pack_name};
-use hansard_engine::format::record::Record;
-use hansard_engine::format::run::Run;
-use hansard_engine::format::wire::{from_bytes, to_bytes};
+use hansard_engine::format::pack::PackMeta;
+use hansard_engine::format::wire::from_bytes;
 use hansard_engine::journal::scan::{Lost, Scan, check_witness, end_of, is_short, scan};
 use hansard_engine::journal::{self, witness};
-use hansard_engine::pack::{self, read_runs};
-use hansard_engine::storage::map::MappedFile;
-use hansard_engine::storage::{Mode, join};
-use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
+use hansard_engine::storage::join;
+use hansard_engine::types::{Lsn, RoomId, Seq};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::DAMAGE;
 use crate::open::Directory;
+
+pub use packs::Depth;
+pub(crate) use packs::{Blocks, digest};
+pub(crate) use pool::each;
+pub(crate) use progress::Progress;
+pub use progress::Show;
+pub(crate) use seen::{LsnSet, RoomSpan, Seen};
 
 /// One thing that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,8 +74,8 @@ pub struct Report {
 ///
 /// # Errors
 /// What keeps the directory from being opened.
-pub(crate) fn run(path: &Path, json: bool) -> Result<u8> {
-    let report = verify(path)?;
+pub(crate) fn run(path: &Path, json: bool, depth: Depth, show: Show) -> Result<u8> {
+    let report = verify(path, depth, show)?;
     if json {
         println!("{}", serde_json::to_string(&report).unwrap_or_default());
     } else {
@@ -89,24 +95,46 @@ pub(crate) fn run(path: &Path, json: bool) -> Result<u8> {
     Ok(if report.ok { 0 } else { DAMAGE })
 }
 
-/// Checks the directory at `path`.
+/// Checks the directory at `path`, on as many threads as the machine runs at once.
 ///
 /// # Errors
 /// What keeps it from being opened; damage is not an error but a finding.
-pub fn verify(path: &Path) -> Result<Report> {
-    let directory = Directory::open(path)?;
-    let mut check = Check { directory: &directory, report: Report::default() };
+pub fn verify(path: &Path, depth: Depth, show: Show) -> Result<Report> {
+    look(&Directory::open(path)?, depth, show, Collect::Nothing).map(|(report, _)| report)
+}
+
+/// What to keep of what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Collect {
+    /// Nothing.
+    Nothing,
+    /// Which records and parts of rooms the packs hold.
+    Seen,
+}
+
+/// Checks an open directory.
+///
+/// # Errors
+/// `Io`; damage is not an error but a finding.
+pub(crate) fn look(
+    directory: &Directory,
+    depth: Depth,
+    show: Show,
+    collect: Collect,
+) -> Result<(Report, Seen)> {
+    let mut check = Check { directory, report: Report::default(), seen: Seen::default() };
     check.manifest();
     let applied = check.catalog_position();
-    check.packs();
+    check.packs(depth, show, collect);
     check.journal(applied.as_ref())?;
     check.report.ok = check.report.damage.is_empty();
-    Ok(check.report)
+    Ok((check.report, check.seen))
 }
 
 struct Check<'a> {
     directory: &'a Directory,
     report: Report,
+    seen: Seen,
 }
 
 fn finding(file: &Path, offset: u64, bytes: u64, reason: impl Into<String>) -> Finding {
@@ -121,17 +149,21 @@ fn finding(file: &Path, offset: u64, bytes: u64, reason: impl Into<String>) -> F
     }
 }
 
+/// An error as a finding: at its own place if it has one.
+fn of_error(error: &Error, file: &Path) -> Finding {
+    match error {
+        Error::Corrupt { what, file, offset, .. } => finding(file, *offset, 0, *what),
+        other => finding(file, 0, 0, other.to_string()),
+    }
+}
+
 impl Check<'_> {
     fn add(&mut self, found: Finding) {
         self.report.damage.push(found);
     }
 
     fn add_error(&mut self, error: &Error, file: &Path) {
-        let found = match error {
-            Error::Corrupt { what, file, offset, .. } => finding(file, *offset, 0, *what),
-            other => finding(file, 0, 0, other.to_string()),
-        };
-        self.add(found);
+        self.add(of_error(error, file));
     }
 
     fn manifest(&mut self) {
@@ -160,126 +192,24 @@ impl Check<'_> {
         }
     }
 
-    fn packs(&mut self) {
+    fn packs(&mut self, depth: Depth, show: Show, collect: Collect) {
         let metas: Vec<PackMeta> = self.directory.manifest.state.packs.values().cloned().collect();
-        for meta in metas {
-            let name = join(pack::DIR, &pack_name(meta.id));
-            if let Err(error) = self.pack(&meta, &name) {
-                self.add_error(&error, &self.directory.disk.full(&name));
-            }
-        }
-    }
-
-    fn pack(&mut self, meta: &PackMeta, name: &str) -> Result<()> {
-        let path = self.directory.disk.full(name);
-        let map = MappedFile::open(&path)?;
-        let bytes = map.bytes();
-        self.report.packs += 1;
-        self.report.bytes += bytes.len() as u64;
-        if bytes.len() as u64 != meta.bytes {
-            let text = format!("pack length expected={} found={}", meta.bytes, bytes.len());
-            self.add(finding(&path, 0, bytes.len() as u64, text));
-        }
-        let before = self.report.damage.len();
-        let runs = read_runs(&self.directory.disk.open(name, Mode::Read)?, meta.id)?;
-        for run in &runs {
-            self.run(&path, bytes, run);
-        }
-        // Whatever lies between the blocks is covered by the digest of the whole only.
-        let digest = Sha256::digest(bytes);
-        if digest[..] != meta.sha256[..] && self.report.damage.len() == before {
-            self.add(finding(&path, 0, bytes.len() as u64, "pack digest mismatch"));
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, path: &Path, bytes: &[u8], run: &Run) {
-        self.catalog_run(path, run);
-        let mut rev = run.first_rev;
-        let mut seq = run.seq_base;
-        for (index, fence) in run.blocks.iter().enumerate() {
-            self.report.blocks += 1;
-            let damage = |reason: &str| Finding {
-                room: Some(run.room.to_string()),
-                from_seq: Some(fence.seq_base.0 + 1),
-                to_seq: Some(run.block_last_seq(index).0),
-                ..finding(path, fence.offset, u64::from(fence.bytes), reason)
-            };
-            if fence.first_rev != rev || fence.seq_base != seq {
-                self.add(damage("run index does not follow itself"));
-            }
-            let start = usize::try_from(fence.offset).unwrap_or(usize::MAX);
-            let block = bytes.get(start..start.saturating_add(fence.bytes as usize));
-            let checked = match block {
-                None => Err("block is outside the pack"),
-                Some(block) if checksum(block) != fence.crc => Err("block checksum mismatch"),
-                Some(block) => Block::decode(block).map_err(|e| e.what),
-            };
-            match checked
-                .and_then(|block| self.records(&block, run, fence.first_rev, fence.seq_base))
-            {
-                Ok((last_rev, last_seq)) => {
-                    if last_rev != run.block_last_rev(index)
-                        || last_seq != run.block_last_seq(index)
-                    {
-                        self.add(damage("run index does not agree with its block"));
-                    }
-                }
-                Err(reason) => self.add(damage(reason)),
-            }
-            rev = run.block_last_rev(index).next();
-            seq = run.block_last_seq(index);
-        }
-    }
-
-    /// Every record of a block: of this room, dense in rev and seq.
-    fn records(
-        &mut self,
-        block: &Block,
-        run: &Run,
-        first_rev: Rev,
-        seq_base: Seq,
-    ) -> std::result::Result<(Rev, Seq), &'static str> {
-        let mut rev = Rev(first_rev.0.saturating_sub(1));
-        let mut seq = seq_base;
-        for at in 0..block.len() {
-            let bytes = block.record(at).ok_or("block record")?;
-            let record = Record::from_bytes(&bytes).map_err(|e| e.what)?;
-            self.report.records += 1;
-            rev = rev.next();
-            if record.seq > Seq::ZERO {
-                seq = seq.next();
-                if record.seq != seq {
-                    return Err("record seq is not the next");
-                }
-            }
-            if record.room != run.room || record.rev != rev {
-                return Err("record is not of this room or not the next");
-            }
-            if record.lsn < run.first_lsn || record.lsn > run.last_lsn {
-                return Err("record lsn is outside its run");
-            }
-        }
-        Ok((rev, seq))
-    }
-
-    /// The catalog's row of a run says what the pack says.
-    fn catalog_run(&mut self, path: &Path, run: &Run) {
-        let Ok(catalog) = self.directory.catalog() else { return };
-        let indexed = catalog.get(Family::Index, &keys::pack_indexed(run.pack));
-        // Rows that a crash took away are written again at the next start.
-        if !matches!(indexed, Ok(Some(_))) {
-            return;
-        }
-        let row = catalog.get(Family::Index, &keys::run(run.room, run.first_rev));
-        if !matches!(row, Ok(Some(row)) if row == to_bytes(run)) {
-            let found = Finding {
-                room: Some(run.room.to_string()),
-                from_seq: Some(run.seq_base.0 + 1),
-                to_seq: Some(run.last_seq.0),
-                ..finding(path, 0, 0, "catalog row does not agree with the run index")
-            };
-            self.add(found);
+        let total = metas.iter().map(|meta| meta.bytes).sum();
+        let progress = Progress::new("verify", total);
+        let look = packs::Look {
+            disk: &self.directory.disk,
+            catalog: self.directory.catalog().ok(),
+            progress: &progress,
+            depth,
+            collect: collect == Collect::Seen,
+        };
+        for found in progress.during(show, || packs::check(&look, &metas)) {
+            self.report.packs += found.packs;
+            self.report.blocks += found.blocks;
+            self.report.records += found.records;
+            self.report.bytes += found.bytes;
+            self.report.damage.extend(found.damage);
+            self.seen.absorb(found.seen);
         }
     }
 
@@ -310,8 +240,11 @@ impl Check<'_> {
             }
             self.add(named);
         }
-        if let (Ok(catalog), Some(applied)) = (self.directory.catalog(), applied) {
-            self.journal_against_catalog(catalog, &found, applied.lsn)?;
+        let directory = self.directory;
+        if let (Ok(catalog), Some(applied)) = (directory.catalog(), applied)
+            && let Err(error) = self.journal_against_catalog(catalog, &found, applied.lsn)
+        {
+            self.add_error(&error, &directory.disk.full("catalog"));
         }
         Ok(())
     }
@@ -375,16 +308,10 @@ impl Check<'_> {
 
     fn turned_on_before(&self, catalog: &dyn CatalogStore, lsn: Lsn) -> Result<bool> {
         let mut first = None;
-        catalog.range(
-            Family::Compliance,
-            &[],
-            &[u8::MAX; 9],
-            hansard_engine::catalog::Walk::Up,
-            &mut |key, _| {
-                first = Some(Lsn(keys::number_at(key, 0)));
-                Ok(hansard_engine::catalog::Go::Stop)
-            },
-        )?;
+        catalog.range(Family::Compliance, &[], &[u8::MAX; 9], Walk::Up, &mut |key, _| {
+            first = Some(Lsn(keys::number_at(key, 0)));
+            Ok(Go::Stop)
+        })?;
         Ok(first.is_some_and(|first| first < lsn))
     }
 }

@@ -1,0 +1,67 @@
+//! What a pack holds, told by the pack alone: its line in a manifest, and its places in the log.
+//!
+//! A pack describes itself, so a manifest whose two copies are lost can be written again from them.
+
+use hansard_engine::error::Result;
+use hansard_engine::format::pack::PackMeta;
+use hansard_engine::format::record::{Outline, Record};
+use hansard_engine::storage::DiskFile;
+use hansard_engine::types::TimeUs;
+
+use super::heal::{Index, lsns, read_index, times};
+use crate::verify::{Blocks, RoomSpan, Seen, digest};
+
+/// What was read out of a pack.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// Its line in a manifest.
+    pub meta: PackMeta,
+    /// Its records that can be read, and what its run index says of rooms.
+    pub seen: Seen,
+}
+
+/// Reads a pack. `known` is what a manifest says of it, which counts.
+///
+/// # Errors
+/// `Io`, or `Corrupt` if its run index does not check.
+pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result<Contents> {
+    let Index { footer, runs } = read_index(file, id)?;
+    let mut seen = Seen::default();
+    let mut blocks = Blocks::new(file);
+    let (mut day, mut plain_bytes) = (None, 0);
+    for run in &runs {
+        seen.spans.push(RoomSpan::from(run));
+        blocks.fetch(run);
+        for block in run.blocks.iter().filter_map(|fence| blocks.block(fence).ok()) {
+            plain_bytes += block.plain_bytes() as u64;
+            for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
+                if let Ok(outline) = Outline::from_bytes(&bytes) {
+                    seen.take(&outline, &bytes);
+                    // All records of a pack were recorded on one day.
+                    day = day.or_else(|| Some(Record::from_bytes(&bytes).ok()?.recorded.day()));
+                }
+            }
+        }
+    }
+    let meta = match known {
+        Some(known) => known.clone(),
+        None => {
+            let ((first_lsn, last_lsn), (min_time, max_time)) = (lsns(&runs), times(&runs));
+            PackMeta {
+                id,
+                bytes: file.len()?,
+                sha256: digest(file, |_| {})?,
+                class: 0,
+                day: TimeUs(day.unwrap_or(0).saturating_mul(TimeUs::DAY_US)),
+                first_lsn,
+                last_lsn,
+                records: footer.records,
+                runs: footer.runs,
+                min_time,
+                max_time,
+                plain_bytes,
+            }
+        }
+    };
+    Ok(Contents { meta, seen })
+}

@@ -1,0 +1,381 @@
+//! Packs: which of them are what was written, and making good what is not.
+//!
+//! A pack checks itself: header, footer, run index, a checksum for each block; the digest in the
+//! manifest covers the whole. From a copy only such bytes are taken as one of these checks accepts.
+//!
+//! INVARIANT: a pack that was made good as a whole has the digest that the manifest wants.
+
+use hansard_engine::error::{Error, Result};
+use hansard_engine::format::block::{Block, checksum};
+use hansard_engine::format::pack::{
+    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, decode_index, header, pack_name,
+};
+use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::pack;
+use hansard_engine::storage::{Disk, DiskFile, Mode, join};
+use hansard_engine::types::{Lsn, RoomId, TimeUs};
+
+use super::donor::Donor;
+use crate::verify::{Progress, digest};
+
+/// Bytes copied at once; what cannot be read of them is tried again in smaller pieces.
+const PIECE_BYTES: usize = 1024 * 1024;
+const SMALL_BYTES: usize = 4096;
+
+/// A block: where it stands and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub offset: u64,
+    pub bytes: u64,
+    pub room: Option<RoomId>,
+    /// Its entries; empty if the second is the smaller.
+    pub seqs: (u64, u64),
+}
+
+/// A block that is not what was written, and the fence that says so.
+#[derive(Clone, Debug)]
+pub(super) struct BadBlock {
+    pub place: Place,
+    fence: BlockRef,
+}
+
+/// A pack's run index, read without regard to the pack's header.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
+    pub footer: Footer,
+    pub runs: Vec<Run>,
+}
+
+/// How a pack's file was found.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Every byte is what was written.
+    Sound,
+    /// Some are not.
+    Damaged {
+        /// The run index, or why it cannot be read.
+        index: std::result::Result<Index, String>,
+        /// The header is as it must be.
+        header: bool,
+        /// The blocks that do not check.
+        bad: Vec<BadBlock>,
+    },
+    /// There is no file.
+    Missing,
+}
+
+/// A pack's file as it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub id: u64,
+    /// What the manifest says of it.
+    pub meta: Option<PackMeta>,
+    pub state: State,
+    /// Of the file, if it could be read.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// The name of a pack in its directory.
+pub(super) fn path_of(id: u64) -> String {
+    join(pack::DIR, &pack_name(id))
+}
+
+/// Looks at one pack.
+pub(super) fn examine(disk: &Disk, id: u64, meta: Option<PackMeta>, progress: &Progress) -> Found {
+    let file = match disk.open(&path_of(id), Mode::Read) {
+        Ok(file) => file,
+        Err(Error::Io { kind: std::io::ErrorKind::NotFound, .. }) => {
+            return Found { id, meta, state: State::Missing, digest: None };
+        }
+        Err(error) => {
+            let index = Err(error.to_string());
+            let state = State::Damaged { index, header: false, bad: Vec::new() };
+            return Found { id, meta, state, digest: None };
+        }
+    };
+    let digest = digest(&file, |bytes| progress.add(bytes)).ok();
+    if let (Some(meta), Some(digest)) = (&meta, digest)
+        && meta.sha256 == digest
+    {
+        return Found { id, meta: Some(meta.clone()), state: State::Sound, digest: Some(digest) };
+    }
+    let header = header_is_sound(&file, id);
+    let index = read_index(&file, id).map_err(|error| words(&error));
+    let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&file, &index.runs));
+    let whole = meta.is_none() && header && index.is_ok() && bad.is_empty() && digest.is_some();
+    let state = if whole { State::Sound } else { State::Damaged { index, header, bad } };
+    Found { id, meta, state, digest }
+}
+
+fn words(error: &Error) -> String {
+    match error {
+        Error::Corrupt { what, .. } => (*what).to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn header_is_sound(file: &DiskFile, id: u64) -> bool {
+    file.read(0, PACK_HEADER_BYTES).is_ok_and(|bytes| bytes == header(id))
+}
+
+/// Footer and run index of a pack.
+///
+/// # Errors
+/// `Io`, or `Corrupt` if they do not check.
+pub(super) fn read_index(file: &DiskFile, id: u64) -> Result<Index> {
+    let len = file.len()?;
+    let at = len.saturating_sub(FOOTER_BYTES as u64);
+    let wrong = |what, found| Error::Corrupt {
+        what,
+        file: file.path().to_path_buf(),
+        offset: at,
+        expected: id,
+        found,
+    };
+    let footer = Footer::parse(&file.read(at, FOOTER_BYTES)?, len).map_err(|e| wrong(e.what, 0))?;
+    if footer.id != id {
+        return Err(wrong("pack number", footer.id));
+    }
+    let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
+    let runs = decode_index(&file.read(footer.index_offset, bytes)?, &footer, file.path())?;
+    Ok(Index { footer, runs })
+}
+
+/// A block's bytes, if they check.
+fn block(file: &DiskFile, fence: &BlockRef) -> Option<Vec<u8>> {
+    let bytes = file.read(fence.offset, fence.bytes as usize).ok()?;
+    (checksum(&bytes) == fence.crc && Block::decode(&bytes).is_ok()).then_some(bytes)
+}
+
+fn bad_blocks(file: &DiskFile, runs: &[Run]) -> Vec<BadBlock> {
+    let mut bad = Vec::new();
+    for run in runs {
+        for (at, fence) in run.blocks.iter().enumerate() {
+            if block(file, fence).is_none() {
+                let place = Place {
+                    offset: fence.offset,
+                    bytes: u64::from(fence.bytes),
+                    room: Some(run.room),
+                    seqs: (fence.seq_base.0 + 1, run.block_last_seq(at).0),
+                };
+                bad.push(BadBlock { place, fence: fence.clone() });
+            }
+        }
+    }
+    bad
+}
+
+/// What was made of a pack that is not sound.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// Its file is used as it is; these blocks of it are lost.
+    AsItIs(Vec<BadBlock>),
+    /// A new file was written: what was made good in it, whence, and what is lost all the same.
+    Anew { healed: Vec<(Place, String)>, lost: Vec<BadBlock> },
+    /// Nothing says what is in it.
+    Unreadable(String),
+}
+
+/// The whole of a pack as a place.
+pub(super) const fn whole(bytes: u64) -> Place {
+    Place { offset: 0, bytes, room: None, seqs: (1, 0) }
+}
+
+/// Makes good what can be made good of a pack, in the new file `to`.
+///
+/// # Errors
+/// `NoSpace` or `Io` of what is written.
+pub(super) fn heal(
+    disk: &Disk,
+    found: &Found,
+    donor: Option<&Donor>,
+    to: (&Disk, &str),
+) -> Result<Made> {
+    let (damaged, bad, header) = match &found.state {
+        State::Damaged { index, header, bad } => (index.as_ref().ok(), bad.as_slice(), *header),
+        _ => (None, &[][..], false),
+    };
+    let ours = disk.open(&path_of(found.id), Mode::Read).ok();
+    let theirs = donor.and_then(|donor| donor.pack(found.id));
+    if let (Some(meta), Some((file, from))) = (&found.meta, &theirs)
+        && digest(file, |_| {}).is_ok_and(|digest| digest == meta.sha256)
+    {
+        copy(Some(file), meta.bytes, to)?;
+        let places: Vec<Place> = match bad {
+            [] => vec![whole(meta.bytes)],
+            bad => bad.iter().map(|bad| bad.place.clone()).collect(),
+        };
+        // The copy may be on a failing disk too.
+        if digest(&to.0.open(to.1, Mode::Read)?, |_| {})? == meta.sha256 {
+            let healed = places.into_iter().map(|place| (place, from.clone())).collect();
+            return Ok(Made::Anew { healed, lost: Vec::new() });
+        }
+        to.0.remove_if_there(to.1)?;
+    }
+    let Some(plan) = Plan::make(found, damaged, ours.as_ref(), theirs.as_ref()) else {
+        let reason = match &found.state {
+            State::Damaged { index: Err(reason), .. } => reason.clone(),
+            State::Damaged { .. } => "pack is not the one that the manifest means".to_owned(),
+            _ => "pack is missing".to_owned(),
+        };
+        return Ok(Made::Unreadable(reason));
+    };
+    let foreign = plan.foreign;
+    if plan.patches.is_empty() && !foreign && header {
+        return Ok(Made::AsItIs(plan.lost));
+    }
+    let digest = plan.write(found.id, ours.as_ref(), to)?;
+    let wrong = found.meta.as_ref().is_some_and(|meta| meta.sha256 != digest);
+    if plan.lost.is_empty() && wrong {
+        // Every part checks and the whole does not: nobody knows what this is.
+        to.0.remove_if_there(to.1)?;
+        return Ok(match foreign || !header {
+            true => Made::Unreadable("pack digest mismatch".to_owned()),
+            false => Made::AsItIs(bad.to_vec()),
+        });
+    }
+    let mut healed = Vec::new();
+    if !header && !foreign {
+        let place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
+        healed.push((place, "the pack's number".to_owned()));
+    }
+    if let (true, Some((_, from))) = (foreign, &theirs) {
+        let start = plan.footer.index_offset;
+        let place = Place { offset: start, bytes: plan.bytes - start, ..whole(0) };
+        healed.push((place, from.clone()));
+    }
+    let from = theirs.as_ref().map_or("", |(_, from)| from);
+    healed.extend(plan.patches.into_iter().map(|patch| (patch.place, from.to_owned())));
+    Ok(Made::Anew { healed, lost: plan.lost })
+}
+
+/// Where each part of a pack is taken from.
+struct Plan<'a> {
+    bytes: u64,
+    footer: Footer,
+    /// Footer and run index are the copy's.
+    foreign: bool,
+    /// Blocks to be taken from the copy.
+    patches: Vec<BadBlock>,
+    lost: Vec<BadBlock>,
+    theirs: Option<&'a DiskFile>,
+}
+
+impl<'a> Plan<'a> {
+    /// None if neither side has a run index that is the one which the manifest means.
+    fn make(
+        found: &Found,
+        own: Option<&Index>,
+        ours: Option<&DiskFile>,
+        theirs: Option<&'a (DiskFile, String)>,
+    ) -> Option<Self> {
+        let theirs = theirs.map(|(file, _)| file);
+        let meant = |index: &&Index| found.meta.as_ref().is_none_or(|meta| agrees(index, meta));
+        let own = own.filter(meant);
+        let read;
+        let index = match own {
+            Some(index) => index,
+            None => {
+                // Without the manifest's word another pack may stand under this number.
+                found.meta.as_ref()?;
+                read = read_index(theirs?, found.id).ok()?;
+                Some(&read).filter(meant)?
+            }
+        };
+        let bad = match (own, &found.state, ours) {
+            (Some(_), State::Damaged { bad, .. }, _) => bad.clone(),
+            (_, _, Some(file)) => bad_blocks(file, &index.runs),
+            (_, _, None) => every_block(&index.runs),
+        };
+        let sound = |bad: &BadBlock| theirs.is_some_and(|file| block(file, &bad.fence).is_some());
+        let (patches, lost) = bad.into_iter().partition(sound);
+        let footer = index.footer;
+        let bytes = footer.index_offset + footer.index_bytes + FOOTER_BYTES as u64;
+        Some(Self { bytes, footer, foreign: own.is_none(), patches, lost, theirs })
+    }
+
+    /// Writes the pack; returns its digest.
+    fn write(&self, id: u64, ours: Option<&DiskFile>, to: (&Disk, &str)) -> Result<[u8; 32]> {
+        copy(ours, self.bytes, to)?;
+        let file = to.0.open(to.1, Mode::Write)?;
+        file.write(0, &header(id))?;
+        if let (true, Some(theirs)) = (self.foreign, self.theirs) {
+            let start = self.footer.index_offset;
+            let len = usize::try_from(self.bytes - start).unwrap_or(usize::MAX);
+            file.write(start, &theirs.read(start, len)?)?;
+        }
+        for BadBlock { fence, .. } in &self.patches {
+            if let Some(bytes) = self.theirs.and_then(|theirs| block(theirs, fence)) {
+                file.write(fence.offset, &bytes)?;
+            }
+        }
+        file.sync()?;
+        digest(&file, |_| {})
+    }
+}
+
+fn every_block(runs: &[Run]) -> Vec<BadBlock> {
+    let blocks = runs.iter().flat_map(|run| (0..).zip(&run.blocks).map(move |at| (run, at)));
+    let bad = blocks.map(|(run, (at, fence))| BadBlock {
+        place: Place {
+            offset: fence.offset,
+            bytes: u64::from(fence.bytes),
+            room: Some(run.room),
+            seqs: (fence.seq_base.0 + 1, run.block_last_seq(at).0),
+        },
+        fence: fence.clone(),
+    });
+    bad.collect()
+}
+
+/// True if a run index is that of the pack which the manifest means.
+fn agrees(index: &Index, meta: &PackMeta) -> bool {
+    let footer = &index.footer;
+    let bytes = footer.index_offset + footer.index_bytes + FOOTER_BYTES as u64;
+    (bytes, footer.records, footer.runs) == (meta.bytes, meta.records, meta.runs)
+        && lsns(&index.runs) == (meta.first_lsn, meta.last_lsn)
+        && times(&index.runs) == (meta.min_time, meta.max_time)
+}
+
+/// The smallest and the largest time of a pack's entries, as the writer states them.
+pub(super) fn times(runs: &[Run]) -> (TimeUs, TimeUs) {
+    let first = runs.iter().map(|run| run.first_time).min().unwrap_or(TimeUs::MAX);
+    (first, runs.iter().map(|run| run.last_time).max().unwrap_or(TimeUs::MIN))
+}
+
+/// The smallest and the largest place in the log of a pack's records, as the writer states them.
+pub(super) fn lsns(runs: &[Run]) -> (Lsn, Lsn) {
+    let first = runs.iter().map(|run| run.first_lsn).min().unwrap_or(Lsn(u64::MAX));
+    (first, runs.iter().map(|run| run.last_lsn).max().unwrap_or(Lsn::ZERO))
+}
+
+/// Writes `bytes` bytes of a file to a new one; what cannot be read becomes zeros, which pass no
+/// check.
+///
+/// # Errors
+/// `NoSpace` or `Io` of what is written.
+fn copy(from: Option<&DiskFile>, bytes: u64, to: (&Disk, &str)) -> Result<()> {
+    let (disk, path) = to;
+    disk.remove_if_there(path)?;
+    let target = disk.open(path, Mode::Create)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let len = usize::try_from(bytes - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let piece = piece.get_mut(..len).unwrap_or_default();
+        piece.fill(0);
+        if let Some(from) = from
+            && from.read_some(at, piece).is_err()
+        {
+            for (n, small) in piece.chunks_mut(SMALL_BYTES).enumerate() {
+                small.fill(0);
+                if from.read_some(at + (n * SMALL_BYTES) as u64, small).is_err() {
+                    small.fill(0);
+                }
+            }
+        }
+        target.write(at, piece)?;
+        at += len as u64;
+    }
+    target.sync()
+}

@@ -1,0 +1,434 @@
+//! Packs under `verify`: every byte, every block, every record, on all cores.
+//!
+//! A pack is read twice at the same time: from end to end for its digest, and run by run. The
+//! second reading mostly finds in memory what the first fetched. Large packs are cut at runs, so
+//! that one of them does not keep the others waiting.
+//!
+//! INVARIANT: what is found, and its order, does not depend on the threads.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hansard_engine::catalog::{CatalogStore, Family, keys};
+use hansard_engine::error::{Error, Result};
+use hansard_engine::format::block::{Block, BlockDecoder, checksum};
+use hansard_engine::format::pack::{PackMeta, pack_name};
+use hansard_engine::format::record::Outline;
+use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::format::wire::to_bytes;
+use hansard_engine::pack::{self, read_runs};
+use hansard_engine::storage::{Disk, DiskFile, Mode, join};
+use hansard_engine::types::{Rev, Seq};
+use sha2::{Digest, Sha256};
+
+use super::pool;
+use super::progress::Progress;
+use super::seen::{RoomSpan, Seen};
+use super::{Finding, finding, of_error};
+
+/// Bytes of blocks that one job checks, at least if there are so many.
+const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes read at once for a digest.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// What packs are checked against, and what is kept of what they hold.
+pub(super) struct Look<'a> {
+    pub disk: &'a Disk,
+    pub catalog: Option<&'a dyn CatalogStore>,
+    pub progress: &'a Progress,
+    /// Whether to look into packs whose digest is the one wanted.
+    pub depth: Depth,
+    /// Whether to collect what was seen.
+    pub collect: bool,
+}
+
+/// How far packs are looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Every block and every record in it.
+    Records,
+    /// Every byte against the digest in the manifest; blocks only where that differs.
+    Digests,
+}
+
+/// The outcome for one pack, or for a part of one.
+#[derive(Debug, Default)]
+pub(super) struct PackCheck {
+    pub damage: Vec<Finding>,
+    pub packs: u64,
+    pub blocks: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub seen: Seen,
+}
+
+impl PackCheck {
+    fn add(&mut self, other: Self) {
+        self.damage.extend(other.damage);
+        self.packs += other.packs;
+        self.blocks += other.blocks;
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.seen.absorb(other.seen);
+    }
+}
+
+/// A pack being checked.
+struct Open {
+    /// Its place among the packs.
+    place: usize,
+    file: DiskFile,
+    bytes: u64,
+    expected: [u8; 32],
+    runs: Vec<Run>,
+    /// The catalog says that it has the rows of all its runs.
+    indexed: bool,
+    parts: Mutex<Parts>,
+}
+
+/// What is known of it so far.
+struct Parts {
+    /// What was found before its blocks were looked at.
+    first: PackCheck,
+    digest: Option<Result<[u8; 32]>>,
+    chunks: BTreeMap<usize, PackCheck>,
+    /// Jobs that are not done.
+    left: usize,
+}
+
+enum Job {
+    Pack(usize),
+    Digest(Arc<Open>),
+    Chunk(Arc<Open>, Range<usize>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Checks packs; the outcomes stand in the order of `metas`.
+pub(super) fn check(look: &Look<'_>, metas: &[PackMeta]) -> Vec<PackCheck> {
+    let done: Mutex<BTreeMap<usize, PackCheck>> = Mutex::new(BTreeMap::new());
+    let finish = |place, check| {
+        lock(&done).insert(place, check);
+    };
+    pool::run(pool::threads(), (0..metas.len()).map(Job::Pack), |job| match job {
+        Job::Pack(place) => {
+            let Some(meta) = metas.get(place) else { return Vec::new() };
+            look.open(place, meta).unwrap_or_else(|check| {
+                look.progress.add(meta.bytes);
+                finish(place, *check);
+                Vec::new()
+            })
+        }
+        Job::Digest(open) => look.digest(&open, &finish),
+        Job::Chunk(open, runs) => {
+            let at = runs.start;
+            let chunk = look.chunk(&open, runs);
+            open.done(|parts| drop(parts.chunks.insert(at, chunk)), &finish);
+            Vec::new()
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+/// SHA-256 of a whole file.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn digest(file: &DiskFile, each: impl Fn(u64)) -> Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut at = 0;
+    loop {
+        let got = file.read_some(at, &mut piece)?;
+        if got == 0 {
+            return Ok(hasher.finalize().into());
+        }
+        hasher.update(piece.get(..got).unwrap_or_default());
+        at += got as u64;
+        each(got as u64);
+    }
+}
+
+/// Where the runs of a pack are cut into jobs.
+fn chunks(runs: &[Run]) -> Vec<Range<usize>> {
+    let mut chunks = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, run) in runs.iter().enumerate() {
+        bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+        if bytes >= CHUNK_BYTES || at + 1 == runs.len() {
+            chunks.push(start..at + 1);
+            (start, bytes) = (at + 1, 0);
+        }
+    }
+    chunks
+}
+
+impl Open {
+    /// Notes what a job found; the last one puts all of it together, in the order of the pack.
+    fn done(&self, note: impl FnOnce(&mut Parts), finish: &impl Fn(usize, PackCheck)) {
+        let mut parts = lock(&self.parts);
+        note(&mut parts);
+        parts.left -= 1;
+        if parts.left > 0 {
+            return;
+        }
+        let mut whole = std::mem::take(&mut parts.first);
+        let before = whole.damage.len();
+        let chunks = std::mem::take(&mut parts.chunks);
+        chunks.into_values().for_each(|chunk| whole.add(chunk));
+        // Whatever lies between the blocks is covered by the digest of the whole only.
+        if whole.damage.len() == before {
+            match &parts.digest {
+                Some(Ok(digest)) if *digest == self.expected => {}
+                Some(Err(error)) => whole.damage.push(of_error(error, self.file.path())),
+                _ => whole.damage.push(finding(
+                    self.file.path(),
+                    0,
+                    self.bytes,
+                    "pack digest mismatch",
+                )),
+            }
+        }
+        drop(parts);
+        finish(self.place, whole);
+    }
+}
+
+impl Look<'_> {
+    /// The jobs of a pack, or the outcome if it cannot be read as one.
+    fn open(&self, place: usize, meta: &PackMeta) -> std::result::Result<Vec<Job>, Box<PackCheck>> {
+        let name = join(pack::DIR, &pack_name(meta.id));
+        let path = self.disk.full(&name);
+        let mut first = PackCheck::default();
+        match self.open_file(&name, meta, &mut first) {
+            Ok((file, bytes, runs)) => {
+                let chunks = chunks(&runs);
+                let indexed = self.catalog.is_some_and(|catalog| {
+                    let row = catalog.get(Family::Index, &keys::pack_indexed(meta.id));
+                    // Rows that a crash took away are written again at the next start.
+                    matches!(row, Ok(Some(_)))
+                });
+                let now = match self.depth {
+                    Depth::Records => chunks.len(),
+                    Depth::Digests => 0,
+                };
+                let left = now + 1;
+                let parts = Parts { first, digest: None, chunks: BTreeMap::new(), left };
+                let parts = Mutex::new(parts);
+                let expected = meta.sha256;
+                let open = Arc::new(Open { place, file, bytes, expected, runs, indexed, parts });
+                let chunks = chunks.into_iter().take(now);
+                let chunks = chunks.map(|runs| Job::Chunk(Arc::clone(&open), runs));
+                Ok(std::iter::once(Job::Digest(Arc::clone(&open))).chain(chunks).collect())
+            }
+            Err(error) => {
+                first.damage.push(of_error(&error, &path));
+                Err(Box::new(first))
+            }
+        }
+    }
+
+    fn open_file(
+        &self,
+        name: &str,
+        meta: &PackMeta,
+        check: &mut PackCheck,
+    ) -> Result<(DiskFile, u64, Vec<Run>)> {
+        let file = self.disk.open(name, Mode::Read)?;
+        let bytes = file.len()?;
+        check.packs += 1;
+        check.bytes += bytes;
+        if bytes != meta.bytes {
+            let text = format!("pack length expected={} found={bytes}", meta.bytes);
+            check.damage.push(finding(file.path(), 0, bytes, text));
+        }
+        let runs = read_runs(&file, meta.id)?;
+        Ok((file, bytes, runs))
+    }
+
+    fn digest(&self, open: &Arc<Open>, finish: &impl Fn(usize, PackCheck)) -> Vec<Job> {
+        let part = if self.depth == Depth::Records { 2 } else { 1 };
+        let digest = digest(&open.file, |bytes| self.progress.add(bytes / part));
+        let sound = matches!(digest, Ok(digest) if digest == open.expected);
+        let mut more = Vec::new();
+        let mut rows = PackCheck::default();
+        if self.depth == Depth::Digests && !sound {
+            more = chunks(&open.runs);
+        } else if self.depth == Depth::Digests && open.indexed {
+            let path = open.file.path();
+            open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), run, &mut rows));
+        }
+        let note = |parts: &mut Parts| {
+            parts.left += more.len();
+            parts.first.add(rows);
+            parts.digest = Some(digest);
+        };
+        open.done(note, finish);
+        more.into_iter().map(|runs| Job::Chunk(Arc::clone(open), runs)).collect()
+    }
+
+    fn chunk(&self, open: &Open, runs: Range<usize>) -> PackCheck {
+        let mut check = PackCheck::default();
+        let mut reader = Blocks::new(&open.file);
+        for run in open.runs.get(runs).unwrap_or_default() {
+            self.run(open, run, &mut reader, &mut check);
+        }
+        check
+    }
+
+    fn run(&self, open: &Open, run: &Run, reader: &mut Blocks<'_>, check: &mut PackCheck) {
+        let path = open.file.path();
+        if open.indexed {
+            self.catalog_run(path.to_path_buf(), run, check);
+        }
+        reader.fetch(run);
+        if self.collect {
+            check.seen.spans.push(RoomSpan::from(run));
+        }
+        let mut rev = run.first_rev;
+        let mut seq = run.seq_base;
+        for (index, fence) in run.blocks.iter().enumerate() {
+            check.blocks += 1;
+            let damage = |reason: String| Finding {
+                room: Some(run.room.to_string()),
+                from_seq: Some(fence.seq_base.0 + 1),
+                to_seq: Some(run.block_last_seq(index).0),
+                ..finding(path, fence.offset, u64::from(fence.bytes), reason)
+            };
+            if fence.first_rev != rev || fence.seq_base != seq {
+                check.damage.push(damage("run index does not follow itself".to_owned()));
+            }
+            let read = reader.block(fence);
+            match read.and_then(|block| self.records(&block, run, fence, check)) {
+                Ok((last_rev, last_seq)) => {
+                    if last_rev != run.block_last_rev(index)
+                        || last_seq != run.block_last_seq(index)
+                    {
+                        let text = "run index does not agree with its block";
+                        check.damage.push(damage(text.to_owned()));
+                    }
+                }
+                Err(reason) => check.damage.push(damage(reason)),
+            }
+            rev = run.block_last_rev(index).next();
+            seq = run.block_last_seq(index);
+            self.progress.add(u64::from(fence.bytes).div_ceil(2));
+        }
+    }
+
+    /// Every record of a block: of this room, dense in rev and seq.
+    fn records(
+        &self,
+        block: &Block,
+        run: &Run,
+        fence: &BlockRef,
+        check: &mut PackCheck,
+    ) -> std::result::Result<(Rev, Seq), String> {
+        let mut rev = Rev(fence.first_rev.0.saturating_sub(1));
+        let mut seq = fence.seq_base;
+        for at in 0..block.len() {
+            let bytes = block.record(at).ok_or("block record")?;
+            let record = Outline::from_bytes(&bytes).map_err(|e| e.what)?;
+            check.records += 1;
+            if self.collect {
+                check.seen.take(&record, &bytes);
+            }
+            rev = rev.next();
+            if record.seq > Seq::ZERO {
+                seq = seq.next();
+                if record.seq != seq {
+                    return Err("record seq is not the next".to_owned());
+                }
+            }
+            if record.room != run.room || record.rev != rev {
+                return Err("record is not of this room or not the next".to_owned());
+            }
+            if record.lsn < run.first_lsn || record.lsn > run.last_lsn {
+                return Err("record lsn is outside its run".to_owned());
+            }
+        }
+        Ok((rev, seq))
+    }
+
+    /// The catalog's row of a run says what the pack says.
+    fn catalog_run(&self, path: PathBuf, run: &Run, check: &mut PackCheck) {
+        let Some(catalog) = self.catalog else { return };
+        let row = catalog.get(Family::Index, &keys::run(run.room, run.first_rev));
+        if !matches!(row, Ok(Some(row)) if row == to_bytes(run)) {
+            check.damage.push(Finding {
+                room: Some(run.room.to_string()),
+                from_seq: Some(run.seq_base.0 + 1),
+                to_seq: Some(run.last_seq.0),
+                ..finding(&path, 0, 0, "catalog row does not agree with the run index")
+            });
+        }
+    }
+}
+
+/// Reads blocks of one pack, a run at a time where they stand side by side.
+pub(crate) struct Blocks<'a> {
+    file: &'a DiskFile,
+    decoder: Option<BlockDecoder>,
+    start: u64,
+    window: Vec<u8>,
+}
+
+impl<'a> Blocks<'a> {
+    /// A reader of a pack's blocks.
+    pub(crate) fn new(file: &'a DiskFile) -> Self {
+        Self { file, decoder: BlockDecoder::new(), start: 0, window: Vec::new() }
+    }
+
+    /// Fetches what holds the blocks of a run, if they stand side by side and can be read at once.
+    pub(crate) fn fetch(&mut self, run: &Run) {
+        self.window.clear();
+        let (Some(first), Some(last)) = (run.blocks.first(), run.blocks.last()) else { return };
+        let sum: u64 = run.blocks.iter().map(|b| u64::from(b.bytes)).sum();
+        let end = last.offset.saturating_add(u64::from(last.bytes));
+        if end.checked_sub(first.offset) != Some(sum) {
+            return;
+        }
+        self.start = first.offset;
+        self.window.resize(usize::try_from(sum).unwrap_or(0), 0);
+        let got = self.file.read_some(self.start, &mut self.window).unwrap_or(0);
+        self.window.truncate(got);
+    }
+
+    /// A block, verified and decoded.
+    ///
+    /// # Errors
+    /// Which check failed, in words.
+    pub(crate) fn block(&mut self, fence: &BlockRef) -> std::result::Result<Block, String> {
+        let start = fence.offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        let fetched =
+            start.and_then(|at| self.window.get(at..at.checked_add(fence.bytes as usize)?));
+        let own;
+        let bytes = match fetched {
+            Some(bytes) => bytes,
+            None => {
+                own = self.file.read(fence.offset, fence.bytes as usize).map_err(words)?;
+                &own
+            }
+        };
+        if checksum(bytes) != fence.crc {
+            return Err("block checksum mismatch".to_owned());
+        }
+        let decoded = match &mut self.decoder {
+            Some(decoder) => decoder.decode(bytes),
+            None => Block::decode(bytes),
+        };
+        decoded.map_err(|e| e.what.to_owned())
+    }
+}
+
+/// What a finding says of an error that has a place of its own.
+fn words(error: Error) -> String {
+    match error {
+        Error::Corrupt { what, .. } => what.to_owned(),
+        other => other.to_string(),
+    }
+}
