@@ -24,6 +24,8 @@ const MESSAGES: u64 = 10;
 struct Fallen {
     site: Site,
     rooms: [String; 2],
+    /// The messages of the first room.
+    ids: Vec<String>,
     admin: String,
     revoked: String,
     view: Value,
@@ -41,16 +43,19 @@ impl Fallen {
         let id = text(&tokens["tokens"][0]["id"]);
         admin.delete(&format!("/tokens/{id}")).expect(204);
         revoked.get("/me").problem(401, "unauthenticated");
+        let say = |room: &str, n: u64| {
+            let body = json!({ "body": format!("word {n}") });
+            text(&admin.post(&format!("/rooms/{room}/messages"), &body).expect(201)["id"])
+        };
+        let mut ids = Vec::new();
         for n in 1..=MESSAGES {
-            for room in &rooms {
-                let body = json!({ "body": format!("word {n}") });
-                admin.post(&format!("/rooms/{room}/messages"), &body).expect(201);
-            }
+            ids.push(say(&rooms[0], n));
+            say(&rooms[1], n);
         }
         server.kill();
         let view = tool::done("inspect", &site.data());
         let token = |api: &Api| api.token.clone().expect("a token");
-        Self { rooms, admin: token(&admin), revoked: token(&revoked), view, site }
+        Self { rooms, ids, admin: token(&admin), revoked: token(&revoked), view, site }
     }
 
     /// File, frame and record of the first record that is the one meant.
@@ -172,7 +177,8 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
     let [one, two] = &fallen.rooms;
     missing(&api, one, MESSAGES, 4, 4);
     assert_eq!(forwards(&api, two, 0).len(), 10);
-    served_by_no_door(&api, one, 4);
+    served_by_no_door(&api, one, 4, &fallen.ids);
+    assert!(fallen.site.log().contains("journal is damaged"), "{}", fallen.site.log());
     let next = api.post(&format!("/rooms/{one}/messages"), &json!({ "body": "on" })).expect(201);
     assert_eq!(number(&next, "seq"), MESSAGES + 1);
     export_with_a_hole(&fallen.site, &server, &api);
@@ -180,6 +186,7 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
     // It is known for good: the same after a stop, a seal, and another start.
     assert_eq!(server.stop().code(), Some(0));
     tool::done("compact", &fallen.site.data());
+    assert_eq!(tool::done("verify", &fallen.site.data())["ok"], true, "a loss that is known");
     let server = fallen.site.serve();
     let api = server.anonymous().with_token(&fallen.admin);
     missing(&api, one, MESSAGES + 1, 4, 4);
@@ -187,8 +194,11 @@ fn a_flip_in_a_journaled_message_costs_that_message_only() {
 
 /// The entry is missing, and said to be, also where it is asked for in other ways.
 #[track_caller]
-fn served_by_no_door(api: &Api, room: &str, seq: u64) {
-    api.get(&format!("/rooms/{room}/messages/{seq}")).problem(404, "not-found");
+fn served_by_no_door(api: &Api, room: &str, seq: u64, ids: &[String]) {
+    let at = usize::try_from(seq - 1).expect("few");
+    let entry = |at: usize| api.get(&format!("/rooms/{room}/messages/{}", ids[at]));
+    entry(at).problem(500, "damaged");
+    assert_eq!(number(&entry(at + 1).expect(200), "seq"), seq + 1);
     // The room's first change is the room itself.
     let rev = seq + 1;
     let changes = api.get(&format!("/rooms/{room}/changes?after=0")).expect(200);
@@ -320,15 +330,21 @@ fn a_flip_in_the_directory_of_a_frame_restricts_until_the_loss_is_accepted() {
     lose_frame("directory", |frame| number(&frame["records"][0], "offset") - 8);
 }
 
-#[test]
-fn a_lost_revocation_never_gives_the_token_back() {
+/// Loses the record that revoked a token, by one flip at `place` of its frame and itself. The damage
+/// is found where `found` says: from and to which offset.
+#[track_caller]
+fn lose_revocation(
+    place: impl Fn(&Value, &Value) -> u64,
+    found: impl Fn(&Value, &Value) -> (u64, u64),
+) {
     let fallen = Fallen::new();
-    let (path, _, record) = fallen.record(|record| record["kind"] == "token-revoked");
+    let (path, frame, record) = fallen.record(|record| record["kind"] == "token-revoked");
+    assert_eq!(frame["records"].as_array().map(Vec::len), Some(1), "alone in its frame: {frame}");
     let lsn = number(record, "lsn");
-    tool::flip(&path, number(record, "offset") + number(record, "bytes") / 2);
+    tool::flip(&path, place(frame, record));
+    let (from, to) = found(frame, record);
     let found = named(&fallen.site, &path);
-    let within = number(record, "offset")..number(record, "offset") + number(record, "bytes");
-    assert!(within.contains(&number(&found, "offset")), "{found} {within:?}");
+    assert!((from..to).contains(&number(&found, "offset")), "{found} {from} {to}");
     fallen.restricted(lsn, lsn);
     let (server, admin) = fallen.accepted(lsn, lsn);
     assert_eq!(forwards(&admin, &fallen.rooms[0], 0).len(), 10);
@@ -337,6 +353,21 @@ fn a_lost_revocation_never_gives_the_token_back() {
     let server = fallen.site.serve();
     server.anonymous().with_token(&fallen.revoked).get("/me").problem(401, "unauthenticated");
     server.admin().get("/me").expect(200);
+}
+
+#[test]
+fn a_lost_revocation_never_gives_the_token_back() {
+    let middle = |_: &Value, record: &Value| number(record, "offset") + number(record, "bytes") / 2;
+    lose_revocation(middle, |_, record| {
+        (number(record, "offset"), number(record, "offset") + number(record, "bytes"))
+    });
+}
+
+#[test]
+fn a_revocation_lost_with_its_frame_never_gives_the_token_back() {
+    let start = |frame: &Value, _: &Value| (number(frame, "offset"), number(frame, "offset") + 1);
+    lose_revocation(|frame, _| number(frame, "offset") + 20, start);
+    lose_revocation(|_, record| number(record, "offset") - 8, start);
 }
 
 #[test]
