@@ -45,6 +45,7 @@ check: $(CHECKS)
 check-fmt: deps
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --manifest-path benches/Cargo.toml --check
 
 check-clippy: deps
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -90,6 +91,7 @@ tournament: deps
 fmt:
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
+	cargo fmt --manifest-path benches/Cargo.toml
 
 deps:
 	@.ci/deps

@@ -164,37 +164,63 @@ impl Store {
     }
 }
 
-/// One way to damage one file: a name and the bytes it has then; none if it is gone.
-type Fault = (String, String, Option<Vec<u8>>);
+/// What becomes of a file's bytes. A description, so that all of them fit in little memory.
+enum Change {
+    /// These bytes stand at these places.
+    Patch(Vec<(usize, Vec<u8>)>),
+    Cut(usize),
+    Older(Vec<u8>),
+    Gone,
+}
+
+impl Change {
+    /// The file's bytes after it; none if it is gone.
+    fn apply(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut after = bytes.to_vec();
+        match self {
+            Self::Patch(patches) => {
+                for (at, patch) in patches {
+                    after[*at..*at + patch.len()].copy_from_slice(patch);
+                }
+            }
+            Self::Cut(at) => after.truncate(*at),
+            Self::Older(older) => after.clone_from(older),
+            Self::Gone => return None,
+        }
+        Some(after)
+    }
+}
+
+/// One way to damage one file, and its name.
+struct Fault {
+    file: String,
+    text: String,
+    change: Change,
+}
 
 fn flips(file: &str, bytes: &[u8], faults: &mut Vec<Fault>) {
     let full = std::env::var("HANSARD_MATRIX").is_ok_and(|v| v == "full");
-    for at in 0..bytes.len() {
-        if bytes[at] == 0 && !full && !at.is_multiple_of(ZEROS_STRIDE) {
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte == 0 && !full && !at.is_multiple_of(ZEROS_STRIDE) {
             continue;
         }
-        let mut flipped = bytes.to_vec();
-        flipped[at] ^= 1 << (at % 8);
-        faults.push((file.to_owned(), format!("byte {at} flipped"), Some(flipped)));
+        let change = Change::Patch(vec![(at, vec![byte ^ (1 << (at % 8))])]);
+        faults.push(Fault { file: file.to_owned(), text: format!("byte {at} flipped"), change });
     }
 }
 
 fn sectors(file: &str, bytes: &[u8], older: Option<&[u8]>, size: usize, faults: &mut Vec<Fault>) {
-    let mut add = |text: String, after: Vec<u8>| {
-        if after != bytes {
-            faults.push((file.to_owned(), text, Some(after)));
+    let mut add = |text: String, patches: Vec<(usize, Vec<u8>)>| {
+        if patches.iter().any(|(at, patch)| bytes[*at..*at + patch.len()] != *patch) {
+            let change = Change::Patch(patches);
+            faults.push(Fault { file: file.to_owned(), text, change });
         }
     };
     for at in (0..bytes.len()).step_by(size) {
         let end = (at + size).min(bytes.len());
-        let mut zeroed = bytes.to_vec();
-        zeroed[at..end].fill(0);
-        add(format!("{size} bytes at {at} zeroed"), zeroed);
-        add(format!("cut to {at}"), bytes[..at].to_vec());
+        add(format!("{size} bytes at {at} zeroed"), vec![(at, vec![0; end - at])]);
         if let Some(old) = older.and_then(|o| o.get(at..end)) {
-            let mut stale = bytes.to_vec();
-            stale[at..end].copy_from_slice(old);
-            add(format!("{size} bytes at {at} as they were"), stale);
+            add(format!("{size} bytes at {at} as they were"), vec![(at, old.to_vec())]);
         }
         // With the next sector that holds something.
         let filled =
@@ -204,13 +230,13 @@ fn sectors(file: &str, bytes: &[u8], older: Option<&[u8]>, size: usize, faults: 
             continue;
         };
         let (here, there) = (bytes[at..end].to_vec(), bytes[next..next + size].to_vec());
-        let mut swapped = bytes.to_vec();
-        swapped[at..end].copy_from_slice(&there);
-        swapped[next..next + size].copy_from_slice(&here);
-        add(format!("{size} bytes at {at} and {next} swapped"), swapped);
-        let mut doubled = bytes.to_vec();
-        doubled[next..next + size].copy_from_slice(&here);
-        add(format!("{size} bytes at {at} also at {next}"), doubled);
+        let swap = vec![(at, there), (next, here.clone())];
+        add(format!("{size} bytes at {at} and {next} swapped"), swap);
+        add(format!("{size} bytes at {at} also at {next}"), vec![(next, here)]);
+    }
+    for at in (0..bytes.len()).step_by(size) {
+        let (text, change) = (format!("cut to {at}"), Change::Cut(at));
+        faults.push(Fault { file: file.to_owned(), text, change });
     }
 }
 
@@ -223,10 +249,11 @@ fn faults_of(store: &Store) -> Vec<Fault> {
         for size in SECTORS {
             sectors(&file, &bytes, older.as_deref(), size, &mut faults);
         }
-        if older.as_ref().is_some_and(|older| *older != bytes) {
-            faults.push((file.clone(), "put back as it was".to_owned(), older));
+        if let Some(older) = older.filter(|older| *older != bytes) {
+            let (text, change) = ("put back as it was".to_owned(), Change::Older(older));
+            faults.push(Fault { file: file.clone(), text, change });
         }
-        faults.push((file, "removed".to_owned(), None));
+        faults.push(Fault { file, text: "removed".to_owned(), change: Change::Gone });
     }
     faults
 }
@@ -242,12 +269,12 @@ fn run(catalog_removed: bool) {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while let Some((file, text, bytes)) =
+                while let Some(Fault { file, text, change }) =
                     faults.get(next.fetch_add(1, Ordering::Relaxed))
                 {
                     let world = store.with(&rows);
-                    match bytes {
-                        Some(bytes) => world.sim.set_bytes(file, bytes.clone()),
+                    match change.apply(&store.sim.bytes_of(file).unwrap()) {
+                        Some(bytes) => world.sim.set_bytes(file, bytes),
                         None => world.sim.take_away(file),
                     }
                     let answer = store.examine(&world, &format!("{file}: {text}"));
