@@ -7,7 +7,6 @@
 //! not open.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::engine::Inner;
 use crate::error::{Error, Result};
@@ -15,7 +14,6 @@ use crate::journal;
 use crate::manifest;
 use crate::open::{FOLDERS, LOCK, VERSION};
 use crate::pack;
-use crate::storage::real::RealStorage;
 use crate::storage::{Disk, Mode, join};
 
 /// Bytes copied at once.
@@ -25,7 +23,7 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     if let Some(poisoned) = inner.progress.poison.get() {
         return Err(poisoned);
     }
-    let copy = Disk::new(Arc::new(RealStorage::new(to)));
+    let copy = inner.disk.beside(to);
     if copy.exists("")? {
         return Err(Error::invalid(format!("checkpoint target exists path={to:?}")));
     }
@@ -57,14 +55,13 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     }
     copy_file(&inner.disk, &copy, "", VERSION)?;
     copy.sync_dir("")?;
-    sync_above(to)
+    sync_above(&copy)
 }
 
 /// Makes a new directory's own name durable: it stands in the folder above it.
-pub(crate) fn sync_above(path: &Path) -> Result<()> {
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-    let above = above.unwrap_or_else(|| Path::new("."));
-    Disk::new(Arc::new(RealStorage::new(above))).sync_dir("")
+pub(crate) fn sync_above(disk: &Disk) -> Result<()> {
+    let above = disk.root().parent().filter(|above| !above.as_os_str().is_empty());
+    disk.beside(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
 }
 
 fn copy_file(from: &Disk, to: &Disk, dir: &str, name: &str) -> Result<()> {

@@ -98,6 +98,9 @@ pub trait Storage: Send + Sync {
     /// The system's.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
 
+    /// Another directory.
+    fn beside(&self, to: &Path) -> Arc<dyn Storage>;
+
     /// Gives `path` a second name outside the directory.
     ///
     /// # Errors
@@ -270,6 +273,12 @@ impl Disk {
     /// `Io`.
     pub fn sync_dir(&self, dir: &str) -> Result<()> {
         self.0.sync_dir(dir).map_err(|e| Error::io("sync directory", &self.full(dir), &e))
+    }
+
+    /// Another directory, on the same sort of storage.
+    #[must_use]
+    pub fn beside(&self, to: &Path) -> Self {
+        Self(self.0.beside(to))
     }
 
     /// Gives a file a second name outside the directory.

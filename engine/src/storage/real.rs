@@ -105,6 +105,10 @@ impl Storage for RealStorage {
         fs::File::open(self.full(dir))?.sync_all()
     }
 
+    fn beside(&self, to: &Path) -> std::sync::Arc<dyn Storage> {
+        std::sync::Arc::new(Self::new(to))
+    }
+
     fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {
         fs::hard_link(self.full(path), to)
     }

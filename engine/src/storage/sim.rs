@@ -2,8 +2,9 @@
 //!
 //! Every file keeps what is durable and the writes since its last sync; every directory keeps its
 //! durable names and the changes since its last sync. `crash` decides which of the unsynced
-//! survive. It can also fail, or stop the world, at the n-th operation. Modelled on Pebble's strict
-//! MemFS and on TigerBeetle's storage simulator.
+//! survive. It can also fail, or stop the world, at the n-th operation. A directory beside another
+//! is on the same disk: it meets the same troubles and crashes. Modelled on Pebble's strict MemFS
+//! and on TigerBeetle's storage simulator.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -74,6 +75,16 @@ struct Node {
 enum NameChange {
     Set(String, usize),
     Unset(String),
+    /// One name more for what has another.
+    Link(String, usize),
+}
+
+impl NameChange {
+    fn name(&self) -> &str {
+        match self {
+            Self::Set(name, _) | Self::Unset(name) | Self::Link(name, _) => name,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -93,12 +104,17 @@ struct Disk {
     free: Option<u64>,
 }
 
-/// A disk in memory.
+/// A directory on a disk in memory.
 #[derive(Clone, Debug)]
 pub struct SimStorage {
     disk: Arc<Mutex<Disk>>,
     root: PathBuf,
+    /// What its names begin with on the disk: nothing, or `BESIDE` and where it is.
+    prefix: String,
 }
+
+/// What the names of directories beside the first one begin with.
+const BESIDE: &str = "//beside/";
 
 impl Default for SimStorage {
     fn default() -> Self {
@@ -138,7 +154,18 @@ impl SimStorage {
     #[must_use]
     pub fn new() -> Self {
         let disk = Disk { dirs: vec![String::new()], ..Disk::default() };
-        Self { disk: Arc::new(Mutex::new(disk)), root: PathBuf::from("sim") }
+        Self { disk: Arc::new(Mutex::new(disk)), root: PathBuf::from("sim"), prefix: String::new() }
+    }
+
+    /// The directory `to` on the same disk.
+    #[must_use]
+    pub fn next_to(&self, to: &Path) -> Self {
+        let prefix = format!("{BESIDE}{}/", to.display());
+        Self { disk: Arc::clone(&self.disk), root: to.to_path_buf(), prefix }
+    }
+
+    fn name(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
     }
 
     /// Operations so far: reads are not counted.
@@ -213,37 +240,42 @@ impl SimStorage {
         (disk.trouble, disk.read_trouble, disk.unreadable) = (None, None, None);
         disk.locked = false;
         disk.operations = 0;
-        Self { disk: Arc::new(Mutex::new(disk)), root: self.root.clone() }
+        let (disk, root) = (Arc::new(Mutex::new(disk)), self.root.clone());
+        Self { disk, root, prefix: self.prefix.clone() }
     }
 
     /// A file's current bytes, for tests that damage it.
     #[must_use]
     pub fn bytes_of(&self, path: &str) -> Option<Vec<u8>> {
         let disk = self.disk.lock();
-        disk.names.get(path).and_then(|n| disk.nodes.get(*n)).map(|n| n.data.clone())
+        let node = disk.names.get(&self.name(path)).and_then(|n| disk.nodes.get(*n));
+        node.map(|n| n.data.clone())
     }
 
     /// Replaces a file's bytes, durably, behind the engine's back.
     pub fn set_bytes(&self, path: &str, bytes: Vec<u8>) {
         let mut disk = self.disk.lock();
-        if let Some(node) = disk.names.get(path).copied().and_then(|n| disk.nodes.get_mut(n)) {
+        let found = disk.names.get(&self.name(path)).copied();
+        if let Some(node) = found.and_then(|n| disk.nodes.get_mut(n)) {
             *node = Node { data: bytes.clone(), durable: bytes, pending: Vec::new() };
         }
     }
 
     /// Removes a file, durably, behind the engine's back.
     pub fn take_away(&self, path: &str) {
-        let mut disk = self.disk.lock();
-        disk.names.remove(path);
-        disk.durable_names.remove(path);
+        let (mut disk, path) = (self.disk.lock(), self.name(path));
+        disk.names.remove(&path);
+        disk.durable_names.remove(&path);
         disk.name_changes
-            .retain(|change| !matches!(change, NameChange::Set(name, _) if name == path));
+            .retain(|change| matches!(change, NameChange::Unset(_)) || change.name() != path);
     }
 
     /// Every file's name.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
-        self.disk.lock().names.keys().cloned().collect()
+        let disk = self.disk.lock();
+        let here = disk.names.keys().filter_map(|name| name.strip_prefix(&self.prefix));
+        here.filter(|name| !name.starts_with(BESIDE)).map(str::to_owned).collect()
     }
 }
 
@@ -304,7 +336,15 @@ fn change_name(names: &mut BTreeMap<String, usize>, change: NameChange) {
         NameChange::Unset(name) => {
             names.remove(&name);
         }
+        NameChange::Link(name, node) => {
+            names.insert(name, node);
+        }
     }
+}
+
+/// The directory of a name.
+fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn place(data: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
@@ -395,15 +435,15 @@ impl Storage for SimStorage {
     }
 
     fn open(&self, path: &str, mode: Mode) -> io::Result<Box<dyn File>> {
-        let mut disk = self.disk.lock();
-        let found = disk.names.get(path).copied();
+        let (mut disk, path) = (self.disk.lock(), self.name(path));
+        let found = disk.names.get(&path).copied();
         let node = match (mode, found) {
             (Mode::Create, Some(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Mode::Create, None) => {
                 disk.step(true)?;
                 disk.nodes.push(Node::default());
                 let node = disk.nodes.len() - 1;
-                disk.rename_entry(NameChange::Set(path.to_owned(), node));
+                disk.rename_entry(NameChange::Set(path, node));
                 node
             }
             (_, Some(node)) => node,
@@ -413,10 +453,11 @@ impl Storage for SimStorage {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        let disk = self.disk.lock();
-        if !disk.dirs.iter().any(|d| d == dir) {
+        let (disk, dir) = (self.disk.lock(), self.name(dir));
+        if !disk.dirs.contains(&dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        let dir = dir.strip_suffix('/').unwrap_or(&dir);
         let prefix = super::join(dir, "");
         let inside = |name: &String| {
             name.strip_prefix(&prefix).filter(|rest| !rest.contains('/')).map(str::to_owned)
@@ -425,11 +466,11 @@ impl Storage for SimStorage {
     }
 
     fn create_dir(&self, dir: &str) -> io::Result<()> {
-        let mut disk = self.disk.lock();
+        let (mut disk, dir) = (self.disk.lock(), self.name(dir));
         disk.step(true)?;
         // Directories are made once, at the start, and are taken to be durable.
-        if !disk.dirs.iter().any(|d| d == dir) {
-            disk.dirs.push(dir.to_owned());
+        if !disk.dirs.contains(&dir) {
+            disk.dirs.push(dir);
         }
         Ok(())
     }
@@ -437,32 +478,45 @@ impl Storage for SimStorage {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.step(true)?;
-        let node = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        disk.rename_entry(NameChange::Set(to.to_owned(), node));
+        let node = *disk.names.get(&self.name(from)).ok_or(io::ErrorKind::NotFound)?;
+        disk.rename_entry(NameChange::Set(self.name(to), node));
         Ok(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        if !disk.names.contains_key(path) {
+        let (mut disk, path) = (self.disk.lock(), self.name(path));
+        if !disk.names.contains_key(&path) {
             return Err(io::ErrorKind::NotFound.into());
         }
         disk.step(false)?;
-        disk.rename_entry(NameChange::Unset(path.to_owned()));
+        disk.rename_entry(NameChange::Unset(path));
         Ok(())
     }
 
-    fn sync_dir(&self, _dir: &str) -> io::Result<()> {
-        let mut disk = self.disk.lock();
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        let (mut disk, dir) = (self.disk.lock(), self.name(dir));
         disk.step(true)?;
+        let dir = dir.strip_suffix('/').unwrap_or(&dir);
         for change in std::mem::take(&mut disk.name_changes) {
-            change_name(&mut disk.durable_names, change);
+            if folder(change.name()) == dir {
+                change_name(&mut disk.durable_names, change);
+            } else {
+                disk.name_changes.push(change);
+            }
         }
         Ok(())
     }
 
-    fn link_out(&self, _path: &str, _to: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn beside(&self, to: &Path) -> Arc<dyn Storage> {
+        Arc::new(self.next_to(to))
+    }
+
+    fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.step(true)?;
+        let node = *disk.names.get(&self.name(path)).ok_or(io::ErrorKind::NotFound)?;
+        disk.rename_entry(NameChange::Link(format!("{BESIDE}{}", to.display()), node));
+        Ok(())
     }
 
     fn lock(&self, _path: &str, exclusive: Exclusive) -> io::Result<Box<dyn Lock>> {

@@ -11,7 +11,7 @@ use hansard_engine::draft::Draft;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::{Drive, Losses, open_on};
-use hansard_engine::storage::clock::SimClock;
+use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::{ReadTrouble, SimStorage, Survivors, Trouble};
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Health, OpenReport, Options};
@@ -36,6 +36,7 @@ pub struct Tally {
     pub refused: u64,
     pub lost_named: u64,
     pub rebuilds: u64,
+    pub checkpoints: u64,
     pub messages: u64,
 }
 
@@ -52,6 +53,7 @@ impl std::ops::AddAssign for Tally {
         self.refused += o.refused;
         self.lost_named += o.lost_named;
         self.rebuilds += o.rebuilds;
+        self.checkpoints += o.checkpoints;
         self.messages += o.messages;
     }
 }
@@ -251,6 +253,7 @@ impl Scenario {
                 check::one_read(engine, &self.facts, &mut self.choices, "a read");
             }
             10 => self.unreadable_for_a_while(engine),
+            11 if self.choices.one_in(4) => self.checkpoint(engine),
             _ => self.appends(engine),
         }
     }
@@ -278,6 +281,47 @@ impl Scenario {
         }
         self.world.sim.calm_reads();
         check::one_read(engine, &self.facts, &mut self.choices, "a read after the disk came back");
+    }
+
+    /// A copy, and a power cut at once: it opens with everything acknowledged, or it does not open
+    /// and was not called done.
+    fn checkpoint(&mut self, engine: &Engine) {
+        let place = std::path::PathBuf::from(format!("copy {}", self.world.sim.operations()));
+        let done = engine.checkpoint(&place);
+        let seed = self.choices.number();
+        let modes = [Survivors::Nothing, Survivors::Prefix(seed), Survivors::Sectors(seed)];
+        let survivors = self.choices.pick(&modes);
+        self.note(&format!("checkpoint {} {survivors:?}", done.is_ok()));
+        let sim = self.world.sim.next_to(&place);
+        let copy = World {
+            sim: sim.crash(survivors),
+            store: self.world.store.copy_at(&place).unwrap_or_default(),
+            clock: Arc::new(SimClock::at(self.world.clock.now())),
+        };
+        for file in sim.files() {
+            sim.take_away(&file);
+        }
+        let options = some_options(&mut self.choices);
+        match open_on(copy.ground(), options, Drive::Steps, Losses::Restrict) {
+            Ok((engine, report)) => {
+                assert_eq!(engine.health(), Health::Ready, "a checkpoint: {report:?}");
+                assert!(report.holes.is_empty() && report.lost_messages == 0, "{report:?}");
+                let mut facts = self.facts.clone();
+                facts.resolve(report.last_lsn, "a checkpoint");
+                check::everything(
+                    &engine,
+                    &mut facts,
+                    &Leave::default(),
+                    &mut self.choices,
+                    "a checkpoint",
+                );
+                self.tally.checkpoints += 1;
+            }
+            Err(Error::NotFound { .. } | Error::Unsupported { .. }) => {
+                done.expect_err("a checkpoint that is done opens");
+            }
+            Err(error) => panic!("a checkpoint: {error}"),
+        }
     }
 
     /// A few appends in one group.
