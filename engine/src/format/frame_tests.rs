@@ -95,3 +95,63 @@ fn a_file_header_round_trips_and_every_flip_is_seen() {
         assert!(FileHeader::parse(&flipped).is_err(), "byte {at}");
     }
 }
+
+/// The bytes of a header of these sizes, with a checksum that holds.
+fn header(count: usize, records: usize, total: usize, first: u64) -> Vec<u8> {
+    let to_u32 = |n: usize| u32::try_from(n).unwrap();
+    let header = FrameHeader {
+        crc: 0,
+        prev_crc: 0,
+        incarnation: 9,
+        offset: 8192,
+        flags: 0,
+        epoch: Epoch(1),
+        first_lsn: Lsn(first),
+        count: to_u32(count),
+        synced: Lsn(0),
+        committed: Lsn(0),
+        recorded: TimeUs(0),
+        dir_crc: 0,
+        records_bytes: to_u32(records),
+        total_bytes: to_u32(total),
+    };
+    let mut bytes = Vec::new();
+    header.put(&mut bytes);
+    bytes
+}
+
+#[test]
+fn each_size_of_a_header_has_its_bound() {
+    let bad = |bytes: &[u8]| FrameHeader::parse_any(bytes).err().map(|wrong| wrong.what);
+    let (most, longest) = (limits::FRAME_RECORDS_MAX, limits::FRAME_BYTES_MAX);
+    let fits = |count, records| frame_bytes(count, records - count * RECORD_CRC_BYTES);
+    let sizes = Some("frame.sizes");
+    // As many records as a frame may have, and one more.
+    let records = most * (RECORD_CRC_BYTES + 1);
+    assert_eq!(bad(&header(most, records, fits(most, records), 1)), None);
+    assert_eq!(bad(&header(most + 1, records + 9, fits(most + 1, records + 9), 1)), sizes);
+    // As long as a frame may be, and a byte more.
+    let records = longest - HEADER_BYTES - ENTRY_BYTES;
+    assert_eq!(bad(&header(1, records, longest, 1)), None);
+    assert_eq!(bad(&header(1, records + 1, longest + SECTOR_BYTES, 1)), sizes);
+    // A length that is not that of its parts, to both sides.
+    let records = SECTOR_BYTES;
+    assert_eq!(bad(&header(1, records, 2 * SECTOR_BYTES, 1)), None);
+    for total in [0, SECTOR_BYTES, 2 * SECTOR_BYTES - 1, 3 * SECTOR_BYTES] {
+        assert_eq!(bad(&header(1, records, total, 1)), sizes, "{total}");
+    }
+    // No record is number 0.
+    assert_eq!(bad(&header(1, records, 2 * SECTOR_BYTES, 0)), sizes);
+}
+
+#[test]
+fn a_header_knows_whether_it_has_records() {
+    let of = |count, records| {
+        let bytes = header(count, records, SECTOR_BYTES, 7);
+        FrameHeader::parse_any(&bytes).unwrap()
+    };
+    let (none, one) = (of(0, 0), of(1, 20));
+    assert!(none.is_empty() && !one.is_empty());
+    assert_eq!((none.last_lsn(), one.last_lsn()), (Lsn(6), Lsn(7)));
+    assert_eq!((none.dir_bytes(), one.dir_bytes(), one.len()), (0, 32, SECTOR_BYTES as u64));
+}

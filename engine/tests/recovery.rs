@@ -1,0 +1,157 @@
+//! What a start decides before it writes: which evidence counts, and where it reads again.
+//!
+//! Each test gives a start one piece of evidence too few or too many. What damage and crashes do
+//! in general is in `crash.rs`, `matrix.rs` and `simulation.rs`.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+
+use hansard_engine::Health;
+use hansard_engine::error::Error;
+use hansard_engine::format::payload::*;
+use hansard_engine::manifest::{self, Manifest};
+use hansard_engine::open::{Drive, Losses, accept, open_on};
+use hansard_engine::reads::Anchor;
+use hansard_engine::storage::Disk;
+use hansard_engine::storage::sim::Survivors;
+use hansard_engine::types::*;
+use hansard_engine::{Engine, Options};
+use support::*;
+
+/// Journal files that are never full here, so that a seal trims none.
+fn roomy() -> Options {
+    Options { journal_file_bytes: 1024 * 1024, ..options() }
+}
+
+fn start(world: &World) -> (Engine, hansard_engine::OpenReport) {
+    open_on(world.ground(), roomy(), Drive::Steps, Losses::Restrict).unwrap()
+}
+
+fn room_with(engine: &Engine, posts: u64) -> (PrincipalId, RoomId) {
+    let category = make_category(engine, "General");
+    let room = make_room(engine, category, "lobby");
+    let user = make_user(engine, "ann");
+    for n in 1..=posts {
+        one(engine, post(user, room, &format!("word {n}")));
+    }
+    (user, room)
+}
+
+fn seqs(engine: &Engine, room: RoomId) -> Vec<u64> {
+    let page = engine.page(room, Anchor::At(Seq(1)), 100).unwrap();
+    assert!(page.gaps.is_empty(), "{:?}", page.gaps);
+    page.records.iter().map(|r| r.seq.0).collect()
+}
+
+fn disk(world: &World) -> Disk {
+    Disk::new(Arc::new(world.sim.clone()))
+}
+
+#[test]
+fn what_the_journal_still_has_is_not_read_from_packs() {
+    let mut world = World::new();
+    let (engine, _) = start(&world);
+    let (_, room) = room_with(&engine, 9);
+    engine.seal().unwrap();
+    drop(engine);
+    // A catalog that was gone: everything comes from the journal, which was not trimmed.
+    world.sim = world.sim.crash(Survivors::Everything);
+    world.store = Default::default();
+    let (engine, report) = start(&world);
+    assert_eq!((report.rebuilt, report.replayed), (0, 12), "{report:?}");
+    assert_eq!(seqs(&engine, room), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_pack_that_the_catalog_knows_and_the_manifest_lacks_is_refused() {
+    let mut world = World::new();
+    let (engine, _) = start(&world);
+    room_with(&engine, 9);
+    engine.seal().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    world.sim = world.sim.crash(Survivors::Everything);
+    let mut state = manifest::load(&disk(&world)).unwrap().state;
+    assert_eq!(state.packs.len(), 1);
+    state.packs.clear();
+    Manifest::write_anew(&disk(&world), &state).unwrap();
+    for losses in [Losses::Restrict, Losses::Accept] {
+        let refused = open_on(world.ground(), roomy(), Drive::Steps, losses).map(|_| ());
+        let Err(Error::Corrupt { what, found, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(what, "manifest lacks a pack that the catalog knows");
+        assert_eq!(found, state.next_pack);
+    }
+}
+
+/// A directory whose loss of a right was accepted, and the place of the accepting record's bytes:
+/// a token's name stands in it that nothing else has.
+fn accepted() -> (World, RoomId) {
+    let mut world = World::new();
+    let (engine, _) = start(&world);
+    let (user, room) = room_with(&engine, 3);
+    let gone = MemberRemoved { principal: user };
+    let lost = one(&engine, draft(user, room, Payload::MemberRemoved(gone)));
+    one(&engine, post(user, room, "behind"));
+    engine.idle();
+    drop(engine);
+    world.sim = world.sim.crash(Survivors::Everything);
+    world.store = Default::default();
+    spoil(&world, lost.lsn);
+    let (engine, report) = start(&world);
+    assert!(matches!(engine.health(), Health::Restricted { .. }));
+    assert_eq!(report.holes, [LsnSpan { first: lost.lsn, last: lost.lsn }]);
+    drop(engine);
+    let (engine, report) = open_on(world.ground(), roomy(), Drive::Steps, Losses::Accept).unwrap();
+    accept(&engine, report.holes).unwrap();
+    engine.idle();
+    drop(engine);
+    world.sim = world.sim.crash(Survivors::Everything);
+    (world, room)
+}
+
+/// Flips a bit of a record in the journal.
+fn spoil(world: &World, lsn: Lsn) {
+    use hansard_engine::journal::scan::scan;
+    let found = scan(&disk(world), Lsn::ZERO, Lsn::ZERO).unwrap();
+    for frame in &found.frames {
+        for slot in frame.slots.iter().flatten().filter(|slot| slot.lsn == lsn) {
+            let name = format!("journal/{:06}.journal", frame.file);
+            let at = usize::try_from(frame.header.offset).unwrap() + slot.start;
+            let mut bytes = world.sim.bytes_of(&name).unwrap();
+            bytes[at + slot.entry.bytes as usize / 2] ^= 4;
+            world.sim.set_bytes(&name, bytes);
+            return;
+        }
+    }
+    panic!("record {lsn} is not in the journal");
+}
+
+#[test]
+fn an_acceptance_counts_that_only_the_journal_tells_of() {
+    let (mut world, room) = accepted();
+    world.store = Default::default();
+    let (engine, report) = start(&world);
+    assert_eq!(engine.health(), Health::Ready, "{report:?}");
+    assert_eq!(seqs(&engine, room), [1, 2, 3, 4]);
+}
+
+#[test]
+fn an_acceptance_that_is_damaged_itself_is_asked_for_again() {
+    let (mut world, _) = accepted();
+    world.store = Default::default();
+    let journal = {
+        use hansard_engine::journal::scan::scan;
+        scan(&disk(&world), Lsn::ZERO, Lsn::ZERO).unwrap()
+    };
+    let slots = journal.frames.iter().flat_map(|f| f.slots.iter().flatten());
+    let accepting = slots.filter(|s| s.entry.kind == Kind::LossAccepted).map(|s| s.lsn);
+    let accepting: Vec<Lsn> = accepting.collect();
+    assert_eq!(accepting.len(), 1);
+    spoil(&world, accepting[0]);
+    let (engine, report) = start(&world);
+    assert!(matches!(engine.health(), Health::Restricted { .. }), "{report:?}");
+    assert_eq!(report.holes.len(), 2, "the first loss, and that of its acceptance: {report:?}");
+}
