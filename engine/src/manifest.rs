@@ -21,6 +21,9 @@ pub const FILE: &str = "MANIFEST";
 pub const COPY: &str = "MANIFEST.copy";
 /// The manifest is rewritten at a start if it is longer.
 const REWRITE_BYTES: u64 = 1024 * 1024;
+/// Packs in one edit of a manifest that is rewritten, so that each edit stays far below
+/// `EDIT_BYTES_MAX`.
+const EDIT_PACKS_MAX: usize = 10_000;
 /// The longest manifest that is read.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -56,14 +59,29 @@ impl ManifestState {
         self.next_pack = self.next_pack.max(edit.next_pack);
     }
 
-    fn as_edit(&self) -> Edit {
-        Edit {
-            added: self.packs.values().cloned().collect(),
+    /// The edits that say all of it, one after the other. Only the last says how far it goes, so
+    /// that a copy cut between them does not count as going as far as a whole one.
+    fn as_edits(&self) -> Vec<Edit> {
+        let packs: Vec<PackMeta> = self.packs.values().cloned().collect();
+        let mut edits: Vec<Edit> = packs
+            .chunks(EDIT_PACKS_MAX)
+            .map(|packs| Edit {
+                added: packs.to_vec(),
+                removed: Vec::new(),
+                sealed: Lsn::ZERO,
+                epoch: self.epoch,
+                next_pack: 1,
+            })
+            .collect();
+        let last = Edit {
+            added: edits.pop().map(|edit| edit.added).unwrap_or_default(),
             removed: Vec::new(),
             sealed: self.sealed,
             epoch: self.epoch,
             next_pack: self.next_pack,
-        }
+        };
+        edits.push(last);
+        edits
     }
 }
 
@@ -160,7 +178,7 @@ pub fn load(disk: &Disk) -> Result<Loaded> {
             let equal = first.chain == second.chain && first.end == second.end;
             let further = |read: &ManifestRead| {
                 let ManifestState { sealed, epoch, next_pack, .. } = read.state;
-                (sealed, epoch, next_pack)
+                (sealed, epoch, next_pack, read.fault.is_none())
             };
             let second_is_best = further(&second) > further(&first);
             (if second_is_best { second } else { first }, equal && faults.is_empty())
@@ -209,7 +227,7 @@ impl Manifest {
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn write_anew(disk: &Disk, state: &ManifestState) -> Result<()> {
-        let bytes = whole(state);
+        let (bytes, _) = whole(state);
         disk.write_whole("", FILE, &bytes)?;
         disk.write_whole("", COPY, &bytes)
     }
@@ -227,9 +245,8 @@ impl Manifest {
         }
         if !equal || end > REWRITE_BYTES {
             Self::write_anew(disk, &state)?;
-            chain = Chain::default();
-            let _ = encode_edit(&state.as_edit(), &mut chain);
-            end = whole(&state).len() as u64;
+            let (bytes, behind) = whole(&state);
+            (chain, end) = (behind, bytes.len() as u64);
         }
         let files = vec![disk.open(FILE, Mode::Write)?, disk.open(COPY, Mode::Write)?];
         Ok(Self { state, chain, files, end, broken: false })
@@ -274,10 +291,13 @@ impl Manifest {
     }
 }
 
-fn whole(state: &ManifestState) -> Vec<u8> {
-    let mut bytes = MANIFEST_MAGIC.to_vec();
-    bytes.extend(encode_edit(&state.as_edit(), &mut Chain::default()));
-    bytes
+/// A manifest that says this, and the chain behind it.
+fn whole(state: &ManifestState) -> (Vec<u8>, Chain) {
+    let (mut bytes, mut chain) = (MANIFEST_MAGIC.to_vec(), Chain::default());
+    for edit in state.as_edits() {
+        bytes.extend(encode_edit(&edit, &mut chain));
+    }
+    (bytes, chain)
 }
 
 #[cfg(test)]
@@ -438,6 +458,31 @@ mod tests {
         let loaded = load(&long).unwrap();
         assert!(loaded.equal && loaded.faults.is_empty());
         assert_eq!(loaded.state.packs.keys().copied().collect::<Vec<_>>(), [25_000, 25_001]);
+    }
+
+    #[test]
+    fn many_packs_are_rewritten_in_edits_that_can_be_read() {
+        let disk = with(&[seal(1..20_002), seal(20_002..20_003)]);
+        let state = load(&disk).unwrap().state;
+        Manifest::write_anew(&disk, &state).unwrap();
+        let whole = bytes(&disk, FILE);
+        let (mut chain, mut at, mut added) = (Chain::default(), MANIFEST_MAGIC.len(), Vec::new());
+        while at < whole.len() {
+            let (edit, len) = decode_edit(&whole[at..], &mut chain).unwrap();
+            added.push(edit.added.len());
+            at += len;
+        }
+        assert_eq!(added, [10_000, 10_000, 2]);
+        // A copy that was cut between two of them does not count beside a whole one.
+        let (_, first) = decode_edit(&whole[8..], &mut Chain::default()).unwrap();
+        set(&disk, FILE, &whole[..8 + first]);
+        let loaded = load(&disk).unwrap();
+        assert_eq!((loaded.state.packs.len(), loaded.equal), (20_002, false));
+        let mut manifest = Manifest::open(&disk, load(&disk).unwrap()).unwrap();
+        manifest.commit(&seal(20_003..20_004)).unwrap();
+        let loaded = load(&disk).unwrap();
+        assert!(loaded.equal && loaded.faults.is_empty(), "{:?}", loaded.faults);
+        assert_eq!(loaded.state.packs.len(), 20_003);
     }
 
     #[test]
