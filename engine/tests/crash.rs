@@ -11,6 +11,7 @@ mod support;
 use std::sync::Arc;
 
 use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::Losses;
 use hansard_engine::reads::{Anchor, CategoryRequest, GapReason, Order};
@@ -474,4 +475,12 @@ fn a_scrub_names_every_damaged_block_and_nothing_else() {
         world.sim.set_bytes(&pack, whole);
     }
     assert!(engine.scrub_now().unwrap().findings.is_empty(), "what is mended is found no more");
+}
+
+#[test]
+fn a_version_file_that_is_too_long_is_damage_and_no_failed_read() {
+    let world = World::new();
+    world.sim.set_bytes("VERSION", b"layout 2\n".repeat(1000));
+    let refused = world.try_open(Losses::Restrict).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
 }

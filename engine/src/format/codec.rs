@@ -4,6 +4,8 @@
 //! It knows no record, frame or block. INVARIANT: no input makes a reader panic, loop or allocate
 //! more than the input's own length.
 
+use crate::limits::POSITION_MAX;
+
 /// Why bytes could not be decoded, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} at byte {at}")]
@@ -120,6 +122,15 @@ impl<'a> Reader<'a> {
     /// At the end.
     pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array(what)?))
+    }
+
+    /// A little-endian `u64` that counts places: at most `POSITION_MAX`.
+    ///
+    /// # Errors
+    /// At the end, or if it is larger.
+    pub fn place(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        let wrong = self.error(what);
+        self.u64(what).and_then(|n| if n <= POSITION_MAX { Ok(n) } else { Err(wrong) })
     }
 
     /// An unsigned LEB128 varint in its shortest form.

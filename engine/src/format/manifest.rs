@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::codec::{DecodeError, Reader};
 use super::pack::PackMeta;
 use super::wire::{from_bytes, to_bytes, wire_struct};
+use crate::limits::POSITION_MAX;
 use crate::types::{Epoch, Lsn};
 
 /// First bytes of the manifest.
@@ -94,7 +95,11 @@ pub fn decode_edit(bytes: &[u8], chain: &mut Chain) -> Result<(Edit, usize), Dec
     if prev != chain.0 {
         return Err(DecodeError { what: "edit.chain", at: 8 });
     }
-    let edit = from_bytes(body, "edit")?;
+    let edit: Edit = from_bytes(body, "edit")?;
+    let packs = edit.added.iter().flat_map(|pack| [pack.id, pack.first_lsn.0, pack.last_lsn.0]);
+    if packs.chain([edit.sealed.0, edit.next_pack]).any(|n| n > POSITION_MAX) {
+        return Err(DecodeError { what: "edit.position", at: EDIT_HEADER_BYTES });
+    }
     *chain = chain.after(body);
     Ok((edit, EDIT_HEADER_BYTES + len))
 }
@@ -102,6 +107,17 @@ pub fn decode_edit(bytes: &[u8], chain: &mut Chain) -> Result<(Edit, usize), Dec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edit_longer_than_64_mib_is_refused_before_it_is_read() {
+        let what = |len: u32| {
+            let mut bytes = vec![0; EDIT_HEADER_BYTES];
+            bytes[..4].copy_from_slice(&len.to_le_bytes());
+            decode_edit(&bytes, &mut Chain::default()).unwrap_err().what
+        };
+        assert_eq!(what(67_108_864), "edit.body");
+        assert_eq!(what(67_108_865), "edit.bytes");
+    }
 
     #[test]
     fn edits_follow_their_chain_and_every_flip_is_seen() {

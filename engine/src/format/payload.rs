@@ -173,10 +173,10 @@ wire_struct! {
 impl Post {
     /// Reads a post as `get` does, and keeps nothing.
     pub(super) fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        EntryKind::get(reader, "kind")?;
-        reader.text(reader.remaining(), "body")?;
-        Seq::get(reader, "reply_to")?;
-        Option::<ImportMark>::get(reader, "import").map(|_| ())
+        EntryKind::get(reader, "Post.kind")?;
+        reader.text(reader.remaining(), "Post.body")?;
+        Seq::get(reader, "Post.reply_to")?;
+        Option::<ImportMark>::get(reader, "Post.import").map(|_| ())
     }
 }
 

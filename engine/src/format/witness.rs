@@ -80,9 +80,9 @@ impl Witness {
         }
         let _zero = reader.u32("witness.zero")?;
         let found = Self {
-            generation: reader.u64("witness.generation")?,
-            incarnation: reader.u64("witness.incarnation")?,
-            lsn: Lsn(reader.u64("witness.lsn")?),
+            generation: reader.place("witness.generation")?,
+            incarnation: reader.place("witness.incarnation")?,
+            lsn: Lsn(reader.place("witness.lsn")?),
         };
         let slot = COPIES * SECTOR_BYTES as u64;
         if found.offset() != offset / slot * slot {

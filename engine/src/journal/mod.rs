@@ -34,7 +34,9 @@ pub fn file_name(number: u32) -> String {
 #[must_use]
 pub fn file_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".journal")?;
-    (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+    let plain = digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit());
+    let number = plain.then(|| digits.parse().ok()).flatten();
+    number.filter(|number| *number <= limits::JOURNAL_NUMBER_MAX)
 }
 
 /// A file in use: what it holds, or may hold.

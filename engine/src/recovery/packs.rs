@@ -7,7 +7,7 @@
 //! INVARIANT: a record missing from the packs is named, unless nothing but messages can be missing.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,50 +36,61 @@ pub(crate) struct Survey {
     pub heads: Vec<(RoomId, HeadRow)>,
 }
 
-/// One bit for each record of a span of the log.
+/// Words of one part of [`Seen`], of as many bits each.
+const PART_WORDS: usize = 64;
+/// Bits of one part.
+const PART_BITS: u64 = 64 * 64;
+
+/// One bit for each record of a span of the log. Parts in which nothing was seen take no memory:
+/// the span's length is what a file says, and what was seen is what was read.
 struct Seen {
     after: Lsn,
     upto: Lsn,
-    bits: Vec<u64>,
+    parts: BTreeMap<u64, Box<[u64; PART_WORDS]>>,
 }
 
 impl Seen {
-    fn new(after: Lsn, upto: Lsn) -> Self {
-        let words = usize::try_from((upto.0 - after.0).div_ceil(64)).unwrap_or(usize::MAX);
-        Self { after, upto, bits: vec![0; words] }
-    }
-
-    fn place(&self, lsn: Lsn) -> Option<(usize, u64)> {
-        let at = lsn.0.checked_sub(self.after.0 + 1).filter(|_| lsn <= self.upto)?;
-        Some((usize::try_from(at / 64).ok()?, 1 << (at % 64)))
+    const fn new(after: Lsn, upto: Lsn) -> Self {
+        Self { after, upto, parts: BTreeMap::new() }
     }
 
     fn add(&mut self, lsn: Lsn) {
-        if let Some((word, bit)) = self.place(lsn)
-            && let Some(word) = self.bits.get_mut(word)
-        {
-            *word |= bit;
+        if lsn <= self.after || lsn > self.upto {
+            return;
+        }
+        let part = self.parts.entry(lsn.0 / PART_BITS).or_insert_with(|| Box::new([0; PART_WORDS]));
+        let word = usize::try_from(lsn.0 % PART_BITS / 64).ok();
+        if let Some(word) = word.and_then(|at| part.get_mut(at)) {
+            *word |= 1 << (lsn.0 % 64);
         }
     }
 
-    fn has(&self, lsn: Lsn) -> bool {
-        let found = self.place(lsn).and_then(|(word, bit)| Some(self.bits.get(word)? & bit != 0));
-        found.unwrap_or(false)
+    /// What was seen, in order.
+    fn seen(&self) -> impl Iterator<Item = Lsn> {
+        self.parts.iter().flat_map(|(part, words)| {
+            let first = part * PART_BITS;
+            (first..).step_by(64).zip(words.iter()).flat_map(|(first, word)| {
+                (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| Lsn(first + bit))
+            })
+        })
     }
 
     /// What was not seen, as spans; the last of too many reaches to the end.
     fn missing(&self) -> Vec<LsnSpan> {
         let mut spans: Vec<LsnSpan> = Vec::new();
-        for lsn in (self.after.0 + 1..=self.upto.0).map(Lsn).filter(|l| !self.has(*l)) {
-            let full = spans.len() >= limits::HOLES_MAX;
-            match spans.last_mut() {
-                Some(last) if last.last.next() == lsn => last.last = lsn,
-                Some(last) if full => {
-                    last.last = self.upto;
-                    break;
+        let mut next = self.after.next();
+        for lsn in self.seen().chain([self.upto.next()]) {
+            if next < lsn {
+                let full = spans.len() >= limits::HOLES_MAX;
+                match spans.last_mut() {
+                    Some(last) if full => {
+                        last.last = self.upto;
+                        break;
+                    }
+                    _ => spans.push(LsnSpan { first: next, last: Lsn(lsn.0 - 1) }),
                 }
-                _ => spans.push(LsnSpan { first: lsn, last: lsn }),
             }
+            next = lsn.next();
         }
         spans
     }

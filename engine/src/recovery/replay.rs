@@ -48,8 +48,10 @@ impl Replay<'_> {
             self.applier.raise_head(*room, least)?;
         }
         if survey.only_messages {
-            let lost = survey.missing.iter().map(|s| s.last.0 - s.first.0 + 1);
-            self.report.lost_messages += lost.sum::<u64>();
+            for span in &survey.missing {
+                let lost = (span.last.0 - span.first.0).saturating_add(1);
+                self.report.lost_messages = self.report.lost_messages.saturating_add(lost);
+            }
         }
         self.applier.skip_to(upto);
         self.applier.commit()?;

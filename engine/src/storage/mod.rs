@@ -182,13 +182,12 @@ impl Disk {
     /// The whole of a small file.
     ///
     /// # Errors
-    /// `Io`, also if it is longer than `max` bytes.
+    /// `Io`; a file of more than `max` bytes is `Corrupt`.
     pub fn read_all(&self, path: &str, max: u64) -> Result<Vec<u8>> {
         let file = self.open(path, Mode::Read)?;
         let len = file.len()?;
         if len > max {
-            let too_long = io::Error::new(io::ErrorKind::FileTooLarge, "longer than its format");
-            return Err(Error::io("read", &self.full(path), &too_long));
+            return Err(Error::corrupt("file is too long", &self.full(path), max, max, len));
         }
         file.read(0, usize::try_from(len).unwrap_or(usize::MAX))
     }
@@ -315,6 +314,9 @@ pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
 }
 
+/// Longer reads first ask how long the file is.
+const READ_BYTES_UNASKED: usize = 1024 * 1024;
+
 /// An open file with the engine's errors.
 pub struct DiskFile {
     file: Box<dyn File>,
@@ -339,13 +341,18 @@ impl DiskFile {
     /// # Errors
     /// `Io`; a file that ends before is `Corrupt`.
     pub fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let end = offset.saturating_add(len as u64);
+        let early = |found| Error::corrupt("file ends early", &self.path, offset, end, found);
+        if len > READ_BYTES_UNASKED {
+            // A length that stood in a file takes no memory before the file is known to be so long.
+            let found = self.len()?;
+            if found < end {
+                return Err(early(found));
+            }
+        }
         let mut buf = vec![0; len];
         let got = self.read_some(offset, &mut buf)?;
-        if got == len {
-            return Ok(buf);
-        }
-        let end = offset.saturating_add(len as u64);
-        Err(Error::corrupt("file ends early", &self.path, offset, end, offset + got as u64))
+        if got == len { Ok(buf) } else { Err(early(offset.saturating_add(got as u64))) }
     }
 
     /// As many bytes at `offset` as there are; returns how many.
@@ -386,5 +393,40 @@ impl DiskFile {
     /// `Io`.
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of ten bytes that nobody may read from.
+    struct Short;
+
+    impl File for Short {
+        fn read_at(&self, buf: &mut [u8], _: u64) -> io::Result<usize> {
+            panic!("asked for {} bytes", buf.len())
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(10)
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_is_damage_before_memory_is_taken_for_it() {
+        let file = DiskFile { file: Box::new(Short), path: PathBuf::from("pack") };
+        for (offset, len) in [(0, u32::MAX as usize), (u64::MAX, 2 * READ_BYTES_UNASKED)] {
+            let error = file.read(offset, len).unwrap_err();
+            assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        }
     }
 }
