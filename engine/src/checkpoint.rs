@@ -3,8 +3,8 @@
 //! Packs are hard-linked, the manifest and the journal are copied up to what is committed, the
 //! catalog makes its own checkpoint with the applier paused. The copy is a data directory: open it.
 //!
-//! INVARIANT: `VERSION` is written last, when everything else is durable, so an unfinished copy does
-//! not open.
+//! INVARIANT: `VERSION` is written last, when everything else is durable, so an unfinished copy
+//! does not open.
 
 use std::path::Path;
 

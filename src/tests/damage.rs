@@ -330,8 +330,8 @@ fn a_flip_in_the_directory_of_a_frame_restricts_until_the_loss_is_accepted() {
     lose_frame("directory", |frame| number(&frame["records"][0], "offset") - 8);
 }
 
-/// Loses the record that revoked a token, by one flip at `place` of its frame and itself. The damage
-/// is found where `found` says: from and to which offset.
+/// Loses the record that revoked a token, by one flip at `place` of its frame and itself. The
+/// damage is found where `found` says: from and to which offset.
 #[track_caller]
 fn lose_revocation(
     place: impl Fn(&Value, &Value) -> u64,
