@@ -9,7 +9,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -379,4 +379,100 @@ fn a_deleted_catalog_is_rebuilt_to_equal_rows_from_packs_and_journal() {
     drop(engine);
     let rebuilt = rows_in(&RocksCatalog::open_read_only(&path.join("catalog")).unwrap());
     same(&rebuilt, &kept, "rebuilt");
+}
+
+/// A closed data directory with packs, the journal behind them trimmed.
+fn closed_directory(path: &Path) -> Rows {
+    Engine::create(path).unwrap();
+    let (engine, _) = Engine::open(path, small()).unwrap();
+    let category = make_category(&engine, "General");
+    let (room, user) = (make_room(&engine, category, "lobby"), make_user(&engine, "ann"));
+    for n in 0..60 {
+        let drafts = (0..8).map(|i| post(user, room, &format!("{n}.{i}")));
+        engine.append_and_wait(drafts.collect()).unwrap();
+        if n % 20 == 19 {
+            engine.seal().unwrap();
+        }
+    }
+    engine.close().unwrap();
+    drop(engine);
+    // What was posted last is applied now, and sealed.
+    let (engine, _) = Engine::open(path, small()).unwrap();
+    engine.seal().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    rows_in(&RocksCatalog::open_read_only(&path.join("catalog")).unwrap())
+}
+
+fn small() -> Options {
+    Options { journal_file_bytes: 64 * 1024, disk_reserve_bytes: 0, ..Options::default() }
+}
+
+/// Starts over a damaged catalog and checks that it was set aside and made again.
+fn set_aside_and_rebuilt(path: &Path, kept: &Rows, what: &str) {
+    let own = path.to_path_buf();
+    // On a thread, so that a start that does not end is a failed test.
+    let (said, heard) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || said.send(Engine::open(&own, small())));
+    let (engine, report) = heard
+        .recv_timeout(Duration::from_secs(60))
+        .expect(what)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(report.holes.is_empty() && report.rebuilt > 400, "{what}: {report:?}");
+    assert!(path.join("quarantine/catalog").exists(), "{what}: it is kept for people");
+    engine.seal().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let rebuilt = rows_in(&RocksCatalog::open_read_only(&path.join("catalog")).unwrap());
+    same(&rebuilt, kept, what);
+}
+
+fn file_named(folder: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
+    files.filter(|f| is_it(&f.file_name().unwrap().to_string_lossy())).max().unwrap()
+}
+
+#[test]
+fn a_start_over_a_catalog_that_would_hang_rocksdb_ends_and_rebuilds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let kept = closed_directory(&path);
+    let file = file_named(&path.join("catalog"), |name| name.starts_with("MANIFEST-"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The type of the second record, 1, becomes 5: that of a recycled log.
+    let place = 7 + usize::from(u16::from_le_bytes([bytes[4], bytes[5]])) + 6;
+    assert_eq!(bytes[place], 1);
+    bytes[place] ^= 4;
+    std::fs::write(&file, bytes).unwrap();
+    set_aside_and_rebuilt(&path, &kept, "a type of a recycled log");
+}
+
+#[test]
+fn a_start_over_a_corrupt_catalog_sets_it_aside_and_rebuilds_it() {
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
+        ("a flipped bit of its manifest", |catalog| {
+            let file = file_named(catalog, |name| name.starts_with("MANIFEST-"));
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(file, bytes).unwrap();
+        }),
+        ("a CURRENT of something else", |catalog| {
+            std::fs::write(catalog.join("CURRENT"), "nothing\n").unwrap();
+        }),
+        ("no CURRENT", |catalog| std::fs::remove_file(catalog.join("CURRENT")).unwrap()),
+        ("a table that is gone", |catalog| {
+            std::fs::remove_file(file_named(catalog, |name| name.ends_with(".sst"))).unwrap();
+        }),
+    ];
+    for (what, damage) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let kept = closed_directory(&path);
+        damage(&path.join("catalog"));
+        set_aside_and_rebuilt(&path, &kept, what);
+        // Also once more, when one is in quarantine already.
+        damage(&path.join("catalog"));
+        set_aside_and_rebuilt(&path, &kept, what);
+    }
 }
