@@ -356,8 +356,8 @@ impl Engine {
         crate::checkpoint::checkpoint(&self.0, to)
     }
 
-    /// Seals everything applied so far into packs and trims the journal. The catalog follows what is
-    /// committed by moments: see [`Directory::wait_applied`].
+    /// Seals everything applied so far into packs and trims the journal. The catalog follows what
+    /// is committed by moments: see [`Directory::wait_applied`].
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
