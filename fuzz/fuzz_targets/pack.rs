@@ -1,17 +1,39 @@
-//! Pack footers and run indexes: no bytes panic their decoders.
-//! The run index is decoded behind a footer that agrees with it.
+//! Packs: no bytes panic the decoders of footer, run index and whole file.
+//! The run index is decoded behind a footer that agrees with it, and blocks behind an index with
+//! their checksums.
 #![no_main]
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hansard_engine::format::block::checksum;
-use hansard_engine::format::pack::{Footer, decode_index};
+use hansard_engine::format::pack::{FOOTER_BYTES, Footer, check_header, decode_index, header};
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::{from_bytes, to_bytes};
+use hansard_engine::pack::{check_block, read_runs};
+use hansard_engine::storage::sim::SimStorage;
+use hansard_engine::storage::{Disk, Mode};
+use hansard_fuzz::mend;
 use libfuzzer_sys::fuzz_target;
+
+/// Opens a whole file as pack 1 and reads every block.
+fn look(bytes: &[u8]) {
+    let disk = Disk::new(Arc::new(SimStorage::new()));
+    disk.write_whole("", "pack", bytes).expect("simulated");
+    let file = disk.open("pack", Mode::Read).expect("simulated");
+    let Ok(runs) = read_runs(&file, 1) else { return };
+    for block in runs.iter().flat_map(|run| &run.blocks) {
+        // The index was checked: it points into the file.
+        let bytes = file.read(block.offset, block.bytes as usize).expect("inside the file");
+        if let Ok(decoded) = check_block(&bytes, block, &file) {
+            assert_eq!(decoded.len(), block.records as usize);
+        }
+    }
+}
 
 fuzz_target!(|data: &[u8]| {
     let _ = Footer::parse(data, data.len() as u64);
+    let _ = check_header(data, 1);
     let footer = Footer {
         id: 1,
         index_offset: 4096,
@@ -24,4 +46,13 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(runs) = from_bytes::<Vec<Run>>(data, "runs") {
         assert_eq!(to_bytes(&runs), data);
     }
+    look(data);
+    // Header, blocks, index and footer, the index where the first two bytes say.
+    let Some((place, rest)) = data.split_first_chunk::<2>() else { return };
+    let at = usize::from(u16::from_le_bytes(*place)) % (rest.len() + 1);
+    let footer = Footer { index_offset: (header(1).len() + at) as u64, ..footer };
+    let mut whole = [header(1).as_slice(), rest, &footer.to_bytes()].concat();
+    assert_eq!(footer.to_bytes().len(), FOOTER_BYTES);
+    mend::pack(&mut whole, 1, |_, _| {});
+    look(&whole);
 });
