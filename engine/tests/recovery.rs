@@ -12,8 +12,10 @@ use std::sync::Arc;
 use hansard_engine::Health;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
+use hansard_engine::format::run::Run;
 use hansard_engine::manifest::{self, Manifest};
 use hansard_engine::open::{Drive, Losses, accept, open_on};
+use hansard_engine::pack::Packs;
 use hansard_engine::reads::Anchor;
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::sim::Survivors;
@@ -150,4 +152,127 @@ fn an_acceptance_that_is_damaged_itself_is_asked_for_again() {
     let (engine, report) = start(&world);
     assert!(matches!(engine.health(), Health::Restricted { .. }), "{report:?}");
     assert_eq!(report.holes.len(), 2, "the first loss, and that of its acceptance: {report:?}");
+}
+
+/// Two rooms sealed into packs, and a journal that no longer has them: a room of posts, whose later
+/// blocks hold nothing else, and a room with a right taken in its first block.
+struct Archive {
+    world: World,
+    user: PrincipalId,
+    room: RoomId,
+    posts: u64,
+}
+
+impl Archive {
+    fn new() -> Self {
+        let mut world = World::new();
+        let engine = world.open();
+        let (user, room) = room_with(&engine, 1);
+        let posts = 60;
+        for n in 2..=posts {
+            // Each of its own bytes, so that nothing compresses into one block.
+            one(&engine, post(user, room, &format!("{n} {}", n.to_string().repeat(1500))));
+        }
+        engine.seal().unwrap();
+        // The files behind the seal are free, and hold other records soon.
+        let other = make_room(&engine, make_category(&engine, "Other"), "other");
+        for n in 0..80 {
+            one(&engine, post(user, other, &format!("{n} {}", "x".repeat(6_000))));
+        }
+        engine.seal().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        world.sim = world.sim.crash(Survivors::Everything);
+        world.store = Default::default();
+        Self { world, user, room, posts }
+    }
+
+    /// The runs of all packs.
+    fn runs(&self) -> Vec<Run> {
+        let disk = disk(&self.world);
+        let packs = Packs::new(&disk, 0, Arc::default());
+        let state = manifest::load(&disk).unwrap().state;
+        state.packs.values().flat_map(|meta| packs.runs(meta).unwrap()).collect()
+    }
+
+    fn spoil_block(&self, run: &Run, index: usize) {
+        self.spoil_pack(run.pack, |_| run.blocks[index].offset + 40);
+    }
+
+    fn spoil_pack(&self, pack: u64, at: impl Fn(usize) -> u64) {
+        let name = format!("packs/{pack:08}.pack");
+        let mut bytes = self.world.sim.bytes_of(&name).unwrap();
+        let at = usize::try_from(at(bytes.len())).unwrap();
+        bytes[at] ^= 1;
+        self.world.sim.set_bytes(&name, bytes);
+    }
+}
+
+#[test]
+fn a_catalog_that_is_gone_is_read_back_from_sound_packs() {
+    let archive = Archive::new();
+    let (engine, report) = archive.world.try_open(Losses::Restrict).unwrap();
+    assert_eq!(engine.health(), Health::Ready);
+    assert!(report.rebuilt > archive.posts, "{report:?}");
+    assert_eq!((report.lost_messages, report.holes.len()), (0, 0));
+    assert_eq!(seqs(&engine, archive.room), (1..=archive.posts).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_lost_block_of_messages_costs_those_and_no_door() {
+    let archive = Archive::new();
+    let runs = archive.runs();
+    let run = runs.iter().find(|r| r.room == archive.room && r.blocks.len() > 3).unwrap();
+    let (first, last) = (run.blocks[1].seq_base.0 + 1, run.block_last_seq(1).0);
+    assert_eq!(last - first + 1, u64::from(run.blocks[1].records), "nothing but messages");
+    archive.spoil_block(run, 1);
+    let (engine, report) = archive.world.try_open(Losses::Restrict).unwrap();
+    assert_eq!(engine.health(), Health::Ready, "{report:?}");
+    assert_eq!(report.lost_messages, last - first + 1);
+    let page = engine.page(archive.room, Anchor::At(Seq(1)), 100).unwrap();
+    let gaps: Vec<_> = page.gaps.iter().map(|g| (g.from_seq.0, g.to_seq.0)).collect();
+    assert_eq!(gaps, [(first, last)]);
+    assert_eq!(page.records.len() as u64, archive.posts - (last - first + 1));
+    let next = one(&engine, post(archive.user, archive.room, "it goes on"));
+    assert_eq!(next.seq.0, archive.posts + 1, "no number is given twice");
+}
+
+#[test]
+fn the_last_block_of_a_room_takes_its_numbers_with_it_and_no_other_gets_them() {
+    let archive = Archive::new();
+    let runs = archive.runs();
+    let run = runs.iter().rfind(|r| r.room == archive.room && r.has_entries()).unwrap();
+    archive.spoil_block(run, run.blocks.len() - 1);
+    let (engine, report) = archive.world.try_open(Losses::Restrict).unwrap();
+    assert_eq!(engine.health(), Health::Ready, "{report:?}");
+    let next = one(&engine, post(archive.user, archive.room, "it goes on"));
+    assert_eq!(next.seq.0, archive.posts + 1);
+}
+
+#[test]
+fn a_lost_block_that_may_have_closed_a_door_restricts_and_names_its_places() {
+    let archive = Archive::new();
+    // Where users, rooms and categories are made.
+    let runs = archive.runs();
+    let run = runs.iter().find(|r| r.room.is_system()).unwrap();
+    archive.spoil_block(run, 0);
+    let (engine, report) = archive.world.try_open(Losses::Restrict).unwrap();
+    assert!(matches!(engine.health(), Health::Restricted { .. }), "{report:?}");
+    let lost: u64 = report.holes.iter().map(|hole| hole.last.0 - hole.first.0 + 1).sum();
+    assert_eq!(lost, u64::from(run.blocks[0].records), "{report:?}");
+    assert!(
+        report.holes.iter().all(|hole| run.first_lsn <= hole.first && hole.last <= run.last_lsn)
+    );
+}
+
+#[test]
+fn a_pack_without_its_run_index_restricts_and_names_its_places() {
+    let archive = Archive::new();
+    let state = manifest::load(&disk(&archive.world)).unwrap().state;
+    let meta = state.packs.values().next().unwrap();
+    // It stands before the footer of 64 bytes.
+    archive.spoil_pack(meta.id, |len| len as u64 - 64 - 8);
+    let (engine, report) = archive.world.try_open(Losses::Restrict).unwrap();
+    assert!(matches!(engine.health(), Health::Restricted { .. }), "{report:?}");
+    assert_eq!(report.holes, [LsnSpan { first: meta.first_lsn, last: meta.last_lsn }]);
 }

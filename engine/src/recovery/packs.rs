@@ -307,3 +307,7 @@ impl Iterator for PackLog<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "packs_tests.rs"]
+mod tests;
