@@ -120,6 +120,23 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_position_is_read_and_no_larger_one() {
+        let read = |sealed| {
+            let edit = Edit {
+                added: vec![],
+                removed: vec![],
+                sealed: Lsn(sealed),
+                epoch: Epoch(1),
+                next_pack: POSITION_MAX,
+            };
+            let bytes = encode_edit(&edit, &mut Chain::default());
+            decode_edit(&bytes, &mut Chain::default()).map(|(edit, _)| edit.sealed.0)
+        };
+        assert_eq!(read(POSITION_MAX), Ok(POSITION_MAX));
+        assert_eq!(read(POSITION_MAX + 1).unwrap_err().what, "edit.position");
+    }
+
+    #[test]
     fn edits_follow_their_chain_and_every_flip_is_seen() {
         let edit = |sealed| Edit {
             added: vec![],

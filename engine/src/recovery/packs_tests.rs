@@ -22,6 +22,8 @@ fn what_was_not_seen_is_missing_place_by_place() {
     assert_eq!(missing(10, 20, [11, 13, 14, 19]), spans(&[(12, 12), (15, 18), (20, 20)]));
     // What is outside of the span counts as little as what is seen twice.
     assert_eq!(missing(10, 20, (0..=10).chain(12..=30).chain(12..=15)), spans(&[(11, 11)]));
+    assert_eq!(missing(10, 20, [5]), spans(&[(11, 20)]));
+    assert_eq!(missing(10, 20, [25]), spans(&[(11, 20)]));
     // Across words and parts, and with parts in which nothing was seen.
     let seen = (1..=63).chain(65..=4095).chain(4097..=8191).chain([3 * PART_BITS]);
     let expected = [(64, 64), (4096, 4096), (8192, 3 * PART_BITS - 1), (12_289, 20_000)];
