@@ -55,13 +55,7 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     }
     copy_file(&inner.disk, &copy, "", VERSION)?;
     copy.sync_dir("")?;
-    sync_above(&copy)
-}
-
-/// Makes a new directory's own name durable: it stands in the folder above it.
-pub(crate) fn sync_above(disk: &Disk) -> Result<()> {
-    let above = disk.root().parent().filter(|above| !above.as_os_str().is_empty());
-    disk.beside(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
+    copy.sync_own_name()
 }
 
 fn copy_file(from: &Disk, to: &Disk, dir: &str, name: &str) -> Result<()> {

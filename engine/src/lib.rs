@@ -27,6 +27,7 @@ mod recovery;
 pub mod scrub;
 mod seal;
 pub mod sequence;
+pub mod spans;
 mod stages;
 pub mod stats;
 pub mod storage;

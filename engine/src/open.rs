@@ -140,7 +140,7 @@ impl Engine {
         disk.create_dir("")?;
         let _lock = disk.lock(LOCK, Exclusive::Yes)?;
         lay_out(&disk)?;
-        crate::checkpoint::sync_above(&disk)
+        disk.sync_own_name()
     }
 
     /// Opens the data directory at `path`.

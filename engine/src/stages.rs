@@ -42,11 +42,7 @@ pub(crate) struct Work {
 impl Engine {
     /// Without threads: runs every stage until nothing waits.
     pub fn step(&self) {
-        while self.0.queue.len() > 0 {
-            self.0.encode_once(Some(Duration::ZERO), PromiseDue::No);
-            self.0.write_waiting();
-            self.0.apply_waiting();
-        }
+        self.0.step();
     }
 
     /// Without threads: writes the promise and the witness that an idle engine owes.
@@ -96,6 +92,14 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
 }
 
 impl Inner {
+    fn step(&self) {
+        while self.queue.len() > 0 {
+            self.encode_once(Some(Duration::ZERO), PromiseDue::No);
+            self.write_waiting();
+            self.apply_waiting();
+        }
+    }
+
     fn run_encoder(&self) {
         let mut wait = None;
         loop {
@@ -375,10 +379,7 @@ impl Inner {
                 }
             }
         } else if self.restricted.is_empty() {
-            while self.queue.len() > 0 {
-                self.encode_once(Some(Duration::ZERO), PromiseDue::No);
-                self.write_waiting();
-            }
+            self.step();
             self.write_closing();
             self.write_waiting();
             self.apply_waiting();

@@ -25,6 +25,7 @@ use crate::journal::witness::{self, WitnessRead};
 use crate::manifest;
 use crate::open::{Ground, Losses};
 use crate::pack::Packs;
+use crate::spans::without;
 use crate::types::{Lsn, TimeUs};
 use packs::{Survey, survey};
 
@@ -135,23 +136,6 @@ fn span_of(damage: &Damage) -> Option<LsnSpan> {
         Lost::Record(lsn, _) => Some(LsnSpan { first: lsn, last: lsn }),
         Lost::Unknown(first, last) => Some(LsnSpan { first, last }),
     }
-}
-
-/// What of `spans` no accepted span covers.
-fn without(spans: &[LsnSpan], accepted: &[LsnSpan]) -> Vec<LsnSpan> {
-    let mut rest = spans.to_vec();
-    for a in accepted {
-        let cut = |span: LsnSpan| {
-            let before = LsnSpan {
-                first: span.first,
-                last: span.last.min(Lsn(a.first.0.saturating_sub(1))),
-            };
-            let behind = LsnSpan { first: span.first.max(a.last.next()), last: span.last };
-            [before, behind].into_iter().filter(|s| s.first <= s.last)
-        };
-        rest = rest.into_iter().flat_map(cut).collect();
-    }
-    rest
 }
 
 fn accepted_spans(store: &dyn CatalogStore, frames: &[FoundFrame]) -> Result<Vec<LsnSpan>> {

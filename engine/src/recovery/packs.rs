@@ -7,7 +7,7 @@
 //! INVARIANT: a record missing from the packs is named, unless nothing but messages can be missing.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,8 +19,8 @@ use crate::format::payload::{LsnSpan, Payload};
 use crate::format::record::Record;
 use crate::format::run::{BlockRef, Run};
 use crate::history::decode_record;
-use crate::limits;
 use crate::pack::Packs;
+use crate::spans::{LsnSet, union};
 use crate::types::{Lsn, RoomId};
 
 /// What the packs can and cannot give back.
@@ -36,66 +36,6 @@ pub(crate) struct Survey {
     pub heads: Vec<(RoomId, HeadRow)>,
 }
 
-/// Words of one part of [`Seen`], of as many bits each.
-const PART_WORDS: usize = 64;
-/// Bits of one part.
-const PART_BITS: u64 = 64 * 64;
-
-/// One bit for each record of a span of the log. Parts in which nothing was seen take no memory:
-/// the span's length is what a file says, and what was seen is what was read.
-struct Seen {
-    after: Lsn,
-    upto: Lsn,
-    parts: BTreeMap<u64, Box<[u64; PART_WORDS]>>,
-}
-
-impl Seen {
-    const fn new(after: Lsn, upto: Lsn) -> Self {
-        Self { after, upto, parts: BTreeMap::new() }
-    }
-
-    fn add(&mut self, lsn: Lsn) {
-        if lsn <= self.after || lsn > self.upto {
-            return;
-        }
-        let part = self.parts.entry(lsn.0 / PART_BITS).or_insert_with(|| Box::new([0; PART_WORDS]));
-        let word = usize::try_from(lsn.0 % PART_BITS / 64).ok();
-        if let Some(word) = word.and_then(|at| part.get_mut(at)) {
-            *word |= 1 << (lsn.0 % 64);
-        }
-    }
-
-    /// What was seen, in order.
-    fn seen(&self) -> impl Iterator<Item = Lsn> {
-        self.parts.iter().flat_map(|(part, words)| {
-            let first = part * PART_BITS;
-            (first..).step_by(64).zip(words.iter()).flat_map(|(first, word)| {
-                (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| Lsn(first + bit))
-            })
-        })
-    }
-
-    /// What was not seen, as spans; the last of too many reaches to the end.
-    fn missing(&self) -> Vec<LsnSpan> {
-        let mut spans: Vec<LsnSpan> = Vec::new();
-        let mut next = self.after.next();
-        for lsn in self.seen().chain([self.upto.next()]) {
-            if next < lsn {
-                let full = spans.len() >= limits::HOLES_MAX;
-                match spans.last_mut() {
-                    Some(last) if full => {
-                        last.last = self.upto;
-                        break;
-                    }
-                    _ => spans.push(LsnSpan { first: next, last: Lsn(lsn.0 - 1) }),
-                }
-            }
-            next = lsn.next();
-        }
-        spans
-    }
-}
-
 /// Reads every record of the packs with `after < lsn <= upto`, and says which are not there.
 pub(crate) fn survey<'a>(
     packs: &Packs,
@@ -103,7 +43,7 @@ pub(crate) fn survey<'a>(
     after: Lsn,
     upto: Lsn,
 ) -> Survey {
-    let mut seen = Seen::new(after, upto);
+    let mut seen = LsnSet::default();
     let mut survey = Survey { only_messages: true, ..Survey::default() };
     let mut lost: Vec<LsnSpan> = Vec::new();
     for meta in metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto) {
@@ -128,25 +68,12 @@ pub(crate) fn survey<'a>(
             }
         }
     }
-    survey.missing = seen.missing();
+    survey.missing = seen.missing(after.next(), upto);
     let lost = union(lost);
     let explained =
         |span: &LsnSpan| lost.iter().any(|l| l.first <= span.first && span.last <= l.last);
     survey.only_messages = survey.only_messages && survey.missing.iter().all(explained);
     survey
-}
-
-/// Overlapping and neighbouring spans made one.
-fn union(mut spans: Vec<LsnSpan>) -> Vec<LsnSpan> {
-    spans.sort_by_key(|s| s.first);
-    spans.dedup_by(|next, before| {
-        let joins = next.first <= before.last.next();
-        if joins {
-            before.last = before.last.max(next.last);
-        }
-        joins
-    });
-    spans
 }
 
 /// Every record of a block takes a place in a room's timeline if there are as many places.
@@ -164,11 +91,11 @@ fn head_after(run: &Run, index: usize) -> HeadRow {
 }
 
 impl Survey {
-    fn take(&mut self, block: &Block, seen: &mut Seen) {
+    fn take(&mut self, block: &Block, seen: &mut LsnSet) {
         for at in 0..block.len() {
             match block.record(at).map(|bytes| decode_record(&bytes)) {
                 Some(Ok(record)) => {
-                    seen.add(record.lsn);
+                    seen.insert(record.lsn);
                     if let Payload::LossAccepted(accepted) = record.payload {
                         self.accepted.extend(accepted.holes);
                     }

@@ -280,6 +280,15 @@ impl Disk {
         Self(self.0.beside(to))
     }
 
+    /// Makes the directory's own name durable: it stands in the folder above.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sync_own_name(&self) -> Result<()> {
+        let above = self.root().parent().filter(|above| !above.as_os_str().is_empty());
+        self.beside(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
+    }
+
     /// Gives a file a second name outside the directory.
     ///
     /// # Errors
