@@ -34,12 +34,11 @@ pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const FRAME_RECORDS_MAX: usize = 16 * 1024;
 /// Principals in one list of a category's settings.
 pub const SCOPE_PRINCIPALS_MAX: usize = 4096;
-/// A place in the log, a use of a journal file, a pack's number, as read from a file: none reaches
-/// it, so that counting on from one that was read never overflows.
+/// The greatest place in the log, use of a journal file, or number of a pack that is read from a
+/// file: counting on from it does not overflow.
 pub const POSITION_MAX: u64 = u64::MAX >> 1;
-/// A journal file's number as its name says it: one beyond is not ours, for the next would not fit
-/// into a name.
-pub const JOURNAL_NUMBER_MAX: u32 = 900_000;
+/// The greatest number of a journal file: what six digits of a name can say.
+pub const JOURNAL_NUMBER_MAX: u32 = 999_999;
 /// Appends waiting for the commit; one more is `Unavailable`.
 pub const QUEUE_APPENDS_MAX: usize = 16 * 1024;
 /// Bytes of drafts waiting for the commit.

@@ -342,7 +342,7 @@ fn assemble(
         options.journal_bytes_max,
         scan.live,
         usable(&ground.disk, &options, scan.free, restricted)?,
-        scan.next_number,
+        scan.numbers,
     ));
     let incarnation = end.incarnation;
     let witness = match restricted {

@@ -89,9 +89,9 @@ fn a_position_that_no_log_reaches_is_no_value_of_a_file() {
 }
 
 #[test]
-fn a_strangers_file_in_the_journal_folder_does_not_number_the_next() {
+fn a_strangers_file_in_the_journal_folder_hides_none_of_ours() {
     let (world, room) = closed();
-    for name in ["999999", "+00001", "0000001", "-00001"] {
+    for name in ["999999", "900000", "000001", "+00001", "0000001", "-00001"] {
         let file = world.sim.open(&format!("journal/{name}.journal"), Mode::Create).unwrap();
         file.write_at(b"notes", 0).unwrap();
     }

@@ -9,7 +9,7 @@
 pub mod scan;
 pub mod witness;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::sync::{Condvar, Mutex};
@@ -35,8 +35,7 @@ pub fn file_name(number: u32) -> String {
 pub fn file_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".journal")?;
     let plain = digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit());
-    let number = plain.then(|| digits.parse().ok()).flatten();
-    number.filter(|number| *number <= limits::JOURNAL_NUMBER_MAX)
+    plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// A file in use: what it holds, or may hold.
@@ -58,8 +57,8 @@ struct Pool {
     live: VecDeque<LiveFile>,
     /// Files of full length that hold nothing that is needed.
     free: Vec<u32>,
-    /// One past the highest number.
-    next_number: u32,
+    /// Numbers that some file of the folder has, or had when it was read.
+    taken: BTreeSet<u32>,
     /// A file is being zero-filled.
     filling: bool,
     stopped: bool,
@@ -125,7 +124,7 @@ impl JournalPool {
         bytes_max: u64,
         live: Vec<LiveFile>,
         free: Vec<u32>,
-        next_number: u32,
+        taken: BTreeSet<u32>,
     ) -> Self {
         let files = usize::try_from(bytes_max / file_bytes.max(1)).unwrap_or(usize::MAX);
         Self {
@@ -135,7 +134,7 @@ impl JournalPool {
             pool: Mutex::new(Pool {
                 live: live.into(),
                 free,
-                next_number,
+                taken,
                 filling: false,
                 stopped: false,
             }),
@@ -147,7 +146,7 @@ impl JournalPool {
     /// Returns whether it made one.
     ///
     /// # Errors
-    /// `NoSpace` or `Io`; the unfinished file is removed.
+    /// `NoSpace` or `Io`; the unfinished file is removed. `Unavailable` if every number is taken.
     pub fn fill_one(&self) -> Result<bool> {
         self.fill_below(self.files_max)
     }
@@ -159,15 +158,20 @@ impl JournalPool {
             if !pool.free.is_empty() || pool.filling || files >= files_max {
                 return Ok(false);
             }
+            // Any number that is free: files stand in order of their use, not of their names.
+            let free = (0..=limits::JOURNAL_NUMBER_MAX).find(|n| !pool.taken.contains(n));
+            let why = "every number of a journal file is taken";
+            let number = free.ok_or(Error::Unavailable { why })?;
+            pool.taken.insert(number);
             pool.filling = true;
-            pool.next_number += 1;
-            pool.next_number - 1
+            number
         };
         let made = self.zero_filled(number);
         let mut pool = self.pool.lock();
         pool.filling = false;
-        if made.is_ok() {
-            pool.free.push(number);
+        match made {
+            Ok(()) => pool.free.push(number),
+            Err(_) => drop(pool.taken.remove(&number)),
         }
         drop(pool);
         self.changed.notify_all();

@@ -7,7 +7,7 @@
 //!
 //! INVARIANT: only bytes above every promise, at the end of the newest file, are called torn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -82,8 +82,8 @@ pub struct Scan {
     pub live: Vec<LiveFile>,
     /// Files of full length that are not needed.
     pub free: Vec<u32>,
-    /// One past the highest number.
-    pub next_number: u32,
+    /// Every number that a file has, ours or not.
+    pub numbers: BTreeSet<u32>,
     /// The end of the log; none if there is no journal at all.
     pub end: Option<EndMark>,
     /// Bytes of an unfinished tail: (file, offset, bytes).
@@ -150,7 +150,7 @@ fn open_files(disk: &Disk, found: &mut Scan) -> Result<Vec<OpenFile>> {
             }
             continue;
         };
-        found.next_number = found.next_number.max(number + 1);
+        found.numbers.insert(number);
         let file = disk.open(&join(DIR, &name), Mode::Read)?;
         let len = file.len()?;
         let mut sector = vec![0; SECTOR_BYTES];
