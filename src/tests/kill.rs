@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use support::api::Api;
 use support::history::{forwards, number};
-use support::{Site, tool};
+use support::{Server, Site, done, tool};
 
 const POSTERS: usize = 64;
 const ROOMS: usize = 8;
@@ -97,6 +97,7 @@ fn kill_often(config: &str, rounds: usize, after: Duration) -> usize {
     for room in &rooms {
         check(&forwards(&admin, room, 0), room, &ledger);
     }
+    events(&server, &admin, &ledger);
     assert!(ledger.kept.len() > rounds * POSTERS, "the posters did little");
     assert!(!site.log().contains("panicked"), "{}", site.log());
     assert_eq!(server.stop().code(), Some(0));
@@ -154,6 +155,34 @@ fn resend(api: &Api, users: &[String], ledger: &Mutex<Ledger>) {
         assert_eq!(second.expect(201), first);
         acknowledged(&mut ledger, &room, &body, &first);
     }
+}
+
+/// The compliance events tell of every post once, in log order, with its body.
+fn events(server: &Server, admin: &Api, ledger: &Ledger) {
+    let (mut told, mut newest, mut next) = (HashSet::new(), 0, None);
+    loop {
+        let mut list = server.command(admin);
+        list.args(["admin", "event", "list", "--json", "--limit", "500"]);
+        list.args(next.iter().flat_map(|next: &String| ["--after", next.as_str()]));
+        let page: Value = serde_json::from_str(&done(&mut list)).expect("JSON");
+        for event in page["events"].as_array().expect("events") {
+            let lsn = number(event, "lsn");
+            assert!(lsn > newest, "out of order: {event}");
+            newest = lsn;
+            if event["kind"] == "post" {
+                let room = event["room"].as_str().expect("a room").to_owned();
+                let place = (room, number(event, "seq"));
+                let said = ledger.kept.get(&place).map(String::as_str);
+                assert_eq!(event["data"]["body"].as_str(), said, "{event}");
+                assert!(told.insert(place), "told twice: {event}");
+            }
+        }
+        next = page["next"].as_str().map(str::to_owned);
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(told.len(), ledger.kept.len(), "posts without an event");
 }
 
 fn check(history: &[Value], room: &str, ledger: &Ledger) {
