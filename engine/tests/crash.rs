@@ -121,14 +121,6 @@ fn work(world: &World, engine: Engine, ledger: &mut Ledger, seed: u64) {
     }
 }
 
-fn crashed(world: &World, survivors: Survivors) -> World {
-    World {
-        sim: world.sim.crash(survivors),
-        store: world.store.crash(),
-        clock: Arc::new(SimClock::at(START)),
-    }
-}
-
 fn copy_of(sim: &SimStorage, store: &MemoryCatalog) -> World {
     World {
         sim: sim.crash(Survivors::Everything),
@@ -164,7 +156,7 @@ fn a_crash_at_any_operation_keeps_what_was_acknowledged() {
         ];
         for survivors in modes {
             let what = format!("stop at operation {at} of {count}, {survivors:?}");
-            let after = crashed(&world, survivors);
+            let after = world.crashed(survivors);
             let (engine, report) = after.try_open(Losses::Restrict).expect(&what);
             assert!(report.holes.is_empty(), "{what}: {report:?}");
             assert_eq!(engine.health(), Health::Ready, "{what}");
@@ -189,7 +181,7 @@ fn go_on(world: &World, engine: Engine, ledger: &Ledger, what: &str) {
         assert!(second.post(&engine, room, &["second life".to_owned()]), "{what}");
     }
     drop(engine);
-    let again = crashed(world, Survivors::Nothing);
+    let again = world.crashed(Survivors::Nothing);
     second.check(&again.open(), &format!("{what}, second life"));
 }
 
@@ -204,7 +196,7 @@ fn an_error_at_any_operation_poisons_or_is_survived() {
             work(&world, engine, &mut ledger, 11);
             for survivors in [Survivors::Nothing, Survivors::Sectors(at)] {
                 let what = format!("{trouble:?} at operation {at}, {survivors:?}");
-                let after = crashed(&world, survivors);
+                let after = world.crashed(survivors);
                 let (engine, report) = after.try_open(Losses::Restrict).expect(&what);
                 assert!(report.holes.is_empty(), "{what}: {report:?}");
                 ledger.check(&engine, &what);
@@ -224,18 +216,11 @@ fn journal_of_posts() -> (World, Ledger) {
     }
     engine.idle();
     drop(engine);
-    (crashed(&world, Survivors::Everything), ledger)
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
+    (world.crashed(Survivors::Everything), ledger)
 }
 
 fn journal_file(world: &World, needle: &[u8]) -> (String, usize) {
-    let files = world.sim.files();
-    let mut journals = files.iter().filter(|f| f.ends_with(".journal"));
-    let found = journals.find_map(|f| Some((f.clone(), find(&world.sim.bytes_of(f)?, needle)?)));
-    found.expect("no journal file holds the text")
+    journal_with(&world.sim, needle).expect("no journal file holds the text")
 }
 
 fn flip(world: &World, file: &str, at: usize) {
@@ -328,7 +313,7 @@ fn a_lost_revocation_opens_no_door() {
     assert!(ledger.post(&engine, 0, &["behind".to_owned()]));
     engine.idle();
     drop(engine);
-    let world = crashed(&world, Survivors::Everything);
+    let world = world.crashed(Survivors::Everything);
     // The revocation is the second record with this hash.
     let (file, first) = journal_file(&world, &sha256);
     let bytes = world.sim.bytes_of(&file).unwrap();
@@ -387,7 +372,7 @@ fn a_write_torn_within_its_last_sector_is_no_damage() {
         }
         assert!(ledger.post(&engine, 0, &["last of all".into()]));
         drop(engine);
-        let world = crashed(&world, Survivors::Everything);
+        let world = world.crashed(Survivors::Everything);
         let (file, at) = journal_file(&world, needle.as_bytes());
         let padding = at / 4096 * 4096 + 4096 - 512;
         let mut bytes = world.sim.bytes_of(&file).unwrap();

@@ -78,15 +78,6 @@ fn numbers(from: u64, to: u64) -> Vec<String> {
     (from..to).map(|n| format!("number {n}")).collect()
 }
 
-/// The machine after a power cut.
-fn crashed(world: &World, survivors: Survivors) -> World {
-    World {
-        sim: world.sim.crash(survivors),
-        store: world.store.crash(),
-        clock: Arc::new(SimClock::at(TimeUs(START.0 + 3_600_000_000))),
-    }
-}
-
 /// The machine after the end of the process: what was written and not synced is still shown.
 fn killed(world: World) -> World {
     world.sim.calm();
@@ -95,20 +86,11 @@ fn killed(world: World) -> World {
 
 /// An equal machine that shares nothing with this one.
 fn copy_of(world: &World) -> World {
-    crashed(world, Survivors::Everything)
-}
-
-fn find(haystack: &[u8], needle: &str) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle.as_bytes())
+    world.crashed(Survivors::Everything)
 }
 
 fn journals(sim: &SimStorage) -> Vec<String> {
     sim.files().into_iter().filter(|f| f.ends_with(".journal")).collect()
-}
-
-/// The journal file in which a text stands, and where.
-fn journal_with(sim: &SimStorage, text: &str) -> Option<(String, usize)> {
-    journals(sim).into_iter().find_map(|f| find(&sim.bytes_of(&f)?, text).map(|at| (f, at)))
 }
 
 /// Changes a file's bytes behind the engine's back.
@@ -233,7 +215,7 @@ fn a_journal_file_made_by_a_start_that_failed_is_not_lost_by_a_later_power_cut()
         let engine = world.open();
         assert!(lobby.say(&engine, &["behind"]), "{what}");
         drop(engine);
-        let engine = crashed(&world, Survivors::Nothing).open();
+        let engine = world.crashed(Survivors::Nothing).open();
         assert_eq!(lobby.said(&engine, &what), ["before", "behind"], "{what}");
     }
     assert!(unsynced > 0, "no failed start left a name that was not synced");
@@ -266,7 +248,7 @@ fn a_frame_that_was_cut_never_comes_back_when_the_file_behind_it_is_lost() {
         let (world, engine, lobby, torn) = cut();
         assert!(lobby.say(&engine, &vec!["in its place"; taken]));
         drop(engine);
-        let world = crashed(&world, Survivors::Nothing);
+        let world = world.crashed(Survivors::Nothing);
         let (file, _) = journal_with(&world.sim, "in its place").unwrap();
         assert_ne!(file, torn, "nothing is appended behind a cut");
         world.sim.take_away(&file);
@@ -309,7 +291,7 @@ fn what_a_start_shows_is_not_lost_by_the_next_power_cut() {
                 only_cached += u32::from(durable.is_none() && shown.contains(&"unsure".into()));
                 assert!(lobby.say(&engine, &["next"]), "{what}");
                 drop(engine);
-                let engine = crashed(&world, Survivors::Nothing).open();
+                let engine = world.crashed(Survivors::Nothing).open();
                 let found = lobby.said(&engine, &what);
                 assert_eq!(found, [shown, vec!["next".to_owned()]].concat(), "{what}");
             }
@@ -350,7 +332,7 @@ fn an_acceptance_of_damage_that_is_cut_off_anywhere_is_asked_for_again() {
             world.sim.arrange(at, Trouble::Stop);
             let done = accepting(&world).is_ok();
             let (engine, report) =
-                crashed(&world, survivors).try_open(Losses::Restrict).expect(&what);
+                world.crashed(survivors).try_open(Losses::Restrict).expect(&what);
             let floor = engine.directory().setting(SETTING_TOKENS_FLOOR);
             match engine.health() {
                 Health::Restricted { .. } => {

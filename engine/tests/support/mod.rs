@@ -14,7 +14,7 @@ use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
 use hansard_engine::open::{Drive, Ground, Losses, lay_out, open_on};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::SimClock;
-use hansard_engine::storage::sim::SimStorage;
+use hansard_engine::storage::sim::{SimStorage, Survivors};
 use hansard_engine::types::*;
 use hansard_engine::{Engine, OpenReport, Options};
 
@@ -66,6 +66,25 @@ impl World {
     pub fn open(&self) -> Engine {
         self.try_open(Losses::Restrict).unwrap().0
     }
+
+    /// The machine after a power cut, an hour after it was first started; this one stays.
+    pub fn crashed(&self, survivors: Survivors) -> Self {
+        Self {
+            sim: self.sim.crash(survivors),
+            store: self.store.crash(),
+            clock: Arc::new(SimClock::at(TimeUs(START.0 + 3_600_000_000))),
+        }
+    }
+}
+
+pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+/// The journal file in which bytes stand, and where.
+pub fn journal_with(sim: &SimStorage, needle: impl AsRef<[u8]>) -> Option<(String, usize)> {
+    let mut journals = sim.files().into_iter().filter(|f| f.ends_with(".journal"));
+    journals.find_map(|f| find(&sim.bytes_of(&f)?, needle.as_ref()).map(|at| (f, at)))
 }
 
 pub fn actor(id: PrincipalId) -> Actor {
