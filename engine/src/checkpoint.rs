@@ -14,7 +14,7 @@ use crate::journal;
 use crate::manifest;
 use crate::open::{FOLDERS, LOCK, VERSION};
 use crate::pack;
-use crate::storage::{Disk, Mode, join};
+use crate::storage::{Disk, Mode, Place, join};
 
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -26,6 +26,15 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     let copy = inner.disk.beside(to);
     if copy.exists("")? {
         return Err(Error::invalid(format!("checkpoint target exists path={to:?}")));
+    }
+    // Before anything is made: what is left behind would have to be removed by hand.
+    let refused = match inner.disk.place_of(to)? {
+        Place::SameDisk => None,
+        Place::Inside => Some("is within the data directory"),
+        Place::OtherDisk => Some("is on another file system: packs are hard links"),
+    };
+    if let Some(why) = refused {
+        return Err(Error::invalid(format!("checkpoint target {why} path={to:?}")));
     }
     copy.create_dir("")?;
     for folder in FOLDERS.iter().filter(|f| **f != "catalog") {

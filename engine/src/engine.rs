@@ -351,7 +351,9 @@ impl Engine {
     /// Makes a consistent hard-linked copy in the absent directory `to`, on the same file system.
     ///
     /// # Errors
-    /// `Io` or `NoSpace`; what was made of the copy is left for the operator to remove.
+    /// At once, with nothing made: `Invalid` if `to` exists, lies within the data directory or on
+    /// another file system, or if the folder above it does not exist. `Io` or `NoSpace`: what was
+    /// made of the copy is left for the operator to remove.
     pub fn checkpoint(&self, to: &Path) -> Result<()> {
         crate::checkpoint::checkpoint(&self.0, to)
     }

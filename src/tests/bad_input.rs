@@ -250,7 +250,19 @@ fn a_checkpoint_is_a_data_directory_that_serves() {
         command
     };
     done(&mut checkpoint(&copy));
-    fails(&mut checkpoint(&copy), 65);
+    // /proc is another file system wherever it is mounted.
+    let inside = lobby.site.data().join("inside");
+    let nowhere = lobby.site.path("nowhere").join("copy");
+    for (dir, why) in [
+        (copy.as_path(), "exists"),
+        (inside.as_path(), "within the data directory"),
+        (nowhere.as_path(), "folder above does not exist"),
+        (std::path::Path::new("/proc/copy"), "another file system"),
+    ] {
+        let said = fails(&mut checkpoint(dir), 65);
+        assert!(said.contains(why) && said.contains(&format!("{dir:?}")), "{said}");
+    }
+    assert!(!inside.exists() && !nowhere.exists(), "nothing is left to remove");
     lobby.admin.post(&lobby.path, &json!({ "body": "after" })).expect(201);
 
     let restored = Site::empty();

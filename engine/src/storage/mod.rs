@@ -101,6 +101,12 @@ pub trait Storage: Send + Sync {
     /// Another directory.
     fn beside(&self, to: &Path) -> Arc<dyn Storage>;
 
+    /// Where a directory that does not exist yet would stand.
+    ///
+    /// # Errors
+    /// The system's; `NotFound` if the folder above it does not exist.
+    fn place_of(&self, to: &Path) -> io::Result<Place>;
+
     /// Gives `path` a second name outside the directory.
     ///
     /// # Errors
@@ -118,6 +124,17 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// The system's.
     fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// Where a directory stands, seen from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Within it.
+    Inside,
+    /// On another file system: there are no hard links between the two.
+    OtherDisk,
+    /// Elsewhere on the same file system.
+    SameDisk,
 }
 
 /// Whether a lock shuts out readers too.
@@ -280,13 +297,25 @@ impl Disk {
         Self(self.0.beside(to))
     }
 
+    /// Where a directory that does not exist yet would stand.
+    ///
+    /// # Errors
+    /// `Invalid` if the folder above it does not exist; else `Io`.
+    pub fn place_of(&self, to: &Path) -> Result<Place> {
+        self.0.place_of(to).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                Error::invalid(format!("the folder above does not exist path={to:?}"))
+            }
+            _ => Error::io("look at the folder above", to, &e),
+        })
+    }
+
     /// Makes the directory's own name durable: it stands in the folder above.
     ///
     /// # Errors
     /// `Io`.
     pub fn sync_own_name(&self) -> Result<()> {
-        let above = self.root().parent().filter(|above| !above.as_os_str().is_empty());
-        self.beside(above.unwrap_or_else(|| Path::new("."))).sync_dir("")
+        self.beside(above(self.root())).sync_dir("")
     }
 
     /// Gives a file a second name outside the directory.
@@ -321,6 +350,12 @@ impl Disk {
 #[must_use]
 pub fn join(dir: &str, name: &str) -> String {
     if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
+/// The folder above a path.
+fn above(path: &Path) -> &Path {
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    above.unwrap_or_else(|| Path::new("."))
 }
 
 /// Longer reads first ask how long the file is.

@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Exclusive, File, Lock, Mode, Storage};
+use super::{Exclusive, File, Lock, Mode, Place, Storage};
 
 /// A directory of the machine's file system.
 #[derive(Debug)]
@@ -105,8 +106,17 @@ impl Storage for RealStorage {
         fs::File::open(self.full(dir))?.sync_all()
     }
 
-    fn beside(&self, to: &Path) -> std::sync::Arc<dyn Storage> {
-        std::sync::Arc::new(Self::new(to))
+    fn beside(&self, to: &Path) -> Arc<dyn Storage> {
+        Arc::new(Self::new(to))
+    }
+
+    fn place_of(&self, to: &Path) -> io::Result<Place> {
+        let (root, above) = (self.root.canonicalize()?, super::above(to).canonicalize()?);
+        if above.starts_with(&root) {
+            return Ok(Place::Inside);
+        }
+        let same = fs::metadata(&root)?.dev() == fs::metadata(&above)?.dev();
+        Ok(if same { Place::SameDisk } else { Place::OtherDisk })
     }
 
     fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {

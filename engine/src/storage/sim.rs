@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Exclusive, File, Lock, Mode, Storage};
+use super::{Exclusive, File, Lock, Mode, Place, Storage};
 
 /// The unit in which an unsynced write can be torn.
 const TEAR_BYTES: usize = 512;
@@ -509,6 +509,10 @@ impl Storage for SimStorage {
 
     fn beside(&self, to: &Path) -> Arc<dyn Storage> {
         Arc::new(self.next_to(to))
+    }
+
+    fn place_of(&self, _to: &Path) -> io::Result<Place> {
+        Ok(Place::SameDisk)
     }
 
     fn link_out(&self, path: &str, to: &Path) -> io::Result<()> {
