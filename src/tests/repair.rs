@@ -16,9 +16,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use archive::{Archive, Shown, repair};
-use support::api::text;
+use support::api::{Api, text};
 use support::history::number;
-use support::{fails, hansard, text as utf8, tool};
+use support::{done, fails, hansard, text as utf8, tool};
 
 /// The files that a list of the report names.
 fn files(list: &Value) -> Vec<String> {
@@ -221,25 +221,27 @@ fn a_missing_pack_without_a_copy_is_named_room_by_room() {
     let report = archive.beside(None, 1);
     let last = archive.shown[1].messages.len() as u64;
     let span = json!([{ "first_lsn": pack["first_lsn"], "last_lsn": pack["last_lsn"] }]);
-    assert_eq!((&report["holes"], &report["restricted"]), (&span, &json!(true)));
-    assert_eq!(files(&report["lost"])[0], text(&pack["file"]));
-    assert_eq!(report["lost"][0]["reason"], "pack is missing");
-    // Nothing else is left of the long room; the old catalog knows how much it was.
+    assert_eq!((&report["holes"], &report["restricted"]), (&span, &json!(false)));
+    let lost = report["lost"].as_array().expect("a list");
+    assert!(lost.iter().all(|found| found["file"] == pack["file"]), "{report}");
+    assert!(lost.iter().all(|found| found["reason"] == "pack is missing"), "{report}");
+    // The old catalog knows how far the room had come, and so does the result.
     assert_eq!(lost_of(&report, &archive.rooms[1]), [(1, last)]);
     assert_eq!(lost_of(&report, &archive.rooms[0]), []);
+    archive.shows(&archive.new_one(), &[&[], &[(1, last)]]);
+    fs::remove_dir_all(archive.new_one()).expect("it can be removed");
+
+    // Without it the places of the log are all that is known.
+    fs::remove_dir_all(archive.data().join("catalog")).expect("it can be removed");
+    let report = archive.beside(None, 1);
+    assert_eq!((&report["holes"], &report["restricted"]), (&span, &json!(true)));
+    assert_eq!(files(&report["lost"]), [text(&pack["file"])]);
     let mut table = tool::tool();
     table.arg("repair").arg(archive.data()).arg("--to").arg(archive.site.path("again"));
     let table = table.output().expect("the tool runs");
     assert_eq!(table.status.code(), Some(1));
     let next = format!("hansard accept-damage --data {}", archive.site.path("again").display());
     assert!(utf8(&table.stdout).contains(&next), "{}", utf8(&table.stdout));
-
-    // Without it the places of the log are all that is known.
-    fs::remove_dir_all(archive.new_one()).expect("it can be removed");
-    fs::remove_dir_all(archive.data().join("catalog")).expect("it can be removed");
-    let report = archive.beside(None, 1);
-    assert_eq!((&report["holes"], &report["restricted"]), (&span, &json!(true)));
-    assert_eq!(files(&report["lost"]), [text(&pack["file"])]);
     let (server, api) = archive.accept(&archive.new_one());
     // Nothing says any more that the room had come further than being made.
     let [lobby, long] = [0, 1].map(|at: usize| Shown::of(&api, &archive.rooms[at]));
@@ -252,9 +254,56 @@ fn a_pack_between_two_others_is_named_by_what_stands_around_it() {
     let archive = Archive::new();
     // The short room is in the first and in the third pack; its middle is lost with the third.
     fs::remove_file(archive.pack(2)).expect("it can be removed");
+    fs::remove_dir_all(archive.data().join("catalog")).expect("it can be removed");
     let report = archive.beside(None, 1);
     assert_eq!(lost_of(&report, &archive.rooms[0]), [(6, 7)], "{report}");
     archive.accepted(&archive.new_one(), &[&[(6, 7)], &[]]);
+}
+
+#[test]
+fn the_newest_entries_of_a_room_stay_a_gap_and_are_never_given_again() {
+    let archive = Archive::new();
+    let room = &archive.rooms[1];
+    let next = archive.shown[1].messages.len() as u64 + 1;
+    fs::remove_file(archive.pack(1)).expect("it can be removed");
+    let goes_on = |api: &Api| {
+        assert_eq!(Shown::of(api, room).gaps, [(1, next - 1)]);
+        let body = json!({ "body": "on" });
+        let posted = api.post(&format!("/rooms/{room}/messages"), &body).expect(201);
+        assert_eq!(number(&posted, "seq"), next);
+    };
+    archive.beside(None, 1);
+    let path = archive.new_one();
+    let server = archive.result(&path).serve();
+    goes_on(&server.anonymous().with_token(&archive.token));
+    assert_eq!(server.stop().code(), Some(0));
+    fs::remove_dir_all(&path).expect("it can be removed");
+
+    // Not the catalog alone knows it: a pack without a block says how far the room had come.
+    archive.beside(None, 1);
+    fs::remove_dir_all(path.join("catalog")).expect("it can be removed");
+    let (server, api) = archive.accept(&path);
+    goes_on(&api);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn a_journal_that_is_gone_with_its_witness_is_known_to_a_sound_catalog() {
+    let archive = Archive::new();
+    let room = &archive.rooms[0];
+    fs::remove_dir_all(archive.data().join("journal")).expect("it can be removed");
+    let report = archive.beside(None, 1);
+    let (first, last) =
+        (number(&archive.view, "sealed_lsn") + 1, number(&archive.view, "last_lsn"));
+    let holes = json!([{ "first_lsn": first, "last_lsn": last }]);
+    assert_eq!((&report["holes"], &report["restricted"]), (&holes, &json!(true)), "{report}");
+    assert_eq!(lost_of(&report, room), [(8, 10)], "{report}");
+    assert!(files(&report["lost"]).iter().all(|file| file == "journal"), "{report}");
+    let path = archive.new_one();
+    done(hansard().args(["accept-damage", "--data"]).arg(&path));
+    let server = archive.result(&path).serve();
+    archive.served(&server.admin(), &[&[(8, 10)], &[]]);
+    assert_eq!(server.stop().code(), Some(0));
 }
 
 #[test]
@@ -263,10 +312,14 @@ fn what_the_journal_still_has_heals_a_pack_that_is_lost() {
     let path = archive.pack(2);
     let name = text(&archive.view["packs"][2]["file"]);
     let whole = fs::read(&path).expect("it can be read");
-    let gone: [(&str, &dyn Fn()); 3] = [
+    let gone: [(&str, &dyn Fn()); 4] = [
         ("missing", &|| fs::remove_file(&path).expect("it can be removed")),
         ("block", &|| tool::flip(&path, 30)),
-        ("index", &|| tool::flip(&path, whole.len() as u64 - 70)),
+        ("all", &|| spoil(&path, 0, whole.len())),
+        ("index", &|| {
+            fs::remove_dir_all(archive.data().join("catalog")).expect("it can be removed");
+            tool::flip(&path, whole.len() as u64 - 70);
+        }),
     ];
     for (what, damage) in gone {
         damage();
@@ -303,6 +356,15 @@ fn a_pack_whose_index_is_destroyed_goes_to_quarantine_or_is_healed() {
     archive.whole(&archive.new_one());
     fs::remove_dir_all(archive.new_one()).expect("it can be removed");
 
+    // The catalog has the rows of its runs; the digest proves that nothing is amiss.
+    let report = archive.beside(None, 0);
+    assert_eq!(files(&report["healed"]), ["catalog", &name]);
+    assert_eq!(report["healed"][1]["from"], "catalog");
+    assert_eq!(fs::read(archive.new_one().join(&name)).expect("a pack"), whole);
+    archive.whole(&archive.new_one());
+    fs::remove_dir_all(archive.new_one()).expect("it can be removed");
+
+    fs::remove_dir_all(archive.data().join("catalog")).expect("it can be removed");
     let report = archive.beside(None, 1);
     let kept = format!("quarantine/{}", Path::new(&name).file_name().expect("a name").display());
     assert_eq!(report["quarantined"][0]["file"], *name);
@@ -359,6 +421,10 @@ fn a_lost_or_damaged_catalog_is_rebuilt_and_never_opened() {
     let report = archive.beside(None, 0);
     assert_eq!(files(&report["healed"]), ["catalog"], "{report}");
     archive.whole(&archive.new_one());
+    for verb in ["verify", "inspect"] {
+        tool::run(verb, &archive.data());
+        assert!(!archive.data().join("catalog").exists(), "{verb} makes nothing");
+    }
 }
 
 #[test]
@@ -393,6 +459,7 @@ fn in_place_keeps_what_it_replaces_and_overwrites_nothing_there() {
     // What cannot be healed goes there as well.
     let path = archive.pack(2);
     spoil(&path, length(&path) - 64, 64);
+    fs::remove_dir_all(data.join("catalog")).expect("it can be removed");
     let (code, report, _) = repair(&data, &["--in-place"]);
     assert_eq!((code, &report["restricted"]), (1, &json!(true)), "{report}");
     assert!(!path.exists());
@@ -528,12 +595,19 @@ fn what_cannot_be_repaired_is_refused_and_stays_as_it_is() {
     assert!(!archive.new_one().exists());
     drop(before);
 
-    // Something stands where the result would go, or it would be within the original.
+    // Something stands where the result would go, or it would be within the original, by whatever
+    // way; or the copy is the original.
     let before = tool::contents(&data);
     fs::create_dir(archive.new_one()).expect("a folder");
-    let within = data.join("packs/new");
-    for args in [&[][..], &["--to", within.to_str().expect("a path")]] {
-        assert_eq!(repair(&data, args).0, 3);
+    let link = archive.site.path("link");
+    std::os::unix::fs::symlink(&data, &link).expect("a link");
+    let within = [data.join("packs/new"), link.join("new"), archive.copy().join("../data/new")];
+    let within = within.each_ref().map(|path| path.to_str().expect("a path"));
+    let copy = ["--to", "x", "--from", link.to_str().expect("a path")];
+    let [plain, linked, round] = within.map(|path| ["--to", path]);
+    for args in [&[][..], &plain, &linked, &round, &copy] {
+        let (code, _, said) = repair(&data, args);
+        assert_eq!(code, 3, "{args:?}: {said}");
     }
     assert_eq!(fs::read_dir(archive.new_one()).expect("a folder").count(), 0);
     let both = repair(&data, &["--in-place", "--to", "x"]);
@@ -549,8 +623,29 @@ fn what_cannot_be_repaired_is_refused_and_stays_as_it_is() {
     }
     assert_eq!(tool::contents(&folder).len(), 1, "nothing was made");
     assert_eq!(repair(&archive.site.path("absent"), &["--in-place"]).0, 3);
-    let (code, _, said) = repair(&data, &["--to", "y", "--from", folder.to_str().expect("a path")]);
-    assert_eq!(code, 3, "{said}");
+    let folder = folder.to_str().expect("a path");
+    let (code, _, said) = repair(&data, &["--to", "y", "--from", folder]);
+    assert!(code == 3 && said.contains(folder), "it says which of them: {said}");
+}
+
+#[test]
+fn a_reader_that_goes_away_early_and_a_full_disk_are_no_panic() {
+    let archive = Archive::new();
+    for verb in ["inspect", "verify", "compact"] {
+        for json in [&["--json"][..], &[]] {
+            let mut command = tool::tool();
+            command.arg(verb).args(json).arg(archive.data());
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let output = command.stdout(writer).output().expect("the tool runs");
+            assert_eq!((output.status.code(), utf8(&output.stderr)), (Some(0), String::new()));
+            let full = fs::File::options().write(true).open("/dev/full").expect("a full device");
+            let output = command.stdout(full).output().expect("the tool runs");
+            let said = utf8(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            assert!(said.starts_with("hansard-tool: write failed"), "{said}");
+        }
+    }
 }
 
 #[test]

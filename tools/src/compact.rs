@@ -9,7 +9,7 @@ use hansard_engine::error::Result;
 use hansard_engine::{Engine, Health, Options};
 use serde::Serialize;
 
-use crate::DAMAGE;
+use crate::{DAMAGE, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Compacted {
@@ -43,13 +43,15 @@ pub(crate) fn run(path: &Path, json: bool) -> Result<u8> {
     engine.close()?;
     sealed?;
     if json {
-        println!("{}", serde_json::to_string(&done).unwrap_or_default());
+        say_json(&done)?;
     } else {
-        println!("replayed {} records, sealed up to lsn {}", done.replayed, done.sealed_lsn);
-        println!("{} packs hold {} bytes", done.packs, done.pack_bytes);
-        if done.lost_messages > 0 {
-            println!("{} damaged messages stay gaps in their rooms", done.lost_messages);
+        let Compacted { replayed, sealed_lsn, packs, pack_bytes, lost_messages } = done;
+        let mut lines = format!("replayed {replayed} records, sealed up to lsn {sealed_lsn}\n");
+        lines += &format!("{packs} packs hold {pack_bytes} bytes\n");
+        if lost_messages > 0 {
+            lines += &format!("{lost_messages} damaged messages stay gaps in their rooms\n");
         }
+        say(&lines)?;
     }
     Ok(0)
 }

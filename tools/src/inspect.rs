@@ -29,6 +29,7 @@ use hansard_engine::types::{Lsn, RoomId, Seq, TimeUs};
 use serde::Serialize;
 
 use crate::open::Directory;
+use crate::{say, say_json};
 
 /// Everything `inspect` shows.
 #[derive(Debug, Serialize)]
@@ -132,12 +133,7 @@ struct Room {
 pub(crate) fn run(path: &Path, json: bool) -> Result<()> {
     let directory = Directory::open(path)?;
     let inspection = look(&directory)?;
-    if json {
-        println!("{}", serde_json::to_string(&inspection).unwrap_or_default());
-    } else {
-        print!("{}", table::table(&inspection));
-    }
-    Ok(())
+    if json { say_json(&inspection) } else { say(&table::table(&inspection)) }
 }
 
 /// A time that says something: not one of the ends of the range.

@@ -3,7 +3,7 @@
 //!
 //! `inspect` and `verify` write nothing and work on a read-only mount; `repair` writes beside the
 //! directory unless it is told otherwise; `compact` works in place.
-//! Exit codes: 0 fine, 1 damage, 2 usage, 3 could not run.
+//! Exit codes: 0 fine, 1 damage, 2 usage, 3 could not run, or could not say what it found.
 
 mod compact;
 mod inspect;
@@ -11,11 +11,13 @@ mod open;
 mod repair;
 mod verify;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hansard_engine::error::Error;
+use hansard_engine::error::{Error, Result};
+use serde::Serialize;
 
 pub use open::Directory;
 pub use verify::{Depth, Finding, Report, Show, verify};
@@ -101,25 +103,24 @@ pub enum Command {
 /// Runs a command and says how it ended.
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
-    let done = match &cli.command {
-        Command::Inspect { dir, json } => inspect::run(dir, *json).map(|()| 0),
+    let (dir, done) = match &cli.command {
+        Command::Inspect { dir, json } => (dir, inspect::run(dir, *json).map(|()| 0)),
         Command::Verify { dir, json, quick, progress } => {
             let depth = if *quick { Depth::Digests } else { Depth::Records };
-            verify::run(dir, *json, depth, Show::asked(*progress))
+            (dir, verify::run(dir, *json, depth, Show::asked(*progress)))
         }
-        Command::Repair { dir, from, to, in_place, json } => repair::run(&repair::Wish {
-            dir,
-            from: from.as_deref(),
-            to: to.as_deref(),
-            in_place: *in_place,
-            json: *json,
-        }),
-        Command::CheckCatalog { dir, packs } => repair::catalog::check(dir, packs),
-        Command::Compact { dir, json } => compact::run(dir, *json),
+        Command::Repair { dir, from, to, in_place, json } => {
+            let (from, to) = (from.as_deref(), to.as_deref());
+            let wish = repair::Wish { dir, from, to, in_place: *in_place, json: *json };
+            (dir, repair::run(&wish))
+        }
+        Command::CheckCatalog { dir, packs } => (dir, repair::catalog::check(dir, packs)),
+        Command::Compact { dir, json } => (dir, compact::run(dir, *json)),
     };
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            let error = open::named(error, dir);
             eprintln!("hansard-tool: {error}");
             ExitCode::from(code_of(&error))
         }
@@ -131,5 +132,30 @@ fn code_of(error: &Error) -> u8 {
     match error {
         Error::Corrupt { .. } => DAMAGE,
         _ => COULD_NOT_RUN,
+    }
+}
+
+/// Prints an answer as one JSON document.
+///
+/// # Errors
+/// As [`say`].
+pub(crate) fn say_json(answer: &impl Serialize) -> Result<()> {
+    say(&(serde_json::to_string(answer).unwrap_or_default() + "\n"))
+}
+
+/// Prints an answer. A reader that is gone wants no more of it, which is not a failure.
+///
+/// # Errors
+/// `Io` if standard output takes no more, as on a full disk.
+pub(crate) fn say(answer: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(answer.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Io {
+            op: "write",
+            path: "standard output".into(),
+            kind: error.kind(),
+            message: error.to_string(),
+        }),
+        _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! `hansard-tool`: inspect, verify and compact a data directory without a running server.
+//! `hansard-tool`: inspect, verify, repair and compact a data directory without a running server.
 //!
 //! Parses the command line and turns outcomes into exit codes; the work is in the library.
 

@@ -2,6 +2,7 @@
 //!
 //! INVARIANT: nothing here writes; a directory that a server has open is refused.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,9 @@ use hansard_engine::manifest::{self, Loaded};
 use hansard_engine::open::{LOCK, check_version};
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, Exclusive, Lock};
+
+/// The catalog's folder.
+pub(crate) const CATALOG: &str = "catalog";
 
 /// A data directory, open for reading.
 pub struct Directory {
@@ -41,8 +45,7 @@ impl Directory {
         check_version(&disk)?;
         let lock = disk.lock(LOCK, Exclusive::No)?;
         let manifest = manifest::load(&disk)?;
-        let catalog = RocksCatalog::open_read_only(&path.join("catalog"));
-        let catalog = catalog.map(|c| Box::new(c) as Box<dyn CatalogStore>);
+        let catalog = open_catalog(&disk).map(|c| Box::new(c) as Box<dyn CatalogStore>);
         Ok(Self { disk, manifest, catalog, _lock: lock })
     }
 
@@ -52,5 +55,29 @@ impl Directory {
     /// Why it cannot be read.
     pub fn catalog(&self) -> Result<&dyn CatalogStore> {
         self.catalog.as_ref().map(|c| &**c).map_err(Error::clone)
+    }
+}
+
+/// The catalog, for reading only.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(crate) fn open_catalog(disk: &Disk) -> Result<RocksCatalog> {
+    let path = disk.full(CATALOG);
+    // RocksDB makes the folder even of a catalog that it is only to read.
+    if disk.list(CATALOG)?.is_empty() {
+        let message = "it is missing or empty".to_owned();
+        return Err(Error::Io { op: "open catalog", path, kind: ErrorKind::NotFound, message });
+    }
+    RocksCatalog::open_read_only(&path)
+}
+
+/// The error that there is no data directory, with its path: a command may be about two.
+pub(crate) fn named(error: Error, path: &Path) -> Error {
+    match error {
+        Error::NotFound { what } => {
+            Error::Invalid { what: format!("{what} not found path={path:?}") }
+        }
+        other => other,
     }
 }

@@ -4,7 +4,8 @@
 //! written again from the packs, the catalog is rebuilt by the engine. The journal is left to
 //! recovery.
 //!
-//! INVARIANT: only bytes that a checksum of the original accepts are taken from anywhere.
+//! INVARIANT: only bytes that a checksum of the original accepts are taken from anywhere, and a run
+//! index of which the manifest says the same.
 
 mod account;
 pub(crate) mod catalog;
@@ -28,15 +29,17 @@ use hansard_engine::manifest::{self, Loaded};
 use hansard_engine::open::{LOCK, VERSION};
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, Exclusive};
+use hansard_engine::types::Lsn;
 use hansard_engine::{Engine, Health, Options};
 
 use self::account::{Losses, account};
 use self::donor::Donor;
 use self::evidence::{Version, prove_layout, share};
 use self::report::{Healed, Report};
-use self::target::Target;
+use self::target::{Target, real};
 use self::work::Work;
-use crate::{COULD_NOT_RUN, DAMAGE};
+use crate::open::CATALOG;
+use crate::{COULD_NOT_RUN, DAMAGE, say, say_json};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -63,9 +66,9 @@ pub(crate) fn run(wish: &Wish<'_>) -> Result<u8> {
         done => done?,
     };
     if wish.json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        say_json(&report)?;
     } else {
-        print!("{}", report.table());
+        say(&report.table())?;
     }
     Ok(if report.ok { 0 } else { DAMAGE })
 }
@@ -73,6 +76,10 @@ pub(crate) fn run(wish: &Wish<'_>) -> Result<u8> {
 fn repair(wish: &Wish<'_>) -> Result<Report> {
     let disk = Disk::new(Arc::new(RealStorage::new(wish.dir)));
     let version = prove_layout(&disk)?;
+    if let Some(from) = wish.from.filter(|from| real(from) == real(wish.dir)) {
+        let what = format!("the copy is the directory itself path={from:?}");
+        return Err(Error::Invalid { what });
+    }
     let lock = match wish.in_place {
         true => Some(disk.lock(LOCK, Exclusive::Yes)?),
         false => share(&disk)?,
@@ -94,16 +101,17 @@ fn repair(wish: &Wish<'_>) -> Result<Report> {
     let mut work = Work::new(&disk, &target.disk, donor.as_ref(), manifest.as_ref());
     let records = work.heal_all()?;
     let choice = work.choose(&records);
-    let live = journal::live(&disk, choice.state.sealed, choice.state.epoch)?;
+    let (sealed, epoch) = (choice.state.sealed, choice.state.epoch);
+    let mut live = journal::live(&disk, sealed, epoch, Lsn::ZERO)?;
+    if let (true, Some(told)) = (live.is_damaged(), work.told()) {
+        live = journal::live(&disk, sealed, epoch, told.applied)?;
+    }
     let small = report.healed.len();
     let lost = work.report(&choice, &records, &mut report);
-    let told = match work.loses_blocks() || !lost.is_empty() {
-        true => catalog::ask(&disk, &lost.iter().map(|pack| pack.id).collect::<Vec<_>>()),
-        false => None,
-    };
-    let plan = work.plan(&choice, told.is_some())?;
+    let plan = work.plan(&choice, live.short)?;
+    let runs = work.into_runs();
     if !plan.keep_catalog {
-        report.healed.insert(small, Healed::file(catalog::DIR, 0, 0, "packs and journal"));
+        report.healed.insert(small, Healed::file(CATALOG, 0, 0, "packs and journal"));
     }
     target.commit(&plan)?;
     report.quarantined = std::mem::take(&mut target.quarantined);
@@ -116,8 +124,7 @@ fn repair(wish: &Wish<'_>) -> Result<Report> {
         let note = "holes of the journal are not filled from a copy by this version";
         report.notes.push(note.to_owned());
     }
-    let told = told.unwrap_or_default();
-    account(&target.disk, Losses { packs: lost, told, live, opened }, &mut report)?;
+    account(&target.disk, Losses { packs: lost, runs: &runs, live, opened }, &mut report)?;
     Ok(report)
 }
 

@@ -10,6 +10,7 @@ mod progress;
 mod seen;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use hansard_engine::apply::{SETTING_COMPLIANCE, applied_row};
@@ -24,15 +25,15 @@ use hansard_engine::storage::join;
 use hansard_engine::types::{Lsn, RoomId, Seq};
 use serde::Serialize;
 
-use crate::DAMAGE;
 use crate::open::Directory;
+use crate::{DAMAGE, say, say_json};
 
 pub use packs::Depth;
 pub(crate) use packs::{Blocks, digest};
 pub(crate) use pool::each;
 pub(crate) use progress::Progress;
 pub use progress::Show;
-pub(crate) use seen::{LsnSet, RoomSpan, Seen};
+pub(crate) use seen::{RoomSpan, Seen};
 
 /// One thing that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,6 +52,35 @@ pub struct Finding {
     pub to_seq: Option<u64>,
     /// Which check failed.
     pub reason: String,
+}
+
+/// For people: where, which entries of which room, and which check failed.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, bytes, room, from_seq, to_seq, reason } = self;
+        write!(f, "{}: {reason}", Place { file, offset, bytes, room, seqs: (from_seq, to_seq) })
+    }
+}
+
+/// Bytes of a file and the entries that they hold, as one line for people names them.
+pub(crate) struct Place<'a> {
+    pub file: &'a str,
+    pub offset: &'a u64,
+    pub bytes: &'a u64,
+    pub room: &'a Option<String>,
+    pub seqs: (&'a Option<u64>, &'a Option<u64>),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, bytes, room, seqs } = self;
+        let room = room.as_deref().unwrap_or("-");
+        write!(f, "file={file} offset={offset} bytes={bytes} room={room} seq=")?;
+        match seqs {
+            (Some(from), Some(to)) => write!(f, "{from}..{to}"),
+            _ => f.write_str("-"),
+        }
+    }
 }
 
 /// The outcome.
@@ -77,20 +107,14 @@ pub struct Report {
 pub(crate) fn run(path: &Path, json: bool, depth: Depth, show: Show) -> Result<u8> {
     let report = verify(path, depth, show)?;
     if json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        say_json(&report)?;
     } else {
-        for found in &report.damage {
-            let Finding { file, offset, bytes, reason, .. } = found;
-            let room = found.room.as_deref().unwrap_or("-");
-            let (from, to) = (found.from_seq.unwrap_or(0), found.to_seq.unwrap_or(0));
-            println!(
-                "damage file={file} offset={offset} bytes={bytes} room={room} \
-                 seq={from}..{to}: {reason}"
-            );
-        }
+        let mut lines = String::new();
+        report.damage.iter().for_each(|found| lines += &format!("damage {found}\n"));
         let Report { packs, blocks, records, bytes, .. } = report;
-        println!("read {packs} packs, {blocks} blocks, {records} records, {bytes} bytes");
-        println!("{}", if report.ok { "ok" } else { "damaged" });
+        lines +=
+            &format!("read {packs} packs, {blocks} blocks, {records} records, {bytes} bytes\n");
+        say(&(lines + if report.ok { "ok\n" } else { "damaged\n" }))?;
     }
     Ok(if report.ok { 0 } else { DAMAGE })
 }

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::LsnSpan;
+use hansard_engine::format::run::Run;
+use hansard_engine::spans::{union, without};
 use hansard_engine::storage::Disk;
 use hansard_engine::types::{Lsn, RoomId};
 use hansard_engine::{journal as log, pack};
 
 use super::Opened;
-use super::catalog::Told;
 use super::journal::{Live, place};
 use super::report::{Healed, Hole, Report};
 use super::rooms::{self, Gap};
@@ -23,29 +24,28 @@ use crate::open::Directory;
 use crate::verify::{self, Collect, Depth, Finding, Show};
 
 /// What is known of losses before the result is looked at.
-pub(super) struct Losses {
+pub(super) struct Losses<'a> {
     pub packs: Vec<LostPack>,
     /// What the old catalog says those held.
-    pub told: Vec<Told>,
+    pub runs: &'a [Run],
     pub live: Live,
     pub opened: Opened,
 }
 
 /// Checks the result, and says exactly what is lost.
-pub(super) fn account(disk: &Disk, losses: Losses, report: &mut Report) -> Result<()> {
-    let Losses { packs, told, live, opened } = losses;
+pub(super) fn account(disk: &Disk, losses: Losses<'_>, report: &mut Report) -> Result<()> {
+    let Losses { packs, runs, live, opened } = losses;
     let directory = Directory::open(disk.root())?;
     let (verified, mut seen) =
         verify::look(&directory, Depth::Records, Show::OnTerminal, Collect::Seen)?;
     let heads = directory.catalog().and_then(rooms::heads).unwrap_or_default();
-    let Live { seen: replayed, lost: in_journal, holes, redundant, last } = live;
+    let Live { seen: replayed, lost: in_journal, holes, redundant, last, .. } = live;
     seen.absorb(replayed);
     let sealed = directory.manifest.state.sealed;
     let last = last.max(sealed).max(seen.lsns.last());
     let mut missing = seen.lsns.missing(Lsn(1), last);
     missing.extend(holes.into_iter().chain(opened.holes));
-    seen.accepted.sort_by_key(|span| span.first);
-    let missing = without(union(missing), &seen.accepted);
+    let missing = without(&union(missing), &seen.accepted);
     let mut ranges = Vec::new();
     for LostPack { id, file, span, bytes, reason } in &packs {
         if span.is_none() && missing.is_empty() {
@@ -54,7 +54,7 @@ pub(super) fn account(disk: &Disk, losses: Losses, report: &mut Report) -> Resul
             continue;
         }
         report.lost.push(place(file, 0, *bytes, reason));
-        for range in ranges_of(&told, *id) {
+        for range in ranges_of(runs, *id) {
             report.lost.push(of_room(place(file, 0, *bytes, reason), range.0, range.1));
             ranges.push(range);
         }
@@ -62,8 +62,11 @@ pub(super) fn account(disk: &Disk, losses: Losses, report: &mut Report) -> Resul
     for mut found in verified.damage {
         let within = Path::new(&found.file).strip_prefix(disk.root());
         found.file = within.map_or(found.file.clone(), |path| path.display().to_string());
-        // Of a restricted directory the journal's damage is named below.
-        if !(opened.restricted && found.file.starts_with(log::DIR)) {
+        // What is lost as a whole was named above, and of a restricted directory the journal's
+        // damage is below.
+        let above = packs.iter().any(|pack| pack.file == found.file);
+        let below = opened.restricted && found.file.starts_with(log::DIR);
+        if !(above || below) {
             report.lost.push(found);
         }
     }
@@ -74,7 +77,7 @@ pub(super) fn account(disk: &Disk, losses: Losses, report: &mut Report) -> Resul
             *room == gap.room && gap.seqs.is_none_or(|gap| seqs.is_some_and(|s| meets(gap, s)))
         };
         if !ranges.iter().any(is_told) {
-            report.lost.push(in_room(&gap, &packs, sealed));
+            report.lost.push(in_room(&gap, &packs, &missing, sealed));
         }
     }
     for found in redundant {
@@ -91,15 +94,20 @@ pub(super) fn account(disk: &Disk, losses: Losses, report: &mut Report) -> Resul
 }
 
 /// A gap as a finding, in the pack that held it if that is known.
-fn in_room(gap: &Gap, lost: &[LostPack], sealed: Lsn) -> Finding {
+fn in_room(gap: &Gap, lost: &[LostPack], missing: &[LsnSpan], sealed: Lsn) -> Finding {
     let meets = |pack: &&LostPack| {
         let span = pack.span.as_ref();
         span.is_some_and(|span| span.first <= gap.lsns.last && span.last >= gap.lsns.first)
     };
+    let of_pack = |hole: &LsnSpan| {
+        hole.first <= sealed && hole.first <= gap.lsns.last && hole.last >= gap.lsns.first
+    };
     let found = match lost.iter().find(meets) {
         Some(pack) => place(&pack.file, 0, pack.bytes, &pack.reason),
-        None if gap.lsns.first > sealed => place(log::DIR, 0, 0, "records are lost"),
-        None => place(pack::DIR, 0, 0, "no pack holds these records"),
+        None if missing.iter().any(of_pack) => {
+            place(pack::DIR, 0, 0, "no pack holds these records")
+        }
+        None => place(log::DIR, 0, 0, "records are lost"),
     };
     of_room(found, gap.room, gap.seqs)
 }
@@ -115,73 +123,45 @@ fn of_room(found: Finding, room: RoomId, seqs: Option<(u64, u64)>) -> Finding {
 }
 
 /// The rooms that a pack held a part of, and which entries.
-fn ranges_of(told: &[Told], pack: u64) -> Vec<(RoomId, Option<(u64, u64)>)> {
-    let mut runs: Vec<&Told> = told.iter().filter(|told| told.pack == pack).collect();
+fn ranges_of(runs: &[Run], pack: u64) -> Vec<(RoomId, Option<(u64, u64)>)> {
+    let mut runs: Vec<&Run> = runs.iter().filter(|run| run.pack == pack).collect();
     runs.sort_by_key(|run| (run.room, run.seq_base));
     let mut ranges: Vec<(RoomId, Option<(u64, u64)>)> = Vec::new();
-    for Told { room, seq_base, last_seq, .. } in runs {
-        let seqs = (seq_base < last_seq).then_some((seq_base + 1, *last_seq));
-        match ranges.last_mut().filter(|last| last.0.0 == *room) {
+    for Run { room, seq_base, last_seq, .. } in runs {
+        let seqs = (seq_base < last_seq).then_some((seq_base.0 + 1, last_seq.0));
+        match ranges.last_mut().filter(|last| last.0 == *room) {
             Some((_, Some(last))) if seqs.is_none_or(|seqs| seqs.0 == last.1 + 1) => {
                 last.1 = seqs.map_or(last.1, |seqs| seqs.1);
             }
             Some((_, last @ None)) => *last = seqs,
-            _ => ranges.push((RoomId(*room), seqs)),
+            _ => ranges.push((*room, seqs)),
         }
     }
     ranges
 }
 
-/// Overlapping and neighbouring spans made one, in order.
-fn union(mut spans: Vec<LsnSpan>) -> Vec<LsnSpan> {
-    spans.sort_by_key(|span| span.first);
-    spans.dedup_by(|next, before| {
-        let joins = next.first <= before.last.next();
-        before.last = if joins { before.last.max(next.last) } else { before.last };
-        joins
-    });
-    spans
-}
-
-/// What of `spans` no span of `taken` covers; both in order.
-pub(super) fn without(spans: Vec<LsnSpan>, taken: &[LsnSpan]) -> Vec<LsnSpan> {
-    let mut rest = Vec::new();
-    for span in spans {
-        let mut first = span.first;
-        let meets = |t: &&LsnSpan| t.first <= span.last && t.last >= span.first;
-        for taken in taken.iter().filter(meets) {
-            if first < taken.first {
-                rest.push(LsnSpan { first, last: Lsn(taken.first.0 - 1) });
-            }
-            first = first.max(taken.last.next());
-        }
-        if first <= span.last {
-            rest.push(LsnSpan { first, last: span.last });
-        }
-    }
-    rest
-}
-
 #[cfg(test)]
 mod tests {
+    use hansard_engine::types::{CategoryId, Rev, Seq, TimeUs};
+
     use super::*;
-
-    fn spans(list: &[(u64, u64)]) -> Vec<LsnSpan> {
-        list.iter().map(|(first, last)| LsnSpan { first: Lsn(*first), last: Lsn(*last) }).collect()
-    }
-
-    #[test]
-    fn spans_are_joined_and_taken_away() {
-        let joined = union(spans(&[(10, 12), (1, 3), (4, 5), (11, 20)]));
-        assert_eq!(joined, spans(&[(1, 5), (10, 20)]));
-        let rest = without(joined, &spans(&[(2, 2), (5, 11), (15, 15)]));
-        assert_eq!(rest, spans(&[(1, 1), (3, 4), (12, 14), (16, 20)]));
-        assert_eq!(without(spans(&[(1, 9)]), &spans(&[(1, 9)])), []);
-    }
 
     #[test]
     fn what_the_catalog_tells_of_a_pack_is_joined_by_room() {
-        let told = |pack, room, seq_base, last_seq| Told { pack, room, seq_base, last_seq };
+        let told = |pack, room, seq_base, last_seq| Run {
+            pack,
+            room: RoomId(room),
+            category: CategoryId(1),
+            first_rev: Rev(seq_base + 1),
+            last_rev: Rev(last_seq),
+            seq_base: Seq(seq_base),
+            last_seq: Seq(last_seq),
+            first_time: TimeUs(0),
+            last_time: TimeUs(0),
+            first_lsn: Lsn(1),
+            last_lsn: Lsn(1),
+            blocks: Vec::new(),
+        };
         let list = [
             told(2, 70, 10, 20),
             told(2, 70, 0, 10),

@@ -1,30 +1,34 @@
 //! What the old catalog still knows, asked in a process of its own.
 //!
-//! Mostly it is rebuilt. But where records of packs are lost for good, a sound catalog still knows
-//! what they did to rights, and in which rooms and at which places they stood. RocksDB may not even
-//! return from damage, so a second process opens it, which gets a bounded time.
+//! Mostly it is rebuilt. But where records are lost for good, a sound catalog still knows what they
+//! did to rights, how far the log went, and each run of a pack: its room, its places, its blocks.
+//! RocksDB may not even return from damage, so a second process opens it, in a bounded time.
 //!
 //! INVARIANT: the process that repairs never opens the old catalog, and takes no record from it.
 
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use hansard_engine::catalog::rocks::RocksCatalog;
+use hansard_engine::apply::applied_row;
 use hansard_engine::catalog::{CatalogStore, Family, Go, Walk};
 use hansard_engine::error::Result;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
 use hansard_engine::stats::Stopwatch;
+use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, Mode, join};
+use hansard_engine::types::Lsn;
 use serde::{Deserialize, Serialize};
+
+use crate::open::{CATALOG, open_catalog};
+use crate::say_json;
 
 /// What the keys of runs begin with.
 const RUNS: &[u8] = b"R";
-/// The catalog's folder.
-pub(super) const DIR: &str = "catalog";
 /// The tool's command for the second process.
 pub(crate) const CHECK: &str = "check-catalog";
 /// The time it gets, and so much more for every 10 MiB.
@@ -37,14 +41,21 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Its answer at most.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// What the catalog says of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What one process tells the other.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    applied: u64,
+    /// Rows of runs, as they are.
+    runs: Vec<Vec<u8>>,
+}
+
+/// What the catalog says.
+#[derive(Debug)]
 pub(super) struct Told {
-    pub pack: u64,
-    pub room: u64,
-    /// The room's seq before it and at its end.
-    pub seq_base: u64,
-    pub last_seq: u64,
+    /// How far it had applied the log.
+    pub applied: Lsn,
+    /// The runs of the packs that it was asked for.
+    pub runs: Vec<Run>,
 }
 
 /// Reads every row of a directory's catalog, and prints what it says of these packs.
@@ -52,28 +63,28 @@ pub(super) struct Told {
 /// # Errors
 /// What keeps it from being read.
 pub(crate) fn check(data: &Path, packs: &[u64]) -> Result<u8> {
-    let catalog = RocksCatalog::open_read_only(&data.join(DIR))?;
-    let mut told = Vec::new();
+    let catalog = open_catalog(&Disk::new(Arc::new(RealStorage::new(data))))?;
+    let mut runs = Vec::new();
     for family in Family::ALL {
         catalog.range(family, &[], &[u8::MAX; 64], Walk::Up, &mut |key, value| {
             let is_run = family == Family::Index && key.first() == RUNS.first();
             if let (true, Ok(run)) = (is_run, from_bytes::<Run>(value, "run row"))
                 && packs.contains(&run.pack)
             {
-                let (seq_base, last_seq) = (run.seq_base.0, run.last_seq.0);
-                told.push(Told { pack: run.pack, room: run.room.0, seq_base, last_seq });
+                runs.push(value.to_vec());
             }
             Ok(Go::On)
         })?;
     }
-    println!("{}", serde_json::to_string(&told).unwrap_or_default());
+    say_json(&Answer { applied: applied_row(&catalog)?.lsn.0, runs })?;
     Ok(0)
 }
 
-/// What a second process read of these packs' runs; none if it could not read every row in time.
-pub(super) fn ask(disk: &Disk, packs: &[u64]) -> Option<Vec<Told>> {
-    let lengths = disk.list(DIR).ok()?.into_iter().filter_map(|name| {
-        disk.open(&join(DIR, &name), Mode::Read).and_then(|file| file.len()).ok()
+/// What a second process read, of runs those of these packs; none if it could not read every row in
+/// time.
+pub(super) fn ask(disk: &Disk, packs: &[u64]) -> Option<Told> {
+    let lengths = disk.list(CATALOG).ok()?.into_iter().filter_map(|name| {
+        disk.open(&join(CATALOG, &name), Mode::Read).and_then(|file| file.len()).ok()
     });
     let parts = u32::try_from(lengths.sum::<u64>() / EACH_BYTES).unwrap_or(u32::MAX);
     let limit = LEAST.saturating_add(EACH.saturating_mul(parts));
@@ -96,5 +107,7 @@ pub(super) fn ask(disk: &Disk, packs: &[u64]) -> Option<Vec<Told>> {
     let _ = child.kill();
     let _ = child.wait();
     let answer = answer.join().ok()?.ok()?;
-    if sound { serde_json::from_str(&answer).ok() } else { None }
+    let Answer { applied, runs } = serde_json::from_str(&answer).ok().filter(|_| sound)?;
+    let runs = runs.iter().map(|row| from_bytes(row, "run row").ok()).collect::<Option<_>>()?;
+    Some(Told { applied: Lsn(applied), runs })
 }

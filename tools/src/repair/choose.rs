@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::LsnSpan;
 use hansard_engine::manifest::ManifestState;
+use hansard_engine::spans::LsnSet;
 use hansard_engine::types::{Epoch, Lsn};
 
-use crate::verify::{LsnSet, Seen};
+use crate::verify::Seen;
 
 /// What there is to choose from.
 pub(super) struct Options<'a> {

@@ -15,6 +15,7 @@ use hansard_engine::storage::{Disk, DiskFile, Lock, Mode};
 
 use super::evidence::{prove_layout, share};
 use super::heal::{Found, State, path_of};
+use crate::open::named;
 
 /// The copy.
 pub(super) struct Donor {
@@ -27,10 +28,10 @@ impl Donor {
     /// Opens the copy at `path`.
     ///
     /// # Errors
-    /// `Locked` if a server has it, `NotFound`, `Unsupported` or `Io`.
+    /// `Locked` if a server has it, `Invalid` if it is none, `Unsupported` or `Io`.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let disk = Disk::new(Arc::new(RealStorage::new(path)));
-        prove_layout(&disk)?;
+        prove_layout(&disk).map_err(|error| named(error, path))?;
         let lock = share(&disk)?;
         let manifest = match manifest::load(&disk) {
             Ok(loaded) => Some(loaded.state),

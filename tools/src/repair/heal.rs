@@ -2,13 +2,15 @@
 //!
 //! A pack checks itself: header, footer, run index, a checksum for each block; the digest in the
 //! manifest covers the whole. From a copy only such bytes are taken as one of these checks accepts.
+//! A run index that is lost is made again of the catalog's rows, which are its parts byte by byte.
 //!
 //! INVARIANT: a pack that was made good as a whole has the digest that the manifest wants.
 
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::{Block, checksum};
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, decode_index, header, pack_name,
+    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, decode_index, encode_index, header,
+    pack_name,
 };
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::pack;
@@ -16,6 +18,7 @@ use hansard_engine::storage::{Disk, DiskFile, Mode, join};
 use hansard_engine::types::{Lsn, RoomId, TimeUs};
 
 use super::donor::Donor;
+use crate::open::CATALOG;
 use crate::verify::{Progress, digest};
 
 /// Bytes copied at once; what cannot be read of them is tried again in smaller pieces.
@@ -44,6 +47,38 @@ pub(super) struct BadBlock {
 pub(super) struct Index {
     pub footer: Footer,
     pub runs: Vec<Run>,
+}
+
+impl Index {
+    /// Made again of its runs, whose blocks must fill what the manifest says of the pack.
+    fn of(runs: &[Run], meta: &PackMeta) -> Option<Self> {
+        let mut runs: Vec<Run> = runs.iter().filter(|run| run.pack == meta.id).cloned().collect();
+        runs.sort_by_key(|run| (run.category, run.room, run.first_rev));
+        let bytes = encode_index(&runs);
+        let index_bytes = bytes.len() as u64;
+        let index_offset = meta.bytes.checked_sub(index_bytes + FOOTER_BYTES as u64)?;
+        let (mut end, mut records) = (PACK_HEADER_BYTES as u64, 0);
+        for block in runs.iter().flat_map(|run| &run.blocks) {
+            if block.offset != end {
+                return None;
+            }
+            end += u64::from(block.bytes);
+            records += u64::from(block.records);
+        }
+        let (index_crc, count) = (checksum(&bytes), runs.len() as u64);
+        let footer =
+            Footer { id: meta.id, index_offset, index_bytes, index_crc, runs: count, records };
+        (end == index_offset).then_some(Self { footer, runs })
+    }
+
+    /// The length of its pack.
+    const fn pack_bytes(&self) -> u64 {
+        self.footer.index_offset + self.footer.index_bytes + FOOTER_BYTES as u64
+    }
+
+    fn blocks(&self) -> usize {
+        self.runs.iter().map(|run| run.blocks.len()).sum()
+    }
 }
 
 /// How a pack's file was found.
@@ -148,21 +183,9 @@ fn block(file: &DiskFile, fence: &BlockRef) -> Option<Vec<u8>> {
 }
 
 fn bad_blocks(file: &DiskFile, runs: &[Run]) -> Vec<BadBlock> {
-    let mut bad = Vec::new();
-    for run in runs {
-        for (at, fence) in run.blocks.iter().enumerate() {
-            if block(file, fence).is_none() {
-                let place = Place {
-                    offset: fence.offset,
-                    bytes: u64::from(fence.bytes),
-                    room: Some(run.room),
-                    seqs: (fence.seq_base.0 + 1, run.block_last_seq(at).0),
-                };
-                bad.push(BadBlock { place, fence: fence.clone() });
-            }
-        }
-    }
-    bad
+    let mut blocks = every_block(runs);
+    blocks.retain(|bad| block(file, &bad.fence).is_none());
+    blocks
 }
 
 /// What was made of a pack that is not sound.
@@ -172,6 +195,8 @@ pub(super) enum Made {
     AsItIs(Vec<BadBlock>),
     /// A new file was written: what was made good in it, whence, and what is lost all the same.
     Anew { healed: Vec<(Place, String)>, lost: Vec<BadBlock> },
+    /// A new file was written, with the run index and without a block: why, and the blocks.
+    Hollow(String, Vec<BadBlock>),
     /// Nothing says what is in it.
     Unreadable(String),
 }
@@ -181,7 +206,8 @@ pub(super) const fn whole(bytes: u64) -> Place {
     Place { offset: 0, bytes, room: None, seqs: (1, 0) }
 }
 
-/// Makes good what can be made good of a pack, in the new file `to`.
+/// Makes good what can be made good of a pack, in the new file `to`. `runs` is what the catalog
+/// says of its runs, if it was asked.
 ///
 /// # Errors
 /// `NoSpace` or `Io` of what is written.
@@ -189,6 +215,7 @@ pub(super) fn heal(
     disk: &Disk,
     found: &Found,
     donor: Option<&Donor>,
+    runs: &[Run],
     to: (&Disk, &str),
 ) -> Result<Made> {
     let (damaged, bad, header) = match &found.state {
@@ -212,15 +239,16 @@ pub(super) fn heal(
         }
         to.0.remove_if_there(to.1)?;
     }
-    let Some(plan) = Plan::make(found, damaged, ours.as_ref(), theirs.as_ref()) else {
-        let reason = match &found.state {
-            State::Damaged { index: Err(reason), .. } => reason.clone(),
-            State::Damaged { .. } => "pack is not the one that the manifest means".to_owned(),
-            _ => "pack is missing".to_owned(),
-        };
+    let reason = match &found.state {
+        State::Damaged { index: Err(reason), .. } => reason.clone(),
+        State::Damaged { .. } => "pack is not the one that the manifest means".to_owned(),
+        _ => "pack is missing".to_owned(),
+    };
+    let files = (ours.as_ref(), theirs.as_ref().map(|(file, _)| file));
+    let Some(plan) = Plan::make(found, damaged, files, runs) else {
         return Ok(Made::Unreadable(reason));
     };
-    let foreign = plan.foreign;
+    let foreign = plan.whose != Whose::Own;
     if plan.patches.is_empty() && !foreign && header {
         return Ok(Made::AsItIs(plan.lost));
     }
@@ -234,27 +262,37 @@ pub(super) fn heal(
             false => Made::AsItIs(bad.to_vec()),
         });
     }
+    if foreign && plan.lost.len() == plan.index.blocks() {
+        return Ok(Made::Hollow(reason, plan.lost));
+    }
     let mut healed = Vec::new();
     if !header && !foreign {
         let place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
         healed.push((place, "the pack's number".to_owned()));
     }
-    if let (true, Some((_, from))) = (foreign, &theirs) {
-        let start = plan.footer.index_offset;
-        let place = Place { offset: start, bytes: plan.bytes - start, ..whole(0) };
-        healed.push((place, from.clone()));
-    }
     let from = theirs.as_ref().map_or("", |(_, from)| from);
+    if foreign {
+        let start = plan.index.footer.index_offset;
+        let place = Place { offset: start, bytes: plan.index.pack_bytes() - start, ..whole(0) };
+        let from = if plan.whose == Whose::Catalog { CATALOG } else { from };
+        healed.push((place, from.to_owned()));
+    }
     healed.extend(plan.patches.into_iter().map(|patch| (patch.place, from.to_owned())));
     Ok(Made::Anew { healed, lost: plan.lost })
 }
 
+/// Where a pack's run index is taken from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Copy,
+    Catalog,
+}
+
 /// Where each part of a pack is taken from.
 struct Plan<'a> {
-    bytes: u64,
-    footer: Footer,
-    /// Footer and run index are the copy's.
-    foreign: bool,
+    index: Index,
+    whose: Whose,
     /// Blocks to be taken from the copy.
     patches: Vec<BadBlock>,
     lost: Vec<BadBlock>,
@@ -262,47 +300,48 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// None if neither side has a run index that is the one which the manifest means.
+    /// None if nobody has a run index that is the one which the manifest means.
     fn make(
         found: &Found,
         own: Option<&Index>,
-        ours: Option<&DiskFile>,
-        theirs: Option<&'a (DiskFile, String)>,
+        (ours, theirs): (Option<&DiskFile>, Option<&'a DiskFile>),
+        runs: &[Run],
     ) -> Option<Self> {
-        let theirs = theirs.map(|(file, _)| file);
-        let meant = |index: &&Index| found.meta.as_ref().is_none_or(|meta| agrees(index, meta));
-        let own = own.filter(meant);
-        let read;
-        let index = match own {
-            Some(index) => index,
+        let meant = |index: &Index| found.meta.as_ref().is_none_or(|meta| agrees(index, meta));
+        let (index, whose) = match own.filter(|own| meant(own)) {
+            Some(own) => (own.clone(), Whose::Own),
             None => {
                 // Without the manifest's word another pack may stand under this number.
-                found.meta.as_ref()?;
-                read = read_index(theirs?, found.id).ok()?;
-                Some(&read).filter(meant)?
+                let meta = found.meta.as_ref()?;
+                let theirs = theirs.and_then(|file| read_index(file, found.id).ok());
+                let theirs = theirs.map(|index| (index, Whose::Copy));
+                let made = || Some((Index::of(runs, meta)?, Whose::Catalog));
+                theirs.filter(|(index, _)| meant(index)).or_else(made)?
             }
         };
-        let bad = match (own, &found.state, ours) {
-            (Some(_), State::Damaged { bad, .. }, _) => bad.clone(),
+        if !meant(&index) {
+            return None;
+        }
+        let bad = match (whose, &found.state, ours) {
+            (Whose::Own, State::Damaged { bad, .. }, _) => bad.clone(),
             (_, _, Some(file)) => bad_blocks(file, &index.runs),
             (_, _, None) => every_block(&index.runs),
         };
         let sound = |bad: &BadBlock| theirs.is_some_and(|file| block(file, &bad.fence).is_some());
         let (patches, lost) = bad.into_iter().partition(sound);
-        let footer = index.footer;
-        let bytes = footer.index_offset + footer.index_bytes + FOOTER_BYTES as u64;
-        Some(Self { bytes, footer, foreign: own.is_none(), patches, lost, theirs })
+        Some(Self { index, whose, patches, lost, theirs })
     }
 
     /// Writes the pack; returns its digest.
     fn write(&self, id: u64, ours: Option<&DiskFile>, to: (&Disk, &str)) -> Result<[u8; 32]> {
-        copy(ours, self.bytes, to)?;
+        let Index { footer, runs } = &self.index;
+        copy(ours, self.index.pack_bytes(), to)?;
         let file = to.0.open(to.1, Mode::Write)?;
         file.write(0, &header(id))?;
-        if let (true, Some(theirs)) = (self.foreign, self.theirs) {
-            let start = self.footer.index_offset;
-            let len = usize::try_from(self.bytes - start).unwrap_or(usize::MAX);
-            file.write(start, &theirs.read(start, len)?)?;
+        if self.whose != Whose::Own {
+            let mut bytes = encode_index(runs);
+            bytes.extend(footer.to_bytes());
+            file.write(footer.index_offset, &bytes)?;
         }
         for BadBlock { fence, .. } in &self.patches {
             if let Some(bytes) = self.theirs.and_then(|theirs| block(theirs, fence)) {
@@ -330,9 +369,8 @@ fn every_block(runs: &[Run]) -> Vec<BadBlock> {
 
 /// True if a run index is that of the pack which the manifest means.
 fn agrees(index: &Index, meta: &PackMeta) -> bool {
-    let footer = &index.footer;
-    let bytes = footer.index_offset + footer.index_bytes + FOOTER_BYTES as u64;
-    (bytes, footer.records, footer.runs) == (meta.bytes, meta.records, meta.runs)
+    let Index { footer, .. } = index;
+    (index.pack_bytes(), footer.records, footer.runs) == (meta.bytes, meta.records, meta.runs)
         && lsns(&index.runs) == (meta.first_lsn, meta.last_lsn)
         && times(&index.runs) == (meta.min_time, meta.max_time)
 }
@@ -360,7 +398,8 @@ fn copy(from: Option<&DiskFile>, bytes: u64, to: (&Disk, &str)) -> Result<()> {
     let target = disk.open(path, Mode::Create)?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut at = 0;
-    while at < bytes {
+    // Of nothing no byte need be written: what is put behind makes the length.
+    while from.is_some() && at < bytes {
         let len = usize::try_from(bytes - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
         let piece = piece.get_mut(..len).unwrap_or_default();
         piece.fill(0);

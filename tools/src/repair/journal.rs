@@ -59,12 +59,14 @@ pub(super) struct Live {
     pub redundant: Vec<Finding>,
     /// The newest record that anything says there was.
     pub last: Lsn,
+    /// It ends before that record.
+    pub short: bool,
 }
 
 /// A finding without a room, its file named within the directory.
-pub(super) fn place(file: impl Into<String>, offset: u64, bytes: u64, reason: &str) -> Finding {
+pub(super) fn place(file: &str, offset: u64, bytes: u64, reason: &str) -> Finding {
     Finding {
-        file: file.into(),
+        file: file.to_owned(),
         offset,
         bytes,
         room: None,
@@ -74,19 +76,15 @@ pub(super) fn place(file: impl Into<String>, offset: u64, bytes: u64, reason: &s
     }
 }
 
-/// Reads the journal from the sealed place on.
+/// Reads the journal from the sealed place on; `known` is how far something else says it went.
 ///
 /// # Errors
 /// `Io`.
-pub(super) fn live(disk: &Disk, sealed: Lsn, epoch: Epoch) -> Result<Live> {
+pub(super) fn live(disk: &Disk, sealed: Lsn, epoch: Epoch, known: Lsn) -> Result<Live> {
     let stated = witness::read(disk)?;
-    let witness = stated.newest.map_or(Lsn::ZERO, |newest| newest.lsn).max(sealed);
+    let witness = stated.newest.map_or(Lsn::ZERO, |newest| newest.lsn).max(sealed).max(known);
     let found = scan(disk, sealed, witness)?;
     let mut live = Live::default();
-    for (offset, reason) in &stated.faults {
-        let file = join(journal::DIR, witness::NAME);
-        live.redundant.push(place(file, *offset, 0, reason));
-    }
     for frame in &found.frames {
         take(frame, sealed, &mut live.seen);
     }
@@ -95,14 +93,21 @@ pub(super) fn live(disk: &Disk, sealed: Lsn, epoch: Epoch) -> Result<Live> {
     }
     let end = end_of(&found, sealed, sealed, epoch);
     live.last = Lsn(end.next_lsn.0.saturating_sub(1)).max(witness);
-    if end.next_lsn <= witness {
+    live.short = end.next_lsn <= witness;
+    if live.short {
         let reason = "the journal ends before a record that was acknowledged";
         live.lost.push(place(journal::DIR, 0, 0, reason));
         live.holes.push(LsnSpan { first: end.next_lsn, last: witness });
     }
     if found.end.is_none() && stated.newest.is_none() {
-        let reason = "the journal is gone, and nothing says how far it went";
-        live.lost.push(place(journal::DIR, 0, 0, reason));
+        if !live.short {
+            let reason = "the journal is gone, and nothing says how far it went";
+            live.lost.push(place(journal::DIR, 0, 0, reason));
+        }
+    } else {
+        let file = join(journal::DIR, witness::NAME);
+        let faults = stated.faults.iter();
+        live.redundant.extend(faults.map(|(offset, reason)| place(&file, *offset, 0, reason)));
     }
     Ok(live)
 }
@@ -116,7 +121,7 @@ impl Live {
     fn add(&mut self, disk: &Disk, damage: &Damage) {
         let file = damage.file.strip_prefix(disk.root()).unwrap_or(&damage.file);
         let file = file.display().to_string();
-        let mut found = place(file, damage.offset, damage.bytes, damage.reason);
+        let mut found = place(&file, damage.offset, damage.bytes, damage.reason);
         let span = match damage.lost {
             Lost::Nothing => {
                 self.redundant.push(found);

@@ -5,9 +5,9 @@
 use hansard_engine::format::payload::LsnSpan;
 use serde::Serialize;
 
-use super::heal::Place;
+use super::heal;
 use super::target::Quarantined;
-use crate::verify::Finding;
+use crate::verify::{Finding, Place};
 
 /// Bytes that are again what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +36,7 @@ impl Healed {
     }
 
     /// A part of a pack.
-    pub(super) fn part(file: &str, place: &Place, from: &str) -> Self {
+    pub(super) fn part(file: &str, place: &heal::Place, from: &str) -> Self {
         let seqs = (place.seqs.0 <= place.seqs.1).then_some(place.seqs);
         Self {
             room: place.room.map(|room| room.to_string()),
@@ -77,7 +77,7 @@ pub(super) struct Report {
     pub lost: Vec<Finding>,
     /// Which places of the log that concerns.
     pub holes: Vec<Hole>,
-    /// The server opens it restricted.
+    /// The server refuses it, or opens it restricted, until the loss is accepted.
     pub restricted: bool,
     /// What else there is to know.
     pub notes: Vec<String>,
@@ -87,31 +87,22 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         let mut lines = vec![format!("result {}", self.target)];
-        let seqs = |from: Option<u64>, to: Option<u64>| match (from, to) {
-            (Some(from), Some(to)) => format!("{from}..{to}"),
-            _ => "-".to_owned(),
-        };
         for Healed { file, offset, bytes, room, from_seq, to_seq, from } in &self.healed {
-            let (room, seqs) = (room.as_deref().unwrap_or("-"), seqs(*from_seq, *to_seq));
-            let place = format!("file={file} offset={offset} bytes={bytes} room={room} seq={seqs}");
+            let place = Place { file, offset, bytes, room, seqs: (from_seq, to_seq) };
             lines.push(format!("healed {place}: from {from}"));
         }
         for Quarantined { file, to, reason } in &self.quarantined {
             lines.push(format!("quarantined file={file} to={to}: {reason}"));
         }
-        for Finding { file, offset, bytes, room, from_seq, to_seq, reason } in &self.lost {
-            let (room, seqs) = (room.as_deref().unwrap_or("-"), seqs(*from_seq, *to_seq));
-            lines.push(format!(
-                "lost file={file} offset={offset} bytes={bytes} room={room} seq={seqs}: {reason}"
-            ));
-        }
+        lines.extend(self.lost.iter().map(|found| format!("lost {found}")));
         for Hole { first_lsn, last_lsn } in &self.holes {
             lines.push(format!("lost records lsn={first_lsn}..{last_lsn}"));
         }
         lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         if self.restricted {
             lines.push(format!(
-                "the server opens it restricted; next: hansard accept-damage --data {}",
+                "the server refuses it or opens it restricted; \
+                 next: hansard accept-damage --data {}",
                 self.target
             ));
         }

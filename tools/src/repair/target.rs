@@ -18,8 +18,8 @@ use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, Mode, join};
 use serde::Serialize;
 
-use super::catalog::DIR as CATALOG;
 use super::heal::path_of;
+use crate::open::CATALOG;
 
 /// Names that one file may have in quarantine, beside those it already has there.
 const NAMES_MAX: u32 = 10_000;
@@ -73,6 +73,13 @@ pub(super) fn pack_number(name: &str) -> Option<u64> {
     (pack_name(number) == name).then_some(number)
 }
 
+/// Where a path leads, through links and `..`; its last name need not be there.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let above = || Some(whole.parent()?.canonicalize().ok()?.join(whole.file_name()?));
+    whole.canonicalize().ok().or_else(above).unwrap_or_else(|| whole.clone())
+}
+
 impl Target {
     /// The original itself.
     pub(super) fn in_place(source: &Disk) -> Result<Self> {
@@ -88,11 +95,8 @@ impl Target {
     /// # Errors
     /// `Invalid` if something is there or if it is within the original; `NoSpace` or `Io`.
     pub(super) fn beside(source: &Disk, path: &Path) -> Result<Self> {
-        let absolute = |path: &Path| -> PathBuf {
-            std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
-        };
         let disk = Disk::new(Arc::new(RealStorage::new(path)));
-        if absolute(path).starts_with(absolute(source.root())) {
+        if real(path).starts_with(real(source.root())) {
             let what = format!("the result would be within the original path={path:?}");
             return Err(Error::Invalid { what });
         }
@@ -125,7 +129,8 @@ impl Target {
             self.disk.sync_dir(folder)?;
         }
         // ORDERING: last, so that a directory that has it is complete.
-        write_version(&self.disk)
+        write_version(&self.disk)?;
+        self.disk.sync_own_name()
     }
 
     fn fill(&mut self, plan: &Plan) -> Result<()> {
@@ -153,7 +158,8 @@ impl Target {
         if self.disk.exists(VERSION)? {
             self.set_aside(VERSION, "the repair writes it again when it is done")?;
         }
-        if !plan.keep_catalog && !self.disk.list(CATALOG)?.is_empty() {
+        let empty = self.disk.list(CATALOG).is_ok_and(|names| names.is_empty());
+        if !plan.keep_catalog && !empty {
             self.set_aside(CATALOG, "it is made anew from packs and journal")?;
             self.disk.create_dir(CATALOG)?;
         }
@@ -161,7 +167,7 @@ impl Target {
             if *had {
                 let kept = self.free_name(&pack_name(*id))?;
                 self.link(&path_of(*id), &join(QUARANTINE, &kept))?;
-                self.note(&path_of(*id), &kept, "it was made good in a new file");
+                self.note(&path_of(*id), &kept, "a new file took its place");
             }
             self.finish(*id)?;
         }

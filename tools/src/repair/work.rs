@@ -4,16 +4,19 @@
 //! under temporary names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use hansard_engine::error::Result;
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::LsnSpan;
+use hansard_engine::format::run::Run;
 use hansard_engine::manifest::Loaded;
 use hansard_engine::open::QUARANTINE;
 use hansard_engine::pack;
+use hansard_engine::spans::without;
 use hansard_engine::storage::{Disk, Mode};
 
-use super::account::without;
+use super::catalog::{self, Told};
 use super::choose::{self, Choice, choose};
 use super::contents::{self, Contents};
 use super::donor::Donor;
@@ -46,8 +49,15 @@ impl Item {
         match &self.made {
             None => false,
             Some(Made::Unreadable(_)) => true,
-            Some(Made::AsItIs(lost) | Made::Anew { lost, .. }) => !lost.is_empty(),
+            Some(Made::AsItIs(lost) | Made::Anew { lost, .. } | Made::Hollow(_, lost)) => {
+                !lost.is_empty()
+            }
         }
+    }
+
+    /// Its new file stands under a temporary name.
+    fn is_anew(&self) -> bool {
+        matches!(self.made, Some(Made::Anew { .. } | Made::Hollow(..)))
     }
 }
 
@@ -67,6 +77,7 @@ pub(super) struct Work<'a> {
     donor: Option<&'a Donor>,
     manifest: Option<&'a Loaded>,
     items: Vec<Item>,
+    told: OnceLock<Option<Told>>,
 }
 
 impl<'a> Work<'a> {
@@ -76,7 +87,7 @@ impl<'a> Work<'a> {
         donor: Option<&'a Donor>,
         manifest: Option<&'a Loaded>,
     ) -> Self {
-        Self { disk, target, donor, manifest, items: Vec::new() }
+        Self { disk, target, donor, manifest, items: Vec::new(), told: OnceLock::new() }
     }
 
     fn named(&self, id: u64) -> Option<&PackMeta> {
@@ -110,6 +121,7 @@ impl<'a> Work<'a> {
             }
             self.heal_one(found)?;
         }
+        self.heal_by_catalog()?;
         if !self.matters() {
             return Ok(Seen::default());
         }
@@ -124,10 +136,43 @@ impl<'a> Work<'a> {
             State::Sound => None,
             _ => {
                 let to = Target::unfinished(found.id);
-                Some(heal(self.disk, &found, self.donor, (self.target, &to))?)
+                Some(heal(self.disk, &found, self.donor, &[], (self.target, &to))?)
             }
         };
         self.items.push(Item { found, made, contents: None });
+        Ok(())
+    }
+
+    /// Packs whose run index is lost.
+    fn unreadable(&self) -> Vec<u64> {
+        self.items.iter().filter(|item| !item.usable()).map(Item::id).collect()
+    }
+
+    /// What the old catalog says, if it can be read; of runs those of packs that are unreadable
+    /// when it is asked first.
+    pub(super) fn told(&self) -> Option<&Told> {
+        self.told.get_or_init(|| catalog::ask(self.disk, &self.unreadable())).as_ref()
+    }
+
+    /// The runs that it told of, if it was asked.
+    pub(super) fn into_runs(self) -> Vec<Run> {
+        self.told.into_inner().flatten().map_or_else(Vec::new, |told| told.runs)
+    }
+
+    /// Makes run indexes again of what the catalog says of them.
+    fn heal_by_catalog(&mut self) -> Result<()> {
+        if self.unreadable().is_empty() || self.told().is_none() {
+            return Ok(());
+        }
+        let runs = self.told.get().and_then(Option::as_ref).map_or(&[][..], |told| &told.runs);
+        for item in self.items.iter_mut().filter(|item| !item.usable()) {
+            let to = Target::unfinished(item.id());
+            // Without the manifest's word nobody knows whether that is the pack.
+            if self.manifest.is_some_and(|known| known.state.packs.contains_key(&item.id())) {
+                let made = heal(self.disk, &item.found, self.donor, runs, (self.target, &to))?;
+                item.made = Some(made);
+            }
+        }
         Ok(())
     }
 
@@ -140,7 +185,9 @@ impl<'a> Work<'a> {
     /// Where a pack's bytes are now.
     fn place(&self, item: &Item) -> (&Disk, String) {
         match item.made {
-            Some(Made::Anew { .. }) => (self.target, Target::unfinished(item.id())),
+            Some(Made::Anew { .. } | Made::Hollow(..)) => {
+                (self.target, Target::unfinished(item.id()))
+            }
             _ => (self.disk, path_of(item.id())),
         }
     }
@@ -236,9 +283,10 @@ impl<'a> Work<'a> {
             let file = path_of(item.id());
             let span = item.found.meta.as_ref().map(|meta| (meta.first_lsn, meta.last_lsn));
             let replayed = span.is_some_and(|(first, last)| {
-                without(have.lsns.missing(first, last), &have.accepted).is_empty()
+                without(&have.lsns.missing(first, last), &have.accepted).is_empty()
             });
-            if let Some(Made::Anew { healed, .. }) = &item.made {
+            let again = choice.again.contains(&item.id());
+            if let (Some(Made::Anew { healed, .. }), false) = (&item.made, again) {
                 let parts = healed.iter().map(|(place, from)| Healed::part(&file, place, from));
                 report.healed.extend(parts);
             }
@@ -246,11 +294,11 @@ impl<'a> Work<'a> {
                 Some(Made::AsItIs(lost) | Made::Anew { lost, .. }) => lost.as_slice(),
                 _ => &[],
             };
-            if replayed && choice.again.contains(&item.id()) {
+            if replayed && again {
                 let parts = bad.iter().map(|bad| Healed::part(&file, &bad.place, "journal"));
                 report.healed.extend(parts);
             }
-            if let Some(Made::Unreadable(reason)) = &item.made {
+            if let Some(Made::Unreadable(reason) | Made::Hollow(reason, _)) = &item.made {
                 let bytes = item.found.meta.as_ref().map_or(0, |meta| meta.bytes);
                 if replayed {
                     report.healed.push(Healed::file(&file, 0, bytes, "journal"));
@@ -275,20 +323,21 @@ impl<'a> Work<'a> {
     }
 
     /// What is to be done with every pack.
-    pub(super) fn plan(&self, choice: &Choice, sound_catalog: bool) -> Result<Plan> {
+    pub(super) fn plan(&self, choice: &Choice, journal_is_short: bool) -> Result<Plan> {
         let mut plan = Plan { state: choice.state.clone(), ..Plan::default() };
         let sound = |loaded: &Loaded| loaded.faults.is_empty() && loaded.state == choice.state;
         plan.manifest_stays = self.manifest.is_some_and(sound);
         let of_same = |loaded: &Loaded| {
             (&loaded.state.packs, loaded.state.sealed) == (&choice.state.packs, choice.state.sealed)
         };
-        // What is lost of packs for good it still knows, unless packs go which it knows.
-        plan.keep_catalog =
-            self.loses_blocks() && self.manifest.is_some_and(of_same) && sound_catalog;
+        // What is lost for good a sound one still knows, unless packs go which it knows.
+        plan.keep_catalog = (journal_is_short || self.loses_blocks())
+            && self.manifest.is_some_and(of_same)
+            && self.told().is_some();
         for item in &self.items {
             let id = item.id();
             let had = !matches!(item.found.state, State::Missing);
-            let anew = matches!(item.made, Some(Made::Anew { .. }));
+            let anew = item.is_anew();
             let reason = match &item.made {
                 Some(Made::Unreadable(reason)) => Some(reason.as_str()),
                 _ if choice.again.contains(&id) => Some("its records are sealed again"),
