@@ -112,3 +112,7 @@ pub(crate) fn set_catalog_aside(disk: &Disk) -> Result<()> {
     disk.create_dir(CATALOG)?;
     disk.sync_dir("")
 }
+
+#[cfg(test)]
+#[path = "mend_tests.rs"]
+mod tests;

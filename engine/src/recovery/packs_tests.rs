@@ -1,9 +1,17 @@
-//! When what a survey misses is nothing but messages, and where rooms stand behind it.
+//! When what a survey misses is nothing but messages, and where rooms stand behind it; what the log
+//! read back from packs does with records that this build cannot read.
 //!
-//! Whole surveys, over real packs, are in `engine/tests/recovery.rs`.
+//! Whole surveys, over the packs of an engine, are in `engine/tests/recovery.rs`.
 
 use super::*;
-use crate::types::{CategoryId, Rev, Seq, TimeUs};
+use crate::format::payload::{EntryKind, Kind, Post};
+use crate::format::record::{Actor, Door};
+use crate::open::FOLDERS;
+use crate::pack::{PackWriter, Packs};
+use crate::storage::Disk;
+use crate::storage::sim::SimStorage;
+use crate::tail::TailEntry;
+use crate::types::{CategoryId, Epoch, PrincipalId, Rev, Seq, TimeUs, TokenId};
 
 /// A run of two blocks: three places of the timeline, then two.
 fn run(room: RoomId) -> Run {
@@ -47,4 +55,112 @@ fn a_room_stands_behind_a_lost_block_where_the_next_one_begins() {
     let (first, last) = (head_after(&run, 0), head_after(&run, 1));
     assert_eq!((first.seq, first.rev, first.time), (Seq(13), Rev(23), TimeUs(130)));
     assert_eq!((last.seq, last.rev, last.time), (Seq(15), Rev(26), TimeUs(160)));
+}
+
+/// A record of the room at these places of log and room, whose text fills a good part of a block.
+fn entry(room: RoomId, lsn: u64, rev: u64) -> TailEntry {
+    let (time, text) = (TimeUs(100), lsn.to_string().repeat(900));
+    let record = Record {
+        epoch: Epoch(1),
+        lsn: Lsn(lsn),
+        recorded: time,
+        time,
+        room,
+        seq: Seq(rev),
+        rev: Rev(rev),
+        actor: Actor {
+            id: PrincipalId(1),
+            name: "ann".into(),
+            door: Door::Http,
+            address: String::new(),
+            session: TokenId::NONE,
+        },
+        policy: Lsn::ZERO,
+        idempotency: None,
+        payload: Payload::Post(Post {
+            kind: EntryKind::Text,
+            body: text,
+            reply_to: Seq::ZERO,
+            import: None,
+        }),
+    };
+    TailEntry {
+        lsn: record.lsn,
+        rev: record.rev,
+        seq_at: record.seq,
+        time_at: time,
+        kind: Kind::Post,
+        bytes: record.to_bytes().into(),
+    }
+}
+
+/// As `entry`, but of a version of records that this build does not read.
+fn unknown(room: RoomId, lsn: u64, rev: u64) -> TailEntry {
+    let entry = entry(room, lsn, rev);
+    let mut bytes = entry.bytes.to_vec();
+    bytes[0] = u8::MAX;
+    TailEntry { bytes: bytes.into(), ..entry }
+}
+
+/// A directory of one pack of these rooms.
+fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec<Run>) {
+    let sim = SimStorage::new();
+    let disk = Disk::new(Arc::new(sim.clone()));
+    for folder in FOLDERS {
+        disk.create_dir(folder).unwrap();
+    }
+    let mut writer = PackWriter::create(&disk, 1, 0).unwrap();
+    for (room, entries) in rooms {
+        writer.add_room(*room, CategoryId(1), entries).unwrap();
+    }
+    let (meta, runs) = writer.finish().unwrap();
+    (sim, Packs::new(&disk, 0, Arc::default()), meta, runs)
+}
+
+#[test]
+fn records_that_cannot_be_read_are_passed_over_and_named() {
+    let room = RoomId(1 << 20);
+    // The second to the last of one block, the first of the next, and the last of all.
+    let mut entries: Vec<TailEntry> = (1..=10).map(|n| entry(room, 10 + n, n)).collect();
+    for at in [1, 2, 3, 4, 9] {
+        entries[at] = unknown(room, 11 + at as u64, at as u64 + 1);
+    }
+    let (_, packs, meta, runs) = packed(&[(room, &entries)]);
+    let records: Vec<u32> = runs[0].blocks.iter().map(|block| block.records).collect();
+    assert_eq!(records, [4, 4, 2], "they stand in blocks");
+    let log = PackLog::new(&packs, std::iter::once(&meta), Lsn(10), Lsn(20));
+    let found: Vec<u64> = log.map(|(record, _)| record.lsn.0).collect();
+    assert_eq!(found, [11, 16, 17, 18, 19]);
+    let survey = survey(&packs, std::iter::once(&meta), Lsn(10), Lsn(20));
+    assert!(!survey.only_messages, "nobody knows what they do");
+    let missing: Vec<_> = survey.missing.iter().map(|s| (s.first.0, s.last.0)).collect();
+    assert_eq!(missing, [(12, 15), (20, 20)]);
+}
+
+#[test]
+fn a_hole_that_reaches_past_the_lost_blocks_may_be_more_than_messages() {
+    let [first, second] = [RoomId(1 << 20), RoomId(2 << 20)];
+    let of_first = [entry(first, 1, 1), entry(first, 2, 2)];
+    let of_second = [entry(second, 5, 1), entry(second, 6, 2)];
+    let (sim, packs, meta, runs) = packed(&[(first, &of_first), (second, &of_second)]);
+    let look = |upto| survey(&packs, std::iter::once(&meta), Lsn::ZERO, Lsn(upto));
+    let mut bytes = sim.bytes_of("packs/00000001.pack").unwrap();
+    let lost = runs.iter().find(|run| run.room == second).unwrap();
+    bytes[usize::try_from(lost.blocks[0].offset).unwrap() + 20] ^= 1;
+    sim.set_bytes("packs/00000001.pack", bytes);
+    let missing = |survey: &Survey| -> Vec<(u64, u64)> {
+        survey.missing.iter().map(|s| (s.first.0, s.last.0)).collect()
+    };
+    // Nothing ever stood at 3 and 4, and the block does not explain them.
+    let whole = look(6);
+    assert_eq!((missing(&whole), whole.only_messages), (vec![(3, 6)], false));
+    // Nor what is behind it.
+    let (sim, packs, meta, runs) = packed(&[(second, &of_second)]);
+    let mut bytes = sim.bytes_of("packs/00000001.pack").unwrap();
+    bytes[usize::try_from(runs[0].blocks[0].offset).unwrap() + 20] ^= 1;
+    sim.set_bytes("packs/00000001.pack", bytes);
+    let look = |upto| survey(&packs, std::iter::once(&meta), Lsn(4), Lsn(upto));
+    let (just, more) = (look(6), look(7));
+    assert_eq!((missing(&just), just.only_messages), (vec![(5, 6)], true));
+    assert_eq!((missing(&more), more.only_messages), (vec![(5, 7)], false));
 }
