@@ -590,3 +590,7 @@ pub fn check_witness(disk: &Disk, end: EndMark, witness: Lsn) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;
