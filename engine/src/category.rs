@@ -107,6 +107,7 @@ impl History {
             after,
             given: None,
         };
+        let _view = self.views.newest();
         // ORDERING: tails before runs, as in every read of history.
         let mut rooms = BTreeMap::new();
         merge.take_tails(&mut rooms, see)?;

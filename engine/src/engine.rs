@@ -83,6 +83,10 @@ pub struct Options {
     pub scrub_bytes_per_second: u64,
     /// The pause between passes of the scrub (0: none but those asked for).
     pub scrub_interval_ms: u64,
+    /// Bytes of packs a second that merges read (0: as fast as they can).
+    pub merge_bytes_per_second: u64,
+    /// How often it is looked whether packs should be merged (0: only when asked).
+    pub merge_interval_ms: u64,
 }
 
 impl Default for Options {
@@ -98,6 +102,8 @@ impl Default for Options {
             catalog_cache_bytes: 64 * 1024 * 1024,
             scrub_bytes_per_second: 8 * 1024 * 1024,
             scrub_interval_ms: 24 * 3_600_000,
+            merge_bytes_per_second: 16 * 1024 * 1024,
+            merge_interval_ms: 60_000,
         }
     }
 }
@@ -159,6 +165,9 @@ pub(crate) struct Inner {
     pub restricted: Vec<LsnSpan>,
     pub keeper: crate::keeper::Keeper,
     pub scrub: crate::scrub::Scrub,
+    pub merger: crate::merge::Merger,
+    /// Numbers for new packs.
+    pub numbers: crate::seal::PackNumbers,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
     pub threaded: bool,
     pub _lock: Box<dyn Lock>,

@@ -24,6 +24,7 @@ use crate::pack::Packs;
 use crate::reads::{Anchor, Changes, Gap, GapReason, Page};
 use crate::tail::Tails;
 use crate::types::{Rev, RoomId, Seq, TimeUs};
+use crate::views::Views;
 
 #[derive(Clone, Copy, Debug)]
 struct RunsWeight;
@@ -86,6 +87,7 @@ pub(crate) struct History {
     pub tails: Arc<Tails>,
     pub packs: Arc<Packs>,
     pub runs: RunLists,
+    pub views: Views,
     /// Something is missing for which nothing stands: an accepted loss, or a pack without an index.
     pub holed: bool,
 }
@@ -152,6 +154,7 @@ impl History {
     /// A page of a room.
     pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
+        let _view = self.views.newest();
         let head = self.head(room)?;
         let (found, low, high) = match anchor {
             Anchor::Last => self.before(room, head.seq.next(), limit, &head)?,
@@ -184,6 +187,7 @@ impl History {
         if seq == Seq::ZERO {
             return Ok(None);
         }
+        let _view = self.views.newest();
         let mut head = self.head(room)?;
         if seq > head.seq {
             return Ok(None);
@@ -355,6 +359,7 @@ impl History {
     /// Everything that happened to a room after `after`: history joined to the tail.
     pub(crate) fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
+        let _view = self.views.newest();
         // ORDERING: the head first: what is committed between the two reads is news, not a hole.
         let head = self.head(room)?;
         let tail = self.tails.after_rev(room, after, limit);

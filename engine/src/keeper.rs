@@ -6,10 +6,13 @@
 use crate::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 
 use crate::engine::Inner;
 use crate::error::Result;
+use crate::format::manifest::Edit;
+use crate::format::pack::PackMeta;
+use crate::pace::Bell;
 use crate::seal;
 use crate::stats::Stopwatch;
 use crate::types::Lsn;
@@ -23,17 +26,10 @@ const LOOK_EVERY_BYTES: u64 = 1024 * 1024;
 /// The pause after a failed seal.
 const PAUSE: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
-struct Calls {
-    wanted: bool,
-    stopped: bool,
-}
-
 /// The housekeeper's bell, and what only it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
-    calls: Mutex<Calls>,
-    bell: Condvar,
+    pub bell: Bell,
     /// One seal at a time.
     sealing: Mutex<()>,
 }
@@ -41,23 +37,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Asks for a round now.
     pub(crate) fn wake(&self) {
-        self.calls.lock().wanted = true;
-        self.bell.notify_all();
-    }
-
-    pub(crate) fn stop(&self) {
-        self.calls.lock().stopped = true;
-        self.bell.notify_all();
-    }
-
-    /// Waits for the bell or the next round; false once stopped.
-    fn wait(&self, most: Duration) -> bool {
-        let mut calls = self.calls.lock();
-        if !calls.wanted && !calls.stopped {
-            self.bell.wait_for(&mut calls, most);
-        }
-        calls.wanted = false;
-        !calls.stopped
+        self.bell.ring();
     }
 
     /// Keeps seals out while something needs the packs to stand still.
@@ -70,7 +50,7 @@ impl Inner {
     pub(crate) fn run_keeper(&self) {
         let mut last_seal = Stopwatch::start();
         let mut failed: Option<Stopwatch> = None;
-        while self.keeper.wait(ROUND) {
+        while self.keeper.bell.wait(ROUND) {
             if self.progress.poison.get().is_some() {
                 continue;
             }
@@ -150,16 +130,8 @@ impl Inner {
     fn seal_span(&self, after: Lsn, upto: Lsn) -> Result<()> {
         let rooms = self.history.tails.unsealed(after, upto);
         let touched: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
-        let next_pack = self.manifest.lock().state().next_pack;
-        let made = match seal::write_packs(&self.disk, &*self.store, rooms, next_pack) {
-            Ok(made) => made,
-            Err(error) => {
-                let _ = crate::pack::remove_unfinished(&self.disk);
-                return Err(error);
-            }
-        };
-        let edit = seal::edit(&made, upto, self.epoch);
-        self.manifest.lock().commit(&edit).inspect_err(|e| self.progress.poison.set(e))?;
+        let made = seal::write_packs(&self.disk, &*self.store, rooms, &self.numbers)?;
+        self.commit_packs(&made.metas, Vec::new(), upto)?;
         for meta in &made.metas {
             let runs: Vec<_> = made.runs.iter().filter(|r| r.pack == meta.id).cloned().collect();
             seal::index_rows(&*self.store, meta.id, &runs)
@@ -173,7 +145,28 @@ impl Inner {
         let packs = made.metas.iter().map(|m| m.bytes).sum();
         self.stats.pack_bytes.add(packs);
         self.stats.packs.add(made.metas.len() as u64);
+        self.stats.seal_written_bytes.add(packs);
         Ok(())
+    }
+
+    /// The manifest's edit for packs that are durable, with those whose place they take. Seals must
+    /// stand still.
+    pub(crate) fn commit_packs(
+        &self,
+        added: &[PackMeta],
+        removed: Vec<u64>,
+        upto: Lsn,
+    ) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let next = added.iter().map(|meta| meta.id + 1).max().unwrap_or(0);
+        let edit = Edit {
+            added: added.to_vec(),
+            removed,
+            sealed: upto,
+            epoch: self.epoch,
+            next_pack: next.max(manifest.state().next_pack),
+        };
+        manifest.commit(&edit).inspect_err(|e| self.progress.poison.set(e))
     }
 
     /// Flushes the catalog and sets free what neither it nor the packs need.

@@ -51,8 +51,18 @@ pub const BLOCK_BYTES_TARGET: usize = 8 * 1024;
 pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_TARGET + RECORD_BYTES_MAX;
 /// Blocks of one run.
 pub const RUN_BLOCKS_MAX: usize = 64;
+/// Blocks of a run from which on it ends with the day.
+pub const RUN_DAY_BLOCKS: usize = 8;
 /// A pack's bytes at which a seal starts the next pack.
 pub const PACK_BYTES_TARGET: u64 = 128 * 1024 * 1024;
+/// A pack of fewer bytes is worth merging with others.
+pub const PACK_BYTES_SMALL: u64 = PACK_BYTES_TARGET / 2;
+/// Bytes of packs that one merge reads at most.
+pub const MERGE_BYTES_MAX: u64 = 8 * PACK_BYTES_TARGET;
+/// Runs that one merge has in memory at most.
+pub const MERGE_RUNS_MAX: u64 = 1_000_000;
+/// Packs of one day, as they were sealed, that are merged before the day is over.
+pub const MERGE_FAN: usize = 8;
 /// Runs of one pack.
 pub const PACK_RUNS_MAX: usize = 16 * 1024 * 1024;
 /// Packs of one manifest.

@@ -29,6 +29,7 @@ fn pack(id: u64) -> PackMeta {
         bytes: 0,
         sha256: [7; 32],
         class: 0,
+        level: 0,
         day: TimeUs(0),
         first_lsn: Lsn(id),
         last_lsn: Lsn(id),

@@ -21,6 +21,7 @@ use crate::directory::Gate;
 use crate::engine::{Engine, Inner, OpenReport, Options};
 use crate::error::{Error, Result};
 use crate::format::LAYOUT;
+use crate::format::manifest::Edit;
 use crate::format::payload::{LsnSpan, Payload};
 use crate::format::record::{Actor, Door};
 use crate::history::{History, RunLists};
@@ -41,6 +42,7 @@ use crate::storage::clock::Clock;
 use crate::storage::{Disk, Exclusive, Mode};
 use crate::tail::Tails;
 use crate::types::{Epoch, Lsn, PrincipalId, TokenId};
+use crate::views::Views;
 
 /// The lock file.
 pub const LOCK: &str = "LOCK";
@@ -284,9 +286,21 @@ fn open_locked(
         quarantine(&ground.disk, &findings.scan);
         wipe_cut(&ground.disk, &findings.scan)?;
         sync_found(&ground.disk, &findings.scan)?;
-        let metas = findings.manifest.state.packs.values().cloned();
+        let named = &findings.manifest.state.packs;
+        if findings.stale_rows {
+            let rows = seal::remove_stale_rows(&*ground.store, named)?;
+            tracing::info!(rows, "rows of packs that were merged away are removed");
+        }
+        let metas = named.values().cloned();
         let (reindexed, failed) = seal::index_missing(&ground.store, &packs, metas)?;
         report.reindexed = reindexed;
+        let known = seal::Known {
+            packs: named,
+            sealed,
+            journal: (findings.scan.damage.is_empty() && findings.holes.is_empty())
+                .then_some(report.last_lsn),
+        };
+        seal::remove_unneeded(&ground.disk, &*ground.store, &known)?;
         holed |= failed > 0;
         let mut replay =
             Replay { tails: &tails, applier: &mut applier, sealed, report: &mut report };
@@ -299,7 +313,8 @@ fn open_locked(
         })?;
     }
     let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
-    let history = History { store: Arc::clone(&ground.store), tails, packs, runs, holed };
+    let views = Views::new(&ground.disk, &packs);
+    let history = History { store: Arc::clone(&ground.store), tails, packs, runs, views, holed };
     let parts = Parts { findings, applier, history, stats, lock, restricted };
     let engine = assemble(ground, options, drive, losses, parts)?;
     Ok((engine, report))
@@ -331,10 +346,9 @@ fn assemble(
         if restricted { Manifest::look(manifest) } else { Manifest::open(&ground.disk, manifest)? };
     if losses == Losses::Accept && !holes.is_empty() {
         epoch = Epoch(epoch.0.saturating_add(1));
-        let sealed = manifest.state().sealed;
-        let next_pack = manifest.state().next_pack;
-        let none = seal::Sealed { next_pack, ..seal::Sealed::default() };
-        manifest.commit(&seal::edit(&none, sealed, epoch))?;
+        let (sealed, next_pack) = (manifest.state().sealed, manifest.state().next_pack);
+        let (added, removed) = (Vec::new(), Vec::new());
+        manifest.commit(&Edit { added, removed, sealed, epoch, next_pack })?;
     }
     let pool = Arc::new(JournalPool::new(
         &ground.disk,
@@ -366,6 +380,7 @@ fn assemble(
     stats.pack_bytes.set(manifest.state().packs.values().map(|p| p.bytes).sum());
     stats.sealed_lsn.set(manifest.state().sealed.0);
     let applied = applier.applied();
+    let numbers = seal::PackNumbers::from(manifest.state().next_pack);
     let inner = Arc::new(Inner {
         clock: ClockGuard::new(ground.clock, last_recorded),
         disk: ground.disk,
@@ -394,6 +409,8 @@ fn assemble(
         restricted: if restricted { holes } else { Vec::new() },
         keeper: Keeper::default(),
         scrub: crate::scrub::Scrub::default(),
+        merger: crate::merge::Merger::default(),
+        numbers,
         threads: Mutex::new(Vec::new()),
         threaded: drive == Drive::Threads && !restricted,
         options,

@@ -13,10 +13,11 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::format::pack::{PackMeta, pack_name};
 use crate::limits;
+use crate::pace::Bell;
 use crate::pack::{self, check_block, read_runs};
 use crate::stats::Stopwatch;
 use crate::storage::{DiskFile, Mode, join};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 use crate::types::{RoomId, Seq, TimeUs};
 
 /// Bytes read before the pace is kept.
@@ -61,65 +62,23 @@ pub struct ScrubReport {
     pub findings: Vec<Finding>,
 }
 
-#[derive(Debug, Default)]
-struct Calls {
-    wanted: bool,
-    stopped: bool,
-    report: ScrubReport,
-}
-
 /// The scrub's bell and what it found.
 #[derive(Debug, Default)]
 pub(crate) struct Scrub {
-    calls: Mutex<Calls>,
-    bell: Condvar,
-}
-
-impl Scrub {
-    pub(crate) fn stop(&self) {
-        self.calls.lock().stopped = true;
-        self.bell.notify_all();
-    }
-
-    fn stopped(&self) -> bool {
-        self.calls.lock().stopped
-    }
-
-    /// Waits for the bell or the time; false once stopped.
-    fn wait(&self, most: Duration) -> bool {
-        let mut calls = self.calls.lock();
-        if !calls.wanted && !calls.stopped {
-            self.bell.wait_for(&mut calls, most);
-        }
-        calls.wanted = false;
-        !calls.stopped
-    }
-
-    /// Waits so that `bytes` take as long as the rate says; false once stopped.
-    fn pace(&self, bytes: usize, rate: u64, spent: Duration) -> bool {
-        let wanted = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
-        let mut calls = self.calls.lock();
-        if let Some(rest) = wanted.checked_sub(spent)
-            && !calls.stopped
-            && rate > 0
-        {
-            self.bell.wait_for(&mut calls, rest);
-        }
-        !calls.stopped
-    }
+    pub bell: Bell,
+    report: Mutex<ScrubReport>,
 }
 
 impl Engine {
     /// How the scrub stands and what it found.
     #[must_use]
     pub fn scrub_report(&self) -> ScrubReport {
-        self.0.scrub.calls.lock().report.clone()
+        self.0.scrub.report.lock().clone()
     }
 
     /// Asks for a pass now; one that is under way goes on. Nothing follows if passes are off.
     pub fn scrub_soon(&self) {
-        self.0.scrub.calls.lock().wanted = true;
-        self.0.scrub.bell.notify_all();
+        self.0.scrub.bell.ring();
     }
 
     /// One pass, as fast as the disk allows.
@@ -137,7 +96,7 @@ impl Inner {
         let pause = Duration::from_millis(self.options.scrub_interval_ms);
         // A server that is started every day is scrubbed too.
         let mut wait = pause.min(FIRST_PAUSE);
-        while self.scrub.wait(wait) {
+        while self.scrub.bell.wait(wait) {
             wait = pause;
             if let Err(error) = self.scrub_pass(self.options.scrub_bytes_per_second) {
                 tracing::debug!(%error, "scrub ended early");
@@ -148,7 +107,7 @@ impl Inner {
 
     fn scrub_pass(&self, rate: u64) -> Result<()> {
         {
-            let report = &mut self.scrub.calls.lock().report;
+            let report = &mut *self.scrub.report.lock();
             (report.running, report.packs, report.bytes) = (true, 0, 0);
         }
         let mut findings = Vec::new();
@@ -160,7 +119,7 @@ impl Inner {
                 findings.extend(found);
             }
             findings.truncate(limits::FINDINGS_MAX);
-            let report = &mut self.scrub.calls.lock().report;
+            let report = &mut *self.scrub.report.lock();
             report.packs += 1;
             if !findings.is_empty() {
                 report.findings.clone_from(&findings);
@@ -176,7 +135,7 @@ impl Inner {
         self.stats.scrub_passes.add(1);
         let now = self.clock.now();
         self.stats.scrub_end_seconds.set(u64::try_from(now.0 / 1_000_000).unwrap_or(0));
-        let report = &mut self.scrub.calls.lock().report;
+        let report = &mut *self.scrub.report.lock();
         report.passes += 1;
         (report.running, report.last_end, report.findings) = (false, Some(now), findings);
         Ok(())
@@ -233,8 +192,8 @@ impl Inner {
             hasher.update(piece.get(..got).unwrap_or_default());
             at += got as u64;
             self.stats.scrub_bytes.add(got as u64);
-            self.scrub.calls.lock().report.bytes += got as u64;
-            if self.scrub.stopped() || !self.scrub.pace(got, rate, watch.elapsed()) {
+            self.scrub.report.lock().bytes += got as u64;
+            if !self.scrub.bell.pace(got, rate, watch.elapsed()) {
                 return Ok(None);
             }
         }

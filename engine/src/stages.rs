@@ -88,6 +88,9 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     if inner.options.scrub_interval_ms > 0 {
         threads.push(spawn("hansard-scrub", Inner::run_scrub)?);
     }
+    if inner.options.merge_interval_ms > 0 {
+        threads.push(spawn("hansard-merge", Inner::run_merger)?);
+    }
     Ok(())
 }
 
@@ -369,8 +372,9 @@ impl Inner {
         }
         self.queue.close();
         self.pool.stop();
-        self.keeper.stop();
-        self.scrub.stop();
+        self.keeper.bell.stop();
+        self.scrub.bell.stop();
+        self.merger.bell.stop();
         if self.threaded {
             let threads = std::mem::take(&mut *self.threads.lock());
             for thread in threads {

@@ -126,6 +126,16 @@ pub struct Stats {
     pub block_damage: Counter,
     /// Bytes of cached blocks.
     pub cache_bytes: Counter,
+    /// Bytes of packs that seals wrote.
+    pub seal_written_bytes: Counter,
+    /// Merges done.
+    pub merges: Counter,
+    /// Merges that failed and will be tried again.
+    pub merge_failures: Counter,
+    /// Bytes of packs that merges read.
+    pub merge_read_bytes: Counter,
+    /// Bytes of packs that merges wrote.
+    pub merge_written_bytes: Counter,
     /// Bytes of packs that the scrub read.
     pub scrub_bytes: Counter,
     /// Passes of the scrub.

@@ -53,7 +53,8 @@ fn say(engine: &Engine, said: &mut Said, user: PrincipalId, from: usize, to: usi
     }
 }
 
-/// Three rooms, two packs, a journal of two files, a revoked token, an idle engine that was killed.
+/// Three rooms, a pack of two that were merged and one as it was sealed, a journal of two files, a
+/// revoked token, an idle engine that was killed.
 fn store() -> Store {
     let mut world = World::new();
     let open =
@@ -63,8 +64,10 @@ fn store() -> Store {
     let user = make_user(&engine, "ann");
     let mut said: Said =
         (0..3).map(|n| (make_room(&engine, category, &format!("room {n}")), Vec::new())).collect();
-    say(&engine, &mut said, user, 0, 20);
-    engine.seal().unwrap();
+    for (from, to) in [(0, 12), (12, 20)] {
+        say(&engine, &mut said, user, from, to);
+        engine.seal().unwrap();
+    }
     let token = [0xcd; 32];
     let made = TokenCreated {
         principal: user,
@@ -78,7 +81,9 @@ fn store() -> Store {
     engine.close().unwrap();
     drop(engine);
     let older = world.sim.crash(Survivors::Everything);
+    world.clock.pass_us(TimeUs::DAY_US);
     let engine = open(&world);
+    assert_eq!(engine.merge(&mut |_| true).unwrap().merges, 1);
     say(&engine, &mut said, user, 20, 30);
     engine.seal().unwrap();
     let gone = TokenRevoked { token: made.token_id(), principal: user, sha256: token };

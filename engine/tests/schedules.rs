@@ -99,6 +99,42 @@ fn what_is_acknowledged_is_visible_in_every_order_of_posts_reads_and_seals() {
 }
 
 #[test]
+fn what_is_merged_is_read_in_every_order_of_reads_posts_seals_and_merges() {
+    explore(|| {
+        let (world, engine) = start(Options { tail_bytes_soft: 1, ..options() });
+        let category = make_category(&engine, "General");
+        let room = make_room(&engine, category, "room");
+        let user = make_user(&engine, "ann");
+        for n in 0..2 {
+            one(&engine, post(user, room, &format!("old {n}")));
+            engine.seal().unwrap();
+        }
+        world.clock.pass_us(TimeUs::DAY_US);
+        let merger = {
+            let engine = engine.clone();
+            thread::spawn(move || engine.merge(&mut |_| true).unwrap())
+        };
+        let reader = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                check_room(&engine, room, Seq(2));
+                check_room(&engine, room, Seq(2));
+            })
+        };
+        let said = one(&engine, post(user, room, "new"));
+        engine.seal().unwrap();
+        check_room(&engine, room, said.seq);
+        merger.join().unwrap();
+        reader.join().unwrap();
+        engine.merge(&mut |_| true).unwrap();
+        check_room(&engine, room, Seq(3));
+        engine.close().unwrap();
+        let packs = world.sim.files().iter().filter(|file| file.ends_with(".pack")).count();
+        assert_eq!(packs as u64, engine.stats().packs.get(), "what is merged away is gone");
+    });
+}
+
+#[test]
 fn every_ticket_is_answered_in_every_order_of_posts_and_close() {
     explore(|| {
         let (world, engine) = start(options());

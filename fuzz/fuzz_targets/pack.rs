@@ -41,6 +41,8 @@ fuzz_target!(|data: &[u8]| {
         index_crc: checksum(data),
         runs: 1,
         records: 1,
+        class: 0,
+        level: 0,
     };
     let _ = decode_index(data, &footer, Path::new("fuzz"));
     if let Ok(runs) = from_bytes::<Vec<Run>>(data, "runs") {

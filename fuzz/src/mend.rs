@@ -134,6 +134,8 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
         index_crc: checksum(&index),
         runs: u64_at(bytes, end + 24),
         records: u64_at(bytes, end + 32),
+        class: u32_at(bytes, end + 48),
+        level: u32_at(bytes, end + 52),
     };
     put(bytes, 0, &pack_header(id));
     bytes.truncate(index_at);

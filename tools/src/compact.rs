@@ -1,20 +1,28 @@
-//! `compact`, in place: replays the journal and seals everything into packs.
+//! `compact`, in place: seals the journal into packs and merges small packs into large ones.
 //!
-//! It opens the directory as a server does, with its lock, and closes it cleanly. It refuses a
-//! directory whose damage wants an operator's decision first.
+//! It opens the directory as a server does, with its lock, does at once what a server does slowly,
+//! and closes it cleanly. It refuses a directory whose damage wants an operator's decision first.
 
 use std::path::Path;
 
 use hansard_engine::error::Result;
+use hansard_engine::merge::MergeReport;
 use hansard_engine::{Engine, Health, Options};
 use serde::Serialize;
 
+use crate::verify::{Progress, Show};
 use crate::{DAMAGE, say, say_json};
 
 #[derive(Debug, Serialize)]
 struct Compacted {
     replayed: u64,
     sealed_lsn: u64,
+    merges: u64,
+    packs_merged: u64,
+    packs_written: u64,
+    bytes_read: u64,
+    bytes_written: u64,
+    records_moved: u64,
     packs: u64,
     pack_bytes: u64,
     lost_messages: u64,
@@ -23,35 +31,70 @@ struct Compacted {
 /// Runs the command.
 ///
 /// # Errors
-/// What keeps the directory from being opened, sealed or closed.
-pub(crate) fn run(path: &Path, json: bool) -> Result<u8> {
-    let (engine, report) = Engine::open(path, Options::default())?;
+/// What keeps the directory from being opened, sealed, merged or closed.
+pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
+    let options = Options { scrub_interval_ms: 0, merge_interval_ms: 0, ..Options::default() };
+    let (engine, report) = Engine::open(path, options)?;
     if let Health::Restricted { holes } = engine.health() {
         eprintln!("hansard-tool: records were lost and not accepted holes={holes:?}");
         engine.close()?;
         return Ok(DAMAGE);
     }
-    let sealed = engine.seal();
+    let merged = engine.seal().and_then(|()| merge(&engine, show));
     let stats = engine.stats();
+    let (sealed_lsn, packs) = (stats.sealed_lsn.get(), stats.packs.get());
+    let pack_bytes = stats.pack_bytes.get();
+    engine.close()?;
+    let MergeReport { merges, packs_in, packs_out, bytes_in, bytes_out, records } = merged?;
     let done = Compacted {
         replayed: report.replayed,
-        sealed_lsn: stats.sealed_lsn.get(),
-        packs: stats.packs.get(),
-        pack_bytes: stats.pack_bytes.get(),
+        sealed_lsn,
+        merges,
+        packs_merged: packs_in,
+        packs_written: packs_out,
+        bytes_read: bytes_in,
+        bytes_written: bytes_out,
+        records_moved: records,
+        packs,
+        pack_bytes,
         lost_messages: report.lost_messages,
     };
-    engine.close()?;
-    sealed?;
     if json {
         say_json(&done)?;
     } else {
-        let Compacted { replayed, sealed_lsn, packs, pack_bytes, lost_messages } = done;
-        let mut lines = format!("replayed {replayed} records, sealed up to lsn {sealed_lsn}\n");
+        let mut lines =
+            format!("replayed {} records, sealed up to lsn {sealed_lsn}\n", done.replayed);
+        if merges > 0 {
+            lines += &format!(
+                "merged {packs_in} packs of {bytes_in} bytes into {packs_out} of {bytes_out}, \
+                 {records} records, in {merges} merges\n"
+            );
+        }
         lines += &format!("{packs} packs hold {pack_bytes} bytes\n");
-        if lost_messages > 0 {
-            lines += &format!("{lost_messages} damaged messages stay gaps in their rooms\n");
+        if done.lost_messages > 0 {
+            let lost = done.lost_messages;
+            lines += &format!("{lost} damaged messages stay gaps in their rooms\n");
         }
         say(&lines)?;
     }
     Ok(0)
+}
+
+/// Merges one after the other, each with its own progress.
+fn merge(engine: &Engine, show: Show) -> Result<MergeReport> {
+    let mut report = MergeReport::default();
+    loop {
+        let due = engine.merge_due_bytes();
+        if due == 0 {
+            return Ok(report);
+        }
+        let progress = Progress::new("merge", due);
+        let done = progress.during(show, || {
+            engine.merge_next(&mut |bytes| {
+                progress.add(bytes as u64);
+                true
+            })
+        })?;
+        report += done.unwrap_or_default();
+    }
 }

@@ -90,13 +90,16 @@ pub enum Command {
         /// Packs whose runs it shall print.
         packs: Vec<u64>,
     },
-    /// Replay the journal and seal everything into packs, in place.
+    /// Seal the journal into packs and merge small packs into large ones, in place.
     Compact {
         /// The data directory.
         dir: PathBuf,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
+        /// Say how far it is, also when standard error is no terminal.
+        #[arg(long)]
+        progress: bool,
     },
 }
 
@@ -115,7 +118,9 @@ pub fn run(cli: &Cli) -> ExitCode {
             (dir, repair::run(&wish))
         }
         Command::CheckCatalog { dir, packs } => (dir, repair::catalog::check(dir, packs)),
-        Command::Compact { dir, json } => (dir, compact::run(dir, *json)),
+        Command::Compact { dir, json, progress } => {
+            (dir, compact::run(dir, *json, Show::asked(*progress)))
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -32,7 +32,9 @@ wire_struct! {
         pub sha256: [u8; 32],
         /// Its retention class.
         pub class: u32,
-        /// The UTC day of `recorded` it belongs to, as a time.
+        /// How far it was merged: 0 as sealed, 1 parts of a day, 2 a day, 3 a month, 4 a year.
+        pub level: u32,
+        /// The first UTC day of `recorded` it belongs to, as a time.
         pub day: TimeUs,
         /// The smallest place in the log.
         pub first_lsn: Lsn,
@@ -55,6 +57,13 @@ wire_struct! {
 #[must_use]
 pub fn pack_name(id: u64) -> String {
     format!("{id:08}.pack")
+}
+
+/// The number in a pack's file name.
+#[must_use]
+pub fn pack_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".pack")?.parse().ok()?;
+    (pack_name(number) == name).then_some(number)
 }
 
 /// The header's bytes.
@@ -93,6 +102,10 @@ pub struct Footer {
     pub runs: u64,
     /// The records of all runs.
     pub records: u64,
+    /// Its retention class.
+    pub class: u32,
+    /// How far it was merged.
+    pub level: u32,
 }
 
 impl Footer {
@@ -107,7 +120,8 @@ impl Footer {
         out.extend_from_slice(&self.records.to_le_bytes());
         out.extend_from_slice(&self.index_crc.to_le_bytes());
         out.extend_from_slice(&LAYOUT.to_le_bytes());
-        out.resize(FOOTER_BYTES - 8, 0);
+        out.extend_from_slice(&self.class.to_le_bytes());
+        out.extend_from_slice(&self.level.to_le_bytes());
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&FOOTER_MAGIC);
@@ -131,15 +145,19 @@ impl Footer {
             return Err(wrong("pack.footer_crc"));
         }
         let reader = &mut Reader::new(covered);
-        let footer = Self {
+        let mut footer = Self {
             id: reader.u64("pack.id")?,
             index_offset: reader.u64("pack.index_offset")?,
             index_bytes: reader.u64("pack.index_bytes")?,
             runs: reader.u64("pack.runs")?,
             records: reader.u64("pack.records")?,
             index_crc: reader.u32("pack.index_crc")?,
+            class: 0,
+            level: 0,
         };
         let layout = reader.u32("pack.layout")?;
+        footer.class = reader.u32("pack.class")?;
+        footer.level = reader.u32("pack.level")?;
         let end = footer.index_offset.checked_add(footer.index_bytes);
         let fits = end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(file_bytes);
         if layout == LAYOUT && fits { Ok(footer) } else { Err(wrong("pack.footer_sizes")) }
@@ -198,6 +216,8 @@ mod tests {
             index_crc: 77,
             runs: 2,
             records: 9,
+            class: 4,
+            level: 2,
         };
         let bytes = footer.to_bytes();
         assert_eq!(bytes.len(), FOOTER_BYTES);

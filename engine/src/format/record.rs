@@ -143,8 +143,8 @@ impl Record {
         let front = Front::get(reader)?;
         let payload = Payload::get(front.outline.kind, reader)?;
         reader.end("record.end")?;
-        let Outline { epoch, lsn, room, seq, rev, .. } = front.outline;
-        let Front { recorded, time, policy, .. } = front;
+        let Outline { epoch, lsn, room, seq, rev, time, .. } = front.outline;
+        let Front { recorded, policy, .. } = front;
         let actor = Actor {
             id: front.actor,
             name: front.name.to_owned(),
@@ -172,6 +172,8 @@ pub struct Outline {
     pub seq: Seq,
     /// Its place among everything that happened to the room.
     pub rev: Rev,
+    /// When it was said.
+    pub time: TimeUs,
 }
 
 impl Outline {
@@ -195,7 +197,6 @@ impl Outline {
 struct Front<'a> {
     outline: Outline,
     recorded: TimeUs,
-    time: TimeUs,
     actor: PrincipalId,
     name: &'a str,
     door: Door,
@@ -225,9 +226,8 @@ impl<'a> Front<'a> {
             }
         }
         Ok(Self {
-            outline: Outline { kind, epoch, lsn, room, seq, rev },
+            outline: Outline { kind, epoch, lsn, room, seq, rev, time },
             recorded,
-            time,
             actor: PrincipalId::get(reader, "record.actor")?,
             name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?,
             door: Door::get(reader, "record.door")?,

@@ -144,8 +144,8 @@ fn every_kind_round_trips_and_every_kind_is_sampled() {
 }
 
 fn outline_of(record: &Record) -> Outline {
-    let Record { epoch, lsn, room, seq, rev, .. } = *record;
-    Outline { kind: record.payload.kind(), epoch, lsn, room, seq, rev }
+    let Record { epoch, lsn, room, seq, rev, time, .. } = *record;
+    Outline { kind: record.payload.kind(), epoch, lsn, room, seq, rev, time }
 }
 
 #[test]

@@ -10,10 +10,12 @@ pub(crate) mod mend;
 pub(crate) mod packs;
 pub(crate) mod replay;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::apply::{applied_row, decode_row};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
+use crate::cover::Cover;
 use crate::error::{Error, Result};
 use crate::format::payload::{Kind, LsnSpan, Payload};
 use crate::history::decode_record;
@@ -47,6 +49,8 @@ pub(crate) struct Findings {
     pub holes: Vec<LsnSpan>,
     /// Losses were accepted, now or before.
     pub accepted: bool,
+    /// The catalog has rows of packs that were merged away.
+    pub stale_rows: bool,
 }
 
 pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
@@ -58,7 +62,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
         let what = "manifest ends before a seal that the catalog knows";
         return Err(Error::corrupt(what, &file, manifest.end, row.sealed.0, sealed.0));
     }
-    check_packs(ground, &manifest)?;
+    let stale_rows = check_packs(ground, &manifest)?;
     let stated = witness::read(&ground.disk)?;
     let newest = stated.newest.unwrap_or_default();
     let witness = sealed.max(row.lsn).max(newest.lsn);
@@ -112,20 +116,41 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
         last_recorded,
         holes,
         accepted,
+        stale_rows,
     })
 }
 
-/// A pack whose rows the catalog has was in the manifest when they were written.
-fn check_packs(ground: &Ground, manifest: &manifest::Loaded) -> Result<()> {
-    walk_prefix(&*ground.store, Family::Index, b"P", &mut |key, _| {
-        let id = keys::number_at(key, 1);
-        if manifest.state.packs.contains_key(&id) {
-            return Ok(Go::On);
-        }
+/// A pack whose rows the catalog has was in the manifest when they were written. True if one is no
+/// longer because a merge took it out, and its rows are still there: then other packs have all of
+/// its records, or the manifest is an older one that was put back.
+fn check_packs(ground: &Ground, manifest: &manifest::Loaded) -> Result<bool> {
+    let (state, store) = (&manifest.state, &*ground.store);
+    let lacks = |id: u64| {
         let file = ground.disk.full(manifest::FILE);
         let what = "manifest lacks a pack that the catalog knows";
-        Err(Error::corrupt(what, &file, manifest.end, id, manifest.state.next_pack))
-    })
+        Error::corrupt(what, &file, manifest.end, id, state.next_pack)
+    };
+    let (mut stale, mut indexed) = (false, BTreeSet::new());
+    walk_prefix(store, Family::Index, b"P", &mut |key, _| {
+        let id = keys::number_at(key, 1);
+        match state.packs.contains_key(&id) {
+            true => drop(indexed.insert(id)),
+            false if id >= state.next_pack => return Err(lacks(id)),
+            false => stale = true,
+        }
+        Ok(Go::On)
+    })?;
+    if stale {
+        let packs = Packs::new(&ground.disk, SURVEY_CACHE_BYTES, Arc::default());
+        let mut cover = Cover::default();
+        for meta in state.packs.values().filter(|meta| !indexed.contains(&meta.id)) {
+            cover.add_pack(&packs, meta);
+        }
+        if let Some(run) = cover.first_bare(store, &state.packs)? {
+            return Err(lacks(run.pack));
+        }
+    }
+    Ok(stale)
 }
 
 /// The span a damage costs, unless it costs messages whose places are known.

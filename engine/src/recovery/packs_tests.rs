@@ -7,7 +7,7 @@ use super::*;
 use crate::format::payload::{EntryKind, Kind, Post};
 use crate::format::record::{Actor, Door};
 use crate::open::FOLDERS;
-use crate::pack::{PackWriter, Packs};
+use crate::pack::{PackKind, PackWriter, Packs};
 use crate::storage::Disk;
 use crate::storage::sim::SimStorage;
 use crate::tail::TailEntry;
@@ -109,9 +109,12 @@ fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec
     for folder in FOLDERS {
         disk.create_dir(folder).unwrap();
     }
-    let mut writer = PackWriter::create(&disk, 1, 0).unwrap();
+    let kind = PackKind { class: 0, level: 0, day: 0 };
+    let mut writer = PackWriter::create(&disk, 1, kind).unwrap();
     for (room, entries) in rooms {
-        writer.add_room(*room, CategoryId(1), entries).unwrap();
+        for entry in *entries {
+            writer.add(*room, CategoryId(1), entry).unwrap();
+        }
     }
     let (meta, runs) = writer.finish().unwrap();
     (sim, Packs::new(&disk, 0, Arc::default()), meta, runs)

@@ -37,6 +37,7 @@ pub struct Tally {
     pub lost_named: u64,
     pub rebuilds: u64,
     pub checkpoints: u64,
+    pub merges: u64,
     pub messages: u64,
 }
 
@@ -54,6 +55,7 @@ impl std::ops::AddAssign for Tally {
         self.lost_named += o.lost_named;
         self.rebuilds += o.rebuilds;
         self.checkpoints += o.checkpoints;
+        self.merges += o.merges;
         self.messages += o.messages;
     }
 }
@@ -254,8 +256,32 @@ impl Scenario {
             }
             10 => self.unreadable_for_a_while(engine),
             11 if self.choices.one_in(4) => self.checkpoint(engine),
+            12 => self.merge(engine),
+            13 if self.choices.one_in(4) => self.pass_days(),
             _ => self.appends(engine),
         }
+    }
+
+    /// Days must end for their packs to merge.
+    fn pass_days(&mut self) {
+        let days = self.choices.pick(&[1, 1, 2, 31]);
+        // An hour more than the keys live, by however much the wall clock was stepped back.
+        self.world.clock.pass_us(days * TimeUs::DAY_US + 3_600_000_000);
+        self.facts.keys.clear();
+        self.note(&format!("{days} days pass"));
+    }
+
+    /// Merges what is due, or only begins to.
+    fn merge(&mut self, engine: &Engine) {
+        let mut left = self.choices.pick(&[0, 1, 3, usize::MAX]);
+        let done = engine.merge(&mut |_| {
+            left = left.saturating_sub(1);
+            left > 0
+        });
+        if let Ok(report) = &done {
+            self.tally.merges += report.merges;
+        }
+        self.note(&format!("merged {done:?}"));
     }
 
     /// What is acknowledged now stands under a promise, if that could be written.

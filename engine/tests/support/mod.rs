@@ -34,6 +34,8 @@ pub fn options() -> Options {
         catalog_cache_bytes: 1 << 20,
         scrub_bytes_per_second: 0,
         scrub_interval_ms: 0,
+        merge_bytes_per_second: 0,
+        merge_interval_ms: 0,
     }
 }
 

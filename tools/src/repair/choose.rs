@@ -74,9 +74,13 @@ pub(super) fn choose(options: &Options<'_>) -> Choice {
             _ => drop(unneeded.insert(*id)),
         }
     }
+    let seen = |id: &u64| packs.get(id).and_then(|(_, seen)| seen.as_ref());
+    for id in twice(&kept, |id| manifest.is_some() && named(id), seen) {
+        kept.remove(&id);
+        unneeded.insert(id);
+    }
     sealed = kept.values().map(|meta| meta.last_lsn).fold(sealed, Lsn::max);
     let mut again = BTreeSet::new();
-    let seen = |id: &u64| packs.get(id).and_then(|(_, seen)| seen.as_ref());
     if let Some(back) = set_back(&kept, seen, &lost, journal, sealed) {
         sealed = back;
         again = kept.iter().filter(|(_, m)| m.last_lsn > back).map(|(id, _)| *id).collect();
@@ -91,6 +95,41 @@ pub(super) fn choose(options: &Options<'_>) -> Choice {
         next_pack: options.next_pack.max(manifest.map_or(1, |state| state.next_pack)),
     };
     Choice { state, again, unneeded }
+}
+
+/// Of packs and the one that they were merged into, those that do not count: a merge was cut off
+/// before the packs that it read were removed, or before the one that it wrote was named.
+fn twice<'a>(
+    kept: &BTreeMap<u64, &PackMeta>,
+    named: impl Fn(&u64) -> bool,
+    seen: impl Fn(&u64) -> Option<&'a Seen>,
+) -> BTreeSet<u64> {
+    let mut merged: Vec<&PackMeta> = kept.values().copied().filter(|meta| meta.level > 0).collect();
+    merged.sort_by_key(|meta| std::cmp::Reverse((meta.level, meta.id)));
+    let mut gone = BTreeSet::new();
+    let places = |set: &LsnSet| set.from(Lsn::ZERO).count();
+    let has_all = |set: &LsnSet, of: &LsnSet| of.from(Lsn::ZERO).all(|lsn| set.has(lsn));
+    for PackMeta { id, level, .. } in merged {
+        let Some(own) = seen(id).filter(|_| !gone.contains(id)) else { continue };
+        let meets = |low: &&PackMeta| {
+            let shares = |seen: &Seen| seen.lsns.from(Lsn::ZERO).any(|lsn| own.lsns.has(lsn));
+            low.level < *level && !gone.contains(&low.id) && seen(&low.id).is_some_and(shares)
+        };
+        let lows: Vec<u64> = kept.values().copied().filter(meets).map(|low| low.id).collect();
+        let mut union = LsnSet::default();
+        lows.iter().filter_map(&seen).for_each(|seen| union.absorb(&seen.lsns));
+        let (lows_do, own_does) = (has_all(&union, &own.lsns), has_all(&own.lsns, &union));
+        let prefer_lows = match (lows_do, own_does) {
+            (true, true) => lows.iter().any(&named),
+            (false, false) => places(&union) > places(&own.lsns),
+            (lows_do, _) => lows_do,
+        };
+        match prefer_lows {
+            true => drop(gone.insert(*id)),
+            false => gone.extend(lows),
+        }
+    }
+    gone
 }
 
 /// How far the packs shall count as sealed, so that the journal gives what they lost; none if
@@ -117,138 +156,5 @@ fn set_back<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use hansard_engine::types::TimeUs;
-
-    use super::*;
-
-    fn meta(id: u64, first: u64, last: u64) -> PackMeta {
-        PackMeta {
-            id,
-            bytes: 1,
-            sha256: [0; 32],
-            class: 0,
-            day: TimeUs(0),
-            first_lsn: Lsn(first),
-            last_lsn: Lsn(last),
-            records: last - first + 1,
-            runs: 1,
-            min_time: TimeUs(0),
-            max_time: TimeUs(0),
-            plain_bytes: 1,
-        }
-    }
-
-    fn seen(lsns: impl IntoIterator<Item = u64>) -> Seen {
-        let mut seen = Seen { epoch: Some(Epoch(2)), ..Seen::default() };
-        lsns.into_iter().for_each(|lsn| seen.lsns.insert(Lsn(lsn)));
-        seen
-    }
-
-    /// Packs as (number, records).
-    fn packs(
-        list: &[(u64, std::ops::RangeInclusive<u64>)],
-    ) -> BTreeMap<u64, (PackMeta, Option<Seen>)> {
-        let pack = |(id, lsns): &(u64, std::ops::RangeInclusive<u64>)| {
-            (*id, (meta(*id, *lsns.start(), *lsns.end()), Some(seen(lsns.clone()))))
-        };
-        list.iter().map(pack).collect()
-    }
-
-    fn manifest(list: &[(u64, std::ops::RangeInclusive<u64>)], sealed: u64) -> ManifestState {
-        let packs = packs(list).into_iter().map(|(id, (meta, _))| (id, meta)).collect();
-        ManifestState { packs, sealed: Lsn(sealed), epoch: Epoch(1), next_pack: 10 }
-    }
-
-    /// What is kept, what steps aside, what is not needed, and how far is sealed.
-    #[track_caller]
-    fn check(
-        named: Option<ManifestState>,
-        there: &[(u64, std::ops::RangeInclusive<u64>)],
-        journal: impl IntoIterator<Item = u64>,
-        expected: (&[u64], &[u64], &[u64], u64),
-    ) {
-        let packs = packs(there);
-        let lost: Vec<LsnSpan> = named
-            .iter()
-            .flat_map(|state| state.packs.values())
-            .filter(|meta| !packs.contains_key(&meta.id))
-            .map(|meta| LsnSpan { first: meta.first_lsn, last: meta.last_lsn })
-            .collect();
-        let options = Options {
-            manifest: named.as_ref(),
-            packs: &packs,
-            lost: &lost,
-            journal: &seen(journal),
-            next_pack: 20,
-        };
-        let choice = choose(&options);
-        let kept: Vec<u64> = choice.state.packs.keys().copied().collect();
-        let list = |set: &BTreeSet<u64>| set.iter().copied().collect::<Vec<_>>();
-        let found = (kept, list(&choice.again), list(&choice.unneeded), choice.state.sealed.0);
-        let (kept, again, unneeded, sealed) = expected;
-        assert_eq!(found, (kept.to_vec(), again.to_vec(), unneeded.to_vec(), sealed));
-        assert_eq!((choice.state.epoch, choice.state.next_pack), (Epoch(2), 20));
-    }
-
-    #[test]
-    fn a_sound_manifest_with_all_its_packs_stays() {
-        let three = [(1, 1..=10), (2, 11..=20)];
-        check(Some(manifest(&three, 25)), &three, 15..=30, (&[1, 2], &[], &[], 25));
-    }
-
-    #[test]
-    fn without_a_manifest_the_packs_say_how_far_is_sealed() {
-        let there = [(1, 1..=10), (4, 11..=20)];
-        check(None, &there, 21..=30, (&[1, 4], &[], &[], 20));
-        check(None, &[], 1..=30, (&[], &[], &[], 0));
-        // The journal has what a pack in the middle lost, but not all that is above.
-        check(None, &[(1, 1..=10), (3, 21..=30)], 15..=25, (&[1, 3], &[], &[], 30));
-    }
-
-    #[test]
-    fn a_lost_pack_whose_records_the_journal_has_is_sealed_again() {
-        let named = manifest(&[(1, 1..=10), (2, 11..=20), (3, 21..=30)], 30);
-        let there = [(1, 1..=10), (3, 21..=30)];
-        check(Some(named.clone()), &there, 11..=40, (&[1], &[3], &[], 10));
-        // Half of it is gone for good: the other half is worth as much.
-        check(Some(named.clone()), &there, 16..=40, (&[1], &[3], &[], 15));
-        // The journal has a hole behind it: nothing sealed may be given up.
-        let holed = (11..=22).chain(24..=40);
-        check(Some(named.clone()), &there, holed, (&[1, 3], &[], &[], 30));
-        check(Some(named), &there, 31..=40, (&[1, 3], &[], &[], 30));
-    }
-
-    #[test]
-    fn a_pack_across_the_place_steps_aside_as_a_whole() {
-        let named = manifest(&[(1, 1..=10), (2, 11..=30), (3, 12..=29)], 30);
-        let there = [(1, 1..=10), (2, 11..=30)];
-        let mut packs = packs(&there);
-        let holed = seen((11..=30).filter(|n| n % 2 == 0));
-        packs.get_mut(&2).expect("it is there").1 = Some(holed);
-        let lost = [LsnSpan { first: Lsn(12), last: Lsn(29) }];
-        let journal = seen(11..=40);
-        let options = Options {
-            manifest: Some(&named),
-            packs: &packs,
-            lost: &lost,
-            journal: &journal,
-            next_pack: 1,
-        };
-        let choice = choose(&options);
-        assert_eq!((choice.state.sealed, choice.again), (Lsn(10), BTreeSet::from([2])));
-    }
-
-    #[test]
-    fn packs_that_the_manifest_does_not_name_count_only_if_the_journal_lacks_them() {
-        let named = manifest(&[(1, 1..=10)], 10);
-        // Below the next number: removed on purpose. Above: of a seal that was cut off.
-        let there = [(1, 1..=10), (5, 3..=4), (10, 11..=20)];
-        check(Some(named.clone()), &there, 11..=30, (&[1], &[], &[5, 10], 10));
-        // The journal was trimmed after that seal: the manifest is an older one.
-        check(Some(named.clone()), &there, 21..=30, (&[1, 10], &[], &[5], 20));
-        // Half of a seal, of which the other half is gone.
-        let half = [(1, 1..=10), (10, 11..=15), (11, 21..=30)];
-        check(Some(named), &half, 28..=40, (&[1, 10, 11], &[], &[], 30));
-    }
-}
+#[path = "choose_tests.rs"]
+mod tests;

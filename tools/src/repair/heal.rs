@@ -66,8 +66,9 @@ impl Index {
             records += u64::from(block.records);
         }
         let (index_crc, count) = (checksum(&bytes), runs.len() as u64);
+        let PackMeta { id, class, level, .. } = *meta;
         let footer =
-            Footer { id: meta.id, index_offset, index_bytes, index_crc, runs: count, records };
+            Footer { id, index_offset, index_bytes, index_crc, runs: count, records, class, level };
         (end == index_offset).then_some(Self { footer, runs })
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::pack::pack_name;
+use hansard_engine::format::pack::{pack_name, pack_number};
 use hansard_engine::manifest::{self, Manifest, ManifestState};
 use hansard_engine::open::{FOLDERS, LOCK, QUARANTINE, VERSION, write_version};
 use hansard_engine::pack;
@@ -65,12 +65,6 @@ pub(super) struct Target {
     in_place: bool,
     /// What was set aside.
     pub quarantined: Vec<Quarantined>,
-}
-
-/// The number of a pack's file, if that is its name.
-pub(super) fn pack_number(name: &str) -> Option<u64> {
-    let number = name.strip_suffix(".pack")?.parse().ok()?;
-    (pack_name(number) == name).then_some(number)
 }
 
 /// Where a path leads, through links and `..`; its last name need not be there.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use hansard_engine::error::Result;
-use hansard_engine::format::pack::PackMeta;
+use hansard_engine::format::pack::{PackMeta, pack_number};
 use hansard_engine::format::payload::LsnSpan;
 use hansard_engine::format::run::Run;
 use hansard_engine::manifest::Loaded;
@@ -23,7 +23,7 @@ use super::donor::Donor;
 use super::heal::{Found, Made, State, examine, heal, path_of};
 use super::journal;
 use super::report::{Healed, Report};
-use super::target::{Plan, Target, pack_number};
+use super::target::{Plan, Target};
 use crate::verify::{Progress, Seen, Show, each};
 
 /// A pack, and what was made of it.

@@ -1,0 +1,140 @@
+//! Which packs are merged, and that it ends.
+//!
+//! What merges do to packs, rows and readers is in `engine/tests/merge.rs`.
+
+use super::*;
+use crate::types::Lsn;
+
+fn pack(id: u64, day: i64, level: u32, mib: u64) -> PackMeta {
+    PackMeta {
+        id,
+        bytes: mib << 20,
+        sha256: [0; 32],
+        class: 0,
+        level,
+        day: TimeUs(day * TimeUs::DAY_US),
+        first_lsn: Lsn(id * 10),
+        last_lsn: Lsn(id * 10 + 9),
+        records: 10,
+        runs: 1,
+        min_time: TimeUs(0),
+        max_time: TimeUs(0),
+        plain_bytes: 1,
+    }
+}
+
+fn known(packs: &[PackMeta]) -> BTreeMap<u64, PackMeta> {
+    packs.iter().map(|meta| (meta.id, meta.clone())).collect()
+}
+
+/// The packs chosen, and as what.
+fn picked(packs: &[PackMeta], today: i64) -> Option<(Vec<u64>, u32, i64)> {
+    let job = pick(&known(packs), today, &BTreeSet::new())?;
+    let ids = job.inputs.iter().map(|meta| meta.id).collect();
+    Some((ids, job.kind.level, job.kind.day))
+}
+
+#[test]
+fn months_and_years_follow_the_calendar() {
+    for (day, expected) in [
+        (0, (1970, 1)),
+        (30, (1970, 1)),
+        (31, (1970, 2)),
+        (-1, (1969, 12)),
+        (11_016, (2000, 2)),
+        (11_017, (2000, 3)),
+        (19_782, (2024, 2)),
+        (19_783, (2024, 3)),
+        (20_780, (2026, 11)),
+        (-719_468, (0, 3)),
+    ] {
+        assert_eq!(month_of(day), expected, "{day}");
+    }
+}
+
+#[test]
+fn parts_of_a_day_merge_when_there_are_enough_of_them() {
+    let today = 20_780;
+    let mut packs: Vec<PackMeta> = (1..8).map(|id| pack(id, today, 0, 1)).collect();
+    assert_eq!(picked(&packs, today), None);
+    packs.push(pack(8, today, 0, 1));
+    assert_eq!(picked(&packs, today), Some(((1..=8).collect(), 1, today)));
+    packs[3].level = 1;
+    assert_eq!(picked(&packs, today), None, "only such as were sealed");
+    packs.push(pack(9, today, 0, 64));
+    assert_eq!(picked(&packs, today), None, "a large pack is left alone");
+    packs[8].bytes -= 1;
+    assert_eq!(picked(&packs, today), Some((vec![1, 2, 3, 5, 6, 7, 8, 9], 1, today)));
+}
+
+#[test]
+fn days_months_and_years_merge_when_they_are_over() {
+    // The first of December.
+    let today = 20_788;
+    let packs = [pack(1, today - 1, 0, 1), pack(2, today - 1, 1, 1)];
+    assert_eq!(picked(&packs, today), Some((vec![1, 2], 2, today - 1)));
+    assert_eq!(picked(&packs, today - 1), None, "the day is not over");
+    assert_eq!(picked(&packs[..1], today), None, "one alone stays as it is");
+    // Two days of November: a month, and not in November.
+    let packs = [pack(1, today - 3, 0, 1), pack(2, today - 2, 2, 1)];
+    assert_eq!(picked(&packs, today), Some((vec![1, 2], 3, today - 3)));
+    assert_eq!(picked(&packs, today - 1), None);
+    // A month that was merged waits for another of its year, and both for the year's end.
+    let month = [pack(1, today - 3, 3, 1), pack(2, today - 40, 3, 1)];
+    assert_eq!(picked(&month, today), None);
+    assert_eq!(picked(&month, today + 31), Some((vec![1, 2], 4, today - 40)));
+    let year = [pack(1, today - 3, 4, 1), pack(2, today - 40, 4, 1)];
+    assert_eq!(picked(&year, today + 400), None, "merged as far as it goes");
+    // What comes late joins its year.
+    let late = [pack(1, today - 3, 4, 1), pack(2, today - 40, 4, 1), pack(3, today - 40, 0, 1)];
+    assert_eq!(picked(&late, today + 400), Some((vec![3, 1, 2], 4, today - 40)));
+    // Of another retention class.
+    let mut apart = [pack(1, today - 1, 0, 1), pack(2, today - 1, 1, 1)];
+    apart[1].class = 1;
+    assert_eq!(picked(&apart, today), None);
+}
+
+#[test]
+fn a_merge_reads_no_more_than_it_may_and_passes_over_what_is_damaged() {
+    let today = 20_788;
+    let many: Vec<PackMeta> = (1..=20).map(|id| pack(id, today - 1, 0, 60)).collect();
+    let (first, ..) = picked(&many, today).unwrap();
+    assert_eq!(first, (1..=17).collect::<Vec<_>>(), "1 GiB");
+    let mut runs: Vec<PackMeta> = (1..=4).map(|id| pack(id, today - 1, 0, 1)).collect();
+    runs.iter_mut().for_each(|meta| meta.runs = 400_000);
+    assert_eq!(picked(&runs, today).unwrap().0, [1, 2]);
+    runs.iter_mut().for_each(|meta| meta.runs = 600_000);
+    assert_eq!(picked(&runs, today), None);
+    let packs = known(&[pack(1, 5, 0, 1), pack(2, 5, 0, 1), pack(3, 5, 0, 1)]);
+    let job = pick(&packs, today, &BTreeSet::from([2])).unwrap();
+    assert_eq!(job.inputs.iter().map(|meta| meta.id).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn merging_ends_and_leaves_few_packs() {
+    // Two years of a pack every ten minutes of every seventh day.
+    let (first, today) = (20_000, 20_730);
+    let mut packs = BTreeMap::new();
+    let mut next = 1;
+    for day in (first..=today).step_by(7) {
+        for _ in 0..144 {
+            packs.insert(next, pack(next, day, 0, 1));
+            next += 1;
+        }
+    }
+    let all: u64 = packs.values().map(|meta| meta.bytes).sum();
+    let mut written = 0;
+    while let Some(Job { inputs, kind }) = pick(&packs, today, &BTreeSet::new()) {
+        packs.retain(|id, _| inputs.iter().all(|meta| meta.id != *id));
+        let mut rest: u64 = inputs.iter().map(|meta| meta.bytes >> 20).sum();
+        written += rest << 20;
+        while rest > 0 {
+            let mib = rest.min(limits::PACK_BYTES_TARGET >> 20);
+            packs.insert(next, pack(next, kind.day, kind.level, mib));
+            (next, rest) = (next + 1, rest - mib);
+        }
+    }
+    assert_eq!(packs.values().map(|meta| meta.bytes).sum::<u64>(), all);
+    assert!(packs.len() < 250, "{} of {} are left", packs.len(), 144 * 105);
+    assert!(written < 4 * all, "{written} bytes were written for {all}");
+}

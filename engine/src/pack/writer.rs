@@ -1,0 +1,280 @@
+//! Writing a pack, record by record.
+//!
+//! Records come in order of category, room and rev. Blocks, runs and the index follow from limits
+//! alone, so the same records give the same bytes. Memory holds one block, one buffer and the runs.
+//!
+//! INVARIANT: a pack has its name only when all of it is durable.
+
+use sha2::{Digest, Sha256};
+
+use super::DIR;
+use crate::error::{Error, Result};
+use crate::format::block::{BlockBuilder, checksum};
+use crate::format::pack::{Footer, PackMeta, encode_index, header, pack_name};
+use crate::format::payload::Kind;
+use crate::format::run::{BlockRef, Run};
+use crate::limits;
+use crate::storage::{Disk, DiskFile, Mode, join};
+use crate::tail::TailEntry;
+use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
+
+/// zstd's level for blocks.
+const LEVEL: i32 = 3;
+/// Bytes gathered before a write.
+const BUFFER_BYTES: usize = 1024 * 1024;
+
+/// What a pack is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackKind {
+    /// Its retention class.
+    pub class: u32,
+    /// How far it was merged.
+    pub level: u32,
+    /// The first UTC day of `recorded`, in days since 1970.
+    pub day: i64,
+}
+
+/// Writes one pack.
+pub struct PackWriter {
+    disk: Disk,
+    file: DiskFile,
+    name: String,
+    compressor: zstd::bulk::Compressor<'static>,
+    hasher: Sha256,
+    buffer: Vec<u8>,
+    written: u64,
+    open: Option<OpenRun>,
+    runs: Vec<Run>,
+    meta: PackMeta,
+}
+
+impl std::fmt::Debug for PackWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackWriter({:?} bytes={})", self.name, self.bytes())
+    }
+}
+
+/// A run that is being written, and the block that is.
+struct OpenRun {
+    run: Run,
+    block: BlockBuilder,
+    first_rev: Rev,
+    seq_base: Seq,
+    time_base: TimeUs,
+}
+
+impl OpenRun {
+    /// A run that begins with this record.
+    fn before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) -> Self {
+        let seq_base = Seq(first.seq_at.0.saturating_sub(u64::from(takes_seq(first.kind))));
+        let run = Run {
+            pack,
+            room,
+            category,
+            first_rev: first.rev,
+            last_rev: first.rev,
+            seq_base,
+            last_seq: seq_base,
+            first_time: TimeUs::MAX,
+            last_time: TimeUs::MIN,
+            first_lsn: first.lsn,
+            last_lsn: first.lsn,
+            blocks: Vec::new(),
+        };
+        let (block, time_base) = (BlockBuilder::default(), TimeUs::MIN);
+        Self { run, block, first_rev: first.rev, seq_base, time_base }
+    }
+
+    /// True if a record can stand in this run.
+    fn takes(&self, room: RoomId, next: &TailEntry) -> bool {
+        let Run { room: own, last_rev, last_time, blocks, .. } = &self.run;
+        // So that a reader of a day reads little else, a run that is long enough ends with it.
+        let another_day = *last_time > TimeUs::MIN
+            && next.kind.is_entry()
+            && blocks.len() >= limits::RUN_DAY_BLOCKS
+            && last_time.day() != next.time_at.day();
+        *own == room && next.rev == last_rev.next() && !another_day
+    }
+
+    fn push(&mut self, entry: &TailEntry) {
+        let run = &mut self.run;
+        if self.block.is_empty() {
+            (self.first_rev, self.seq_base) = (entry.rev, run.last_seq);
+            self.time_base = run.last_time;
+        }
+        self.block.push(&entry.bytes);
+        (run.last_rev, run.last_seq) = (entry.rev, entry.seq_at);
+        run.first_lsn = run.first_lsn.min(entry.lsn);
+        run.last_lsn = run.last_lsn.max(entry.lsn);
+        if entry.kind.is_entry() {
+            if run.last_time == TimeUs::MIN {
+                // Nothing before the first entry of a run is earlier than it.
+                self.time_base = entry.time_at;
+                run.blocks.iter_mut().for_each(|block| block.time_base = entry.time_at);
+            }
+            run.first_time = run.first_time.min(entry.time_at);
+            run.last_time = run.last_time.max(entry.time_at);
+        }
+    }
+}
+
+impl PackWriter {
+    /// Starts pack `id` under a temporary name.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn create(disk: &Disk, id: u64, kind: PackKind) -> Result<Self> {
+        let name = pack_name(id);
+        let path = join(DIR, &format!("{name}.tmp"));
+        disk.remove_if_there(&path)?;
+        let file = disk.open(&path, Mode::Create)?;
+        let compressor =
+            zstd::bulk::Compressor::new(LEVEL).map_err(|e| Error::io("zstd", file.path(), &e))?;
+        let meta = PackMeta {
+            id,
+            bytes: 0,
+            sha256: [0; 32],
+            class: kind.class,
+            level: kind.level,
+            day: TimeUs(kind.day.saturating_mul(TimeUs::DAY_US)),
+            first_lsn: Lsn(u64::MAX),
+            last_lsn: Lsn::ZERO,
+            records: 0,
+            runs: 0,
+            min_time: TimeUs::MAX,
+            max_time: TimeUs::MIN,
+            plain_bytes: 0,
+        };
+        let mut writer = Self {
+            disk: disk.clone(),
+            file,
+            name,
+            compressor,
+            hasher: Sha256::new(),
+            buffer: Vec::with_capacity(BUFFER_BYTES * 2),
+            written: 0,
+            open: None,
+            runs: Vec::new(),
+            meta,
+        };
+        writer.buffer.extend(header(id));
+        Ok(writer)
+    }
+
+    /// Bytes so far, but for the block being filled.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Adds a record of a room, behind those of smaller revs.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn add(&mut self, room: RoomId, category: CategoryId, entry: &TailEntry) -> Result<()> {
+        if self.open.as_ref().is_some_and(|open| !open.takes(room, entry)) {
+            self.end_run()?;
+        }
+        let full = |open: &OpenRun| {
+            let bytes = open.block.len() + entry.bytes.len();
+            !open.block.is_empty() && bytes > limits::BLOCK_BYTES_TARGET
+        };
+        if self.open.as_ref().is_some_and(full) {
+            self.end_block()?;
+            if self.open.as_ref().is_some_and(|o| o.run.blocks.len() >= limits::RUN_BLOCKS_MAX) {
+                self.end_run()?;
+            }
+        }
+        let id = self.meta.id;
+        self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry)).push(entry);
+        Ok(())
+    }
+
+    /// Ends the block being filled.
+    fn end_block(&mut self) -> Result<()> {
+        let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else {
+            return Ok(());
+        };
+        self.meta.plain_bytes += open.block.len() as u64;
+        let records = open.block.records();
+        self.meta.records += u64::from(records);
+        let start = self.buffer.len();
+        open.block
+            .finish(&mut self.compressor, &mut self.buffer)
+            .map_err(|e| Error::io("zstd", self.file.path(), &e))?;
+        let block = self.buffer.get(start..).unwrap_or_default();
+        open.run.blocks.push(BlockRef {
+            offset: self.written + start as u64,
+            bytes: u32::try_from(block.len()).unwrap_or(u32::MAX),
+            crc: checksum(block),
+            records,
+            first_rev: open.first_rev,
+            seq_base: open.seq_base,
+            time_base: open.time_base,
+        });
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run being written: the next record begins another.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn end_run(&mut self) -> Result<()> {
+        self.end_block()?;
+        if let Some(OpenRun { run, .. }) = self.open.take() {
+            let meta = &mut self.meta;
+            meta.min_time = meta.min_time.min(run.first_time);
+            meta.max_time = meta.max_time.max(run.last_time);
+            meta.first_lsn = meta.first_lsn.min(run.first_lsn);
+            meta.last_lsn = meta.last_lsn.max(run.last_lsn);
+            self.runs.push(run);
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.hasher.update(&self.buffer);
+        self.file.write(self.written, &self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes run index and footer and makes the pack durable under its name.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`; the temporary file is left for [`super::remove_unfinished`].
+    pub fn finish(mut self) -> Result<(PackMeta, Vec<Run>)> {
+        self.end_run()?;
+        self.runs.sort_by_key(|r| (r.category, r.room, r.first_rev));
+        let index = encode_index(&self.runs);
+        let footer = Footer {
+            id: self.meta.id,
+            index_offset: self.bytes(),
+            index_bytes: index.len() as u64,
+            index_crc: crc32fast::hash(&index),
+            runs: self.runs.len() as u64,
+            records: self.meta.records,
+            class: self.meta.class,
+            level: self.meta.level,
+        };
+        self.buffer.extend(index);
+        self.buffer.extend(footer.to_bytes());
+        self.spill()?;
+        self.file.sync()?;
+        self.meta.bytes = self.written;
+        self.meta.runs = self.runs.len() as u64;
+        self.meta.sha256.copy_from_slice(&self.hasher.finalize());
+        // ORDERING: the pack is durable under its name before the manifest may name it.
+        self.disk.rename_durably(DIR, &format!("{}.tmp", self.name), &self.name)?;
+        Ok((self.meta, self.runs))
+    }
+}
+
+/// True if a record of this kind has a place in its room's timeline.
+pub(crate) const fn takes_seq(kind: Kind) -> bool {
+    kind.is_entry() || matches!(kind, Kind::Lost)
+}

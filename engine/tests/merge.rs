@@ -1,0 +1,419 @@
+//! Merges: what they leave is what was there, whatever cuts them off.
+//!
+//! An engine without merges is the model: every answer about every room must be the same before a
+//! merge, after it, and after any start that follows a cut. The simulation mixes merges with
+//! everything else; here each case stands alone.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+
+use hansard_engine::Engine;
+use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::catalog::{CatalogStore, Family, keys};
+use hansard_engine::error::Error;
+use hansard_engine::format::pack::pack_number;
+use hansard_engine::format::payload::*;
+use hansard_engine::manifest;
+use hansard_engine::merge::MergeReport;
+use hansard_engine::open::Losses;
+use hansard_engine::reads::{Anchor, CategoryRequest, Gap, Order};
+use hansard_engine::storage::Disk;
+use hansard_engine::storage::clock::{Clock, SimClock};
+use hansard_engine::storage::sim::{Survivors, Trouble};
+use hansard_engine::types::*;
+use support::*;
+
+/// Three rooms in two categories, with posts on several days, a pack a seal.
+struct Archive {
+    world: World,
+    user: PrincipalId,
+    rooms: Vec<RoomId>,
+    categories: Vec<CategoryId>,
+}
+
+impl Archive {
+    /// So many seals on each of so many days, and then another day.
+    fn new(days: u64, seals: u64) -> (Self, Engine) {
+        let world = World::new();
+        let engine = world.open();
+        let categories = vec![make_category(&engine, "General"), make_category(&engine, "Other")];
+        let rooms: Vec<RoomId> =
+            (0..3).map(|n| make_room(&engine, categories[n / 2], &format!("room {n}"))).collect();
+        let user = make_user(&engine, "ann");
+        let archive = Self { world, user, rooms, categories };
+        for day in 0..days {
+            for seal in 0..seals {
+                archive.posts(&engine, day * seals + seal);
+                engine.seal().unwrap();
+                archive.world.clock.pass_us(3_600_000_000);
+            }
+            archive.pass_days(1);
+        }
+        (archive, engine)
+    }
+
+    fn pass_days(&self, days: i64) {
+        self.world.clock.pass_us(days * TimeUs::DAY_US);
+    }
+
+    /// A few posts and a change in each room.
+    fn posts(&self, engine: &Engine, round: u64) {
+        for (n, room) in self.rooms.iter().enumerate() {
+            for word in 0..=n {
+                let text = format!("{round} {n} {word} {}", "text ".repeat(40 * word));
+                one(engine, post(self.user, *room, &text));
+            }
+            let set = MemberSet { principal: self.user, roles: Roles::MEMBER };
+            one(engine, draft(self.user, *room, Payload::MemberSet(set)));
+        }
+    }
+
+    /// Everything that can be asked.
+    fn answers(&self, engine: &Engine) -> Answers {
+        let mut answers = Answers::default();
+        for room in &self.rooms {
+            let mut at = Anchor::At(Seq(1));
+            loop {
+                let page = engine.page(*room, at, 7).unwrap();
+                answers.records.extend(page.records.iter().map(|r| format!("{r:?}")));
+                answers.gaps.extend(page.gaps);
+                match page.newer {
+                    Some(seq) => at = Anchor::After(seq),
+                    None => break,
+                }
+            }
+            let newest = engine.page(*room, Anchor::Last, 5).unwrap();
+            answers.records.extend(newest.records.iter().map(|r| format!("{r:?}")));
+            let mut rev = Rev::ZERO;
+            loop {
+                let changes = engine.changes(*room, rev, 9).unwrap();
+                answers.records.extend(changes.records.iter().map(|r| format!("{r:?}")));
+                answers.holes.extend(changes.holes.iter().map(|hole| (*room, *hole)));
+                rev = changes.through;
+                if rev >= changes.head {
+                    break;
+                }
+            }
+        }
+        for category in &self.categories {
+            for order in [Order::Ascending, Order::Descending] {
+                let mut request = CategoryRequest {
+                    category: *category,
+                    from: TimeUs::MIN,
+                    to: TimeUs::MAX,
+                    order,
+                    cursor: None,
+                    limit: 11,
+                };
+                loop {
+                    let page = engine.category_page(&request, &mut |_| true).unwrap();
+                    answers.records.extend(page.records.iter().map(|r| format!("{r:?}")));
+                    let Some(next) = page.next else { break };
+                    request.cursor = Some(next);
+                }
+            }
+        }
+        answers
+    }
+
+    /// The numbers of packs that have a file, and those that the manifest names.
+    fn packs(world: &World) -> (Vec<u64>, Vec<u64>) {
+        let name = |file: &String| pack_number(file.strip_prefix("packs/")?);
+        let mut files: Vec<u64> = world.sim.files().iter().filter_map(name).collect();
+        files.sort_unstable();
+        let disk = Disk::new(Arc::new(world.sim.clone()));
+        let named = manifest::load(&disk).unwrap().state.packs.keys().copied().collect();
+        (files, named)
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Answers {
+    records: Vec<String>,
+    gaps: Vec<Gap>,
+    holes: Vec<(RoomId, (Rev, Rev))>,
+}
+
+fn merge(engine: &Engine) -> MergeReport {
+    engine.merge(&mut |_| true).unwrap()
+}
+
+/// The machine after the end of its process or power.
+fn after(world: &World, survivors: Survivors) -> World {
+    world.sim.calm();
+    let clock = Arc::new(SimClock::at(world.clock.now()));
+    World { store: world.store.crash(), clock, ..world.crashed(survivors) }
+}
+
+#[test]
+fn merged_packs_answer_as_those_that_they_replace() {
+    let (archive, engine) = Archive::new(3, 4);
+    let before = archive.answers(&engine);
+    assert_eq!(before.gaps, []);
+    let named = Archive::packs(&archive.world).1;
+    assert_eq!(named, (1..=12).collect::<Vec<_>>());
+    let report = merge(&engine);
+    assert_eq!((report.merges, report.packs_in, report.packs_out), (3, 12, 3));
+    assert!(report.bytes_out < report.bytes_in, "{report:?}");
+    assert_eq!(Archive::packs(&archive.world), (vec![13, 14, 15], vec![13, 14, 15]));
+    assert_eq!(archive.answers(&engine), before);
+    assert_eq!(merge(&engine), MergeReport::default(), "nothing more is due");
+    // The month ends, then the year.
+    for (days, packs) in [(31, vec![16]), (366, vec![16])] {
+        archive.pass_days(days);
+        merge(&engine);
+        assert_eq!(Archive::packs(&archive.world), (packs.clone(), packs));
+        assert_eq!(archive.answers(&engine), before);
+    }
+    let disk = Disk::new(Arc::new(archive.world.sim.clone()));
+    let state = manifest::load(&disk).unwrap().state;
+    let meta = &state.packs[&16];
+    assert_eq!((meta.level, meta.first_lsn, meta.last_lsn), (3, Lsn(1), state.sealed));
+    assert_eq!(meta.records, state.sealed.0, "every record, and each once");
+    assert_eq!(engine.stats().pack_bytes.get(), meta.bytes);
+    assert_eq!(engine.stats().packs.get(), 1);
+    // Runs are as long as they can be: one for each room, the system's among them.
+    assert!(meta.runs <= 5, "{meta:?}");
+    engine.close().unwrap();
+    drop(engine);
+    let engine = after(&archive.world, Survivors::Nothing).open();
+    assert_eq!(archive.answers(&engine), before);
+}
+
+#[test]
+fn a_catalog_that_is_gone_is_rebuilt_from_merged_packs_to_equal_rows() {
+    let (archive, engine) = Archive::new(3, 4);
+    let before = archive.answers(&engine);
+    merge(&engine);
+    archive.posts(&engine, 1_000);
+    engine.seal().unwrap();
+    let whole = archive.answers(&engine);
+    assert!(whole.records.len() > before.records.len());
+    engine.close().unwrap();
+    drop(engine);
+    let rows = |store: &MemoryCatalog| {
+        let mut rows = store.rows();
+        // It says how far a seal had come when it was written, too.
+        rows.remove(&(Family::State, keys::APPLIED.to_vec()));
+        rows
+    };
+    let kept = rows(&archive.world.store);
+    let world = World { store: Default::default(), ..after(&archive.world, Survivors::Nothing) };
+    for file in world.sim.files().iter().filter(|f| f.ends_with(".journal")) {
+        world.sim.take_away(file);
+    }
+    world.sim.take_away("journal/WITNESS");
+    let engine = world.open();
+    assert_eq!(archive.answers(&engine), whole);
+    engine.close().unwrap();
+    assert!(rows(&world.store) == kept);
+}
+
+#[test]
+fn a_merge_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
+    let (archive, engine) = Archive::new(2, 3);
+    engine.idle();
+    let before = archive.answers(&engine);
+    drop(engine);
+    let start = after(&archive.world, Survivors::Everything);
+    let steps = {
+        let world = after(&start, Survivors::Everything);
+        let engine = world.open();
+        let begun = world.sim.operations();
+        assert_eq!(merge(&engine).merges, 2);
+        world.sim.operations() - begun
+    };
+    assert!(steps > 20, "{steps}");
+    for step in 1..=steps {
+        let world = after(&start, Survivors::Everything);
+        let engine = world.open();
+        world.sim.arrange(step, Trouble::Stop);
+        let flush = step % 3 == 0;
+        let done = engine.merge(&mut |_| true);
+        if flush {
+            // RocksDB flushes when it likes.
+            let _ = world.store.flush();
+        }
+        // A pack that could only not be unlinked is not a failure.
+        assert!(done.is_err() || Archive::packs(&world).0.len() > 2, "step {step}: {done:?}");
+        drop(engine);
+        let modes = [
+            Survivors::Nothing,
+            Survivors::Everything,
+            Survivors::Prefix(step),
+            Survivors::Sectors(step),
+        ];
+        for survivors in modes {
+            let world = after(&world, survivors);
+            let engine = world.open();
+            let what = format!("step {step} flush={flush} {survivors:?}");
+            assert_eq!(archive.answers(&engine), before, "{what}");
+            let (files, named) = Archive::packs(&world);
+            assert_eq!(files, named, "{what}: nothing is left behind");
+            merge(&engine);
+            assert_eq!(archive.answers(&engine), before, "{what}: merged again");
+            let (files, named) = Archive::packs(&world);
+            assert_eq!((files.len(), files), (2, named), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_merge_that_fails_leaves_everything_as_it_was() {
+    let (archive, engine) = Archive::new(1, 3);
+    engine.idle();
+    let before = archive.answers(&engine);
+    drop(engine);
+    let start = after(&archive.world, Survivors::Everything);
+    let files = start.sim.files();
+    let mut poisoned = 0;
+    for step in 1.. {
+        let world = after(&start, Survivors::Everything);
+        let engine = world.open();
+        let trouble = if step % 2 == 0 { Trouble::Full } else { Trouble::Once };
+        world.sim.arrange(step, trouble);
+        let done = engine.merge(&mut |_| true);
+        world.sim.calm();
+        assert_eq!(archive.answers(&engine), before, "step {step}");
+        match done {
+            // What could only not be unlinked, the next start unlinks.
+            Ok(report) => {
+                assert_eq!(report.merges, 1);
+                if Archive::packs(&world).0.len() == 1 {
+                    break;
+                }
+            }
+            Err(_) if engine.append(vec![]).is_err() => poisoned += 1,
+            Err(error) => {
+                assert!(matches!(error, Error::Io { .. } | Error::NoSpace { .. }), "{error}");
+                assert_eq!(world.sim.files(), files, "step {step}");
+                assert_eq!(merge(&engine).merges, 1, "step {step}: it is done the next time");
+                assert_eq!(archive.answers(&engine), before);
+            }
+        }
+    }
+    assert!(poisoned > 0, "a manifest that cannot be written ends everything");
+}
+
+#[test]
+fn a_merge_that_is_stopped_changes_nothing() {
+    let (archive, engine) = Archive::new(1, 3);
+    let files = archive.world.sim.files();
+    for blocks in 0..5 {
+        let mut left = blocks;
+        let stopped = engine.merge(&mut |bytes| {
+            assert!(bytes > 0);
+            left -= 1;
+            left >= 0
+        });
+        assert!(matches!(stopped, Err(Error::Unavailable { .. })), "{stopped:?}");
+        assert_eq!(archive.world.sim.files(), files);
+    }
+    assert_eq!(merge(&engine).merges, 1);
+}
+
+#[test]
+fn a_damaged_pack_is_passed_over_and_its_damage_stays_named() {
+    let (archive, engine) = Archive::new(1, 4);
+    let room = archive.rooms[2];
+    engine.close().unwrap();
+    drop(engine);
+    let world = after(&archive.world, Survivors::Nothing);
+    let name = "packs/00000002.pack";
+    let mut bytes = world.sim.bytes_of(name).unwrap();
+    bytes[60] ^= 1;
+    world.sim.set_bytes(name, bytes);
+    let engine = world.open();
+    let before = archive.answers(&engine);
+    assert!(!before.gaps.is_empty() || !before.holes.is_empty());
+    let report = merge(&engine);
+    assert_eq!((report.merges, report.packs_in, report.packs_out), (1, 3, 1));
+    let (files, named) = Archive::packs(&world);
+    assert_eq!((files.clone(), named), (files.clone(), files));
+    assert!(world.sim.bytes_of(name).is_some(), "it stays, for a repair");
+    assert_eq!(archive.answers(&engine), before);
+    one(&engine, post(archive.user, room, "it goes on"));
+    drop(engine);
+    let world = after(&world, Survivors::Everything);
+    let (engine, report) = world.try_open(Losses::Restrict).unwrap();
+    assert_eq!((report.lost_messages, report.holes.len()), (0, 0), "{report:?}");
+    assert_eq!(archive.answers(&engine).gaps, before.gaps);
+}
+
+#[test]
+fn a_room_that_moved_is_found_in_its_new_category_by_merged_rows() {
+    let (archive, engine) = Archive::new(1, 3);
+    let [from, to] = [archive.categories[0], archive.categories[1]];
+    let moved = RoomChanged { settings: room_settings(to, "room 0") };
+    one(&engine, draft(archive.user, archive.rooms[0], Payload::RoomChanged(moved)));
+    let before = archive.answers(&engine);
+    archive.pass_days(1);
+    engine.seal().unwrap();
+    archive.pass_days(1);
+    assert!(merge(&engine).merges > 0);
+    assert_eq!(archive.answers(&engine), before);
+    let disk = Disk::new(Arc::new(archive.world.sim.clone()));
+    let state = manifest::load(&disk).unwrap().state;
+    let packs = hansard_engine::pack::Packs::new(&disk, 0, Arc::default());
+    let runs = state.packs.values().flat_map(|meta| packs.runs(meta).unwrap());
+    let of_room: Vec<CategoryId> =
+        runs.filter(|run| run.room == archive.rooms[0]).map(|run| run.category).collect();
+    assert!(of_room.contains(&to) && !of_room.contains(&from), "{of_room:?}");
+}
+
+#[test]
+fn readers_and_posters_go_on_through_seals_and_merges() {
+    use hansard_engine::open::{Drive, open_on};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (archive, engine) = Archive::new(0, 0);
+    drop(engine);
+    let world = after(&archive.world, Survivors::Everything);
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let (room, ended) = (archive.rooms[0], AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|n| {
+                let (engine, ended) = (engine.clone(), &ended);
+                scope.spawn(move || {
+                    let mut reads = 0u64;
+                    while !ended.load(Ordering::Relaxed) || reads == 0 {
+                        let head = engine.head(room).unwrap().seq;
+                        let page = match n {
+                            0 => engine.page(room, Anchor::At(Seq(1)), 500).unwrap(),
+                            1 => engine.page(room, Anchor::Before(head.next()), 500).unwrap(),
+                            _ => engine.page(room, Anchor::Around(Seq(head.0 / 2)), 40).unwrap(),
+                        };
+                        assert_eq!(page.gaps, [], "a merge is no gap");
+                        let seqs = page.records.iter().map(|r| r.seq.0).collect::<Vec<_>>();
+                        assert!(seqs.windows(2).all(|w| w[0] + 1 == w[1]), "{seqs:?}");
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for round in 0..120 {
+            let said = post(archive.user, room, &format!("{round}"));
+            let done = engine.append_and_wait(vec![said]).unwrap();
+            // A seal takes what is applied.
+            while engine.stats().applied_lsn.get() < done[0].lsn.0 {
+                std::thread::yield_now();
+            }
+            engine.seal().unwrap();
+            if round % 3 == 0 {
+                world.clock.pass_us(TimeUs::DAY_US);
+            }
+            merge(&engine);
+        }
+        ended.store(true, Ordering::Relaxed);
+        let reads: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        assert!(reads > 3);
+    });
+    engine.close().unwrap();
+    let (files, named) = Archive::packs(&world);
+    assert_eq!(files, named, "the last reader unlinked what was merged away");
+    assert!(engine.stats().merges.get() >= 40);
+}
