@@ -244,4 +244,31 @@ mod tests {
             assert!(parsed(line).is_err(), "{line}");
         }
     }
+
+    #[test]
+    fn no_command_line_panics_the_parser() {
+        let words = "hansard serve init import irc-log jsonl export admin user create scrub run \
+                     checkpoint --data --config --http --json -- - --name --room --category --from \
+                     --server --data= --limit -1 99999999999999999999 \u{1F600} --http=[::1 d \
+                     check-config --help -h"
+            .split_whitespace()
+            .collect::<Vec<_>>();
+        // G. Marsaglia's xorshift64: the same in every run.
+        let mut state = 7u64;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        let mut understood = 0;
+        for _ in 0..5_000 {
+            let mut line = vec!["hansard"];
+            for _ in 0..below(8) {
+                line.push(words[below(words.len())]);
+            }
+            understood += u32::from(Cli::try_parse_from(line).is_ok());
+        }
+        assert!(understood > 0);
+    }
 }

@@ -183,3 +183,55 @@ fn operations_md_lists_every_key() {
     let document = include_str!("../../server/OPERATIONS.md");
     assert!(document.contains(&table), "OPERATIONS.md must contain:\n{table}");
 }
+
+/// Numbers that look random and are the same in every run (G. Marsaglia's xorshift64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound.max(1) as u64).unwrap()
+    }
+}
+
+#[test]
+fn no_text_panics_the_reader_and_every_refusal_names_its_line() {
+    let words = "[engine] [http] [[engine]] listen = \" ''' \\u0000 18446744073709551616 -1 1e9 nan \
+                 {} [ ] . # \u{feff} \u{1F600} x.y.z=1 [a.b] 0x7fffffffffffffff 1979-05-27 \n \r";
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut numbers = Numbers(7);
+    let mut refused = 0;
+    for _ in 0..4_000 {
+        let mut text: Vec<char> = default_text().chars().collect();
+        for _ in 0..=numbers.below(4) {
+            let at = numbers.below(text.len() + 1);
+            let end = (at + numbers.below(60)).min(text.len());
+            match numbers.below(3) {
+                0 => drop(text.drain(at..end)),
+                1 => drop(text.splice(at..at, words[numbers.below(words.len())].chars())),
+                _ => {
+                    let (copy, to) = (text[at..end].to_vec(), numbers.below(text.len() + 1));
+                    text.splice(to..to, copy);
+                }
+            }
+        }
+        let text: String = text.into_iter().collect();
+        let lines = text.split('\n').count();
+        if let Err(error @ (Error::Syntax { .. } | Error::Unknown { .. } | Error::Value { .. })) =
+            from_file(&text)
+        {
+            let (Error::Syntax { place, .. }
+            | Error::Unknown { place, .. }
+            | Error::Value { place, .. }) = &error
+            else {
+                unreachable!()
+            };
+            let Place::File(_, line) = place else { panic!("{error}") };
+            assert!((1..=lines).contains(line), "{error}: {text}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 1_000, "{refused}");
+}

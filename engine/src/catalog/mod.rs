@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: a batch and its `AppliedRow` become visible, and durable, together.
 
+pub mod framing;
 pub mod keys;
 pub mod memory;
 #[cfg(feature = "rocksdb")]

@@ -20,6 +20,7 @@ use rocksdb::{
     ReadOptions, WriteBatch, WriteOptions,
 };
 
+use super::framing::is_broken;
 use super::{CatalogStore, Change, Family, Go, Visit, Walk};
 use crate::error::{Error, Result};
 
@@ -48,38 +49,6 @@ pub struct RocksCatalog {
 
 /// The note in the catalog's folder that says it is damaged.
 pub const DAMAGED: &str = "DAMAGED";
-/// A block of RocksDB's own logs, of which the manifest is one.
-const LOG_BLOCK_BYTES: usize = 32 * 1024;
-/// The header of a record there: checksum, length, type.
-const LOG_HEADER_BYTES: usize = 7;
-
-/// True if the framing of one of RocksDB's manifests is broken.
-///
-/// RocksDB 11.8.1 does not end when it reads a manifest whose record has the type of a recycled
-/// log (5 to 8): `ReadPhysicalRecord` reports it and consumes nothing. So the types and lengths are
-/// looked at before; the checksums are RocksDB's to check.
-fn framing_is_broken(bytes: &[u8]) -> bool {
-    for block in bytes.chunks(LOG_BLOCK_BYTES) {
-        let mut rest = block;
-        while let Some(header) = rest.get(..LOG_HEADER_BYTES) {
-            let [_, _, _, _, low, high, kind] = *header else { break };
-            let length = usize::from(u16::from_le_bytes([low, high]));
-            match kind {
-                // Zeros up to the end: space that was never written.
-                0 if length == 0 => break,
-                1..=4 => {}
-                _ => return true,
-            }
-            match rest.get(LOG_HEADER_BYTES + length..) {
-                Some(next) => rest = next,
-                // The last record of a file may be cut; RocksDB knows what that means.
-                None => break,
-            }
-        }
-    }
-    false
-}
-
 /// Why the catalog at `path` is not to be opened, if it can be seen from outside.
 fn seen_damage(path: &Path) -> std::io::Result<Option<&'static str>> {
     let entries = match std::fs::read_dir(path) {
@@ -96,7 +65,7 @@ fn seen_damage(path: &Path) -> std::io::Result<Option<&'static str>> {
         if name == DAMAGED {
             return Ok(Some("catalog is noted as damaged"));
         }
-        if name.starts_with("MANIFEST-") && framing_is_broken(&std::fs::read(entry.path())?) {
+        if name.starts_with("MANIFEST-") && is_broken(&std::fs::read(entry.path())?) {
             return Ok(Some("catalog manifest framing"));
         }
     }
@@ -339,10 +308,10 @@ mod tests {
         filled(dir.path());
         let file = manifest(dir.path());
         let whole = std::fs::read(&file).unwrap();
-        assert!(!framing_is_broken(&whole));
+        assert!(!is_broken(&whole));
         // The second record's type: 1 becomes 5, a record of a recycled log.
         let first = usize::from(u16::from_le_bytes([whole[4], whole[5]]));
-        let place = LOG_HEADER_BYTES + first + 6;
+        let place = super::super::framing::HEADER_BYTES + first + 6;
         let mut flipped = whole.clone();
         flipped[place] ^= 4;
         std::fs::write(&file, &flipped).unwrap();
