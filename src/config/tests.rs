@@ -198,8 +198,8 @@ impl Numbers {
 
 #[test]
 fn no_text_panics_the_reader_and_every_refusal_names_its_line() {
-    let words = "[engine] [http] [[engine]] listen = \" ''' \\u0000 18446744073709551616 -1 1e9 nan \
-                 {} [ ] . # \u{feff} \u{1F600} x.y.z=1 [a.b] 0x7fffffffffffffff 1979-05-27 \n \r";
+    let words = "[engine] [http] [[engine]] listen = \" ''' \\u0000 18446744073709551616 -1 1e9 \
+                 nan {} [ # \u{feff} \u{1F600} x.y.z=1 [a.b] 0x7fffffffffffffff 1979-05-27 \n \r";
     let words: Vec<&str> = words.split(' ').collect();
     let mut numbers = Numbers(7);
     let mut refused = 0;
