@@ -98,20 +98,20 @@ impl History {
         if request.from >= request.to {
             return Ok(CategoryPage::default());
         }
-        let after = request.cursor.map(|c| key_of(request.order, c.time, c.room, c.seq));
-        let mut merge = Merge {
-            history: self,
-            request,
-            heap: BinaryHeap::new(),
-            page: CategoryPage::default(),
-            after,
-            given: None,
-        };
         let _view = self.views.newest();
-        // ORDERING: tails before runs, as in every read of history.
         let mut rooms = BTreeMap::new();
+        // ORDERING: tails before runs, as in every read of history.
+        let mut merge = Merge::new(self, request);
         merge.take_tails(&mut rooms, see)?;
+        let stamp = self.runs.stamp();
         merge.take_runs(&mut rooms, see)?;
+        if stamp.is_none() || self.runs.stamp() != stamp {
+            // A merge replaced rows meanwhile: some may have been passed over. The rows of one room
+            // are replaced at once, and a room's list is read at once.
+            merge = Merge::new(self, request);
+            merge.take_tails(&mut rooms, see)?;
+            merge.take_rooms(&mut rooms, see)?;
+        }
         merge.take_missing_runs(&mut rooms, see)?;
         merge.take_lost(&mut rooms, see)?;
         merge.run()?;
@@ -148,7 +148,13 @@ impl History {
 
 type Seen = BTreeMap<RoomId, bool>;
 
-impl Merge<'_> {
+impl<'a> Merge<'a> {
+    fn new(history: &'a History, request: &'a CategoryRequest) -> Self {
+        let after = request.cursor.map(|c| key_of(request.order, c.time, c.room, c.seq));
+        let (heap, page) = (BinaryHeap::new(), CategoryPage::default());
+        Self { history, request, heap, page, after, given: None }
+    }
+
     fn take_tails(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
         for room in self.history.rooms_of(self.request.category)? {
             if !self.history.tails.has(room) {
@@ -289,6 +295,21 @@ impl Merge<'_> {
             }
             for run in self.history.runs.get(room)?.iter().filter(|r| r.category != category) {
                 self.take_run(Arc::new(run.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// As `take_runs`, by the list of every room that is here now: slower, and never between rows.
+    fn take_rooms(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
+        for room in self.history.rooms_of(self.request.category)? {
+            let runs = self.history.runs.get(room)?;
+            let (from, to) = (self.request.from, self.request.to);
+            let meets = |run: &&Run| run.first_time < to && run.last_time >= from;
+            for run in runs.iter().filter(|run| run.has_entries()).filter(meets) {
+                if *seen.entry(room).or_insert_with(|| see(room)) {
+                    self.take_run(Arc::new(run.clone()));
+                }
             }
         }
         Ok(())

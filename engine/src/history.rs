@@ -41,12 +41,31 @@ pub(crate) struct RunLists {
     store: Arc<dyn CatalogStore>,
     cache: Cache<RoomId, Arc<Vec<Run>>, RunsWeight>,
     generation: AtomicU64,
+    /// Rises when rows of runs begin to be replaced, and again when they are: odd between.
+    replaced: AtomicU64,
 }
 
 impl RunLists {
     pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
         let cache = Cache::with_weighter(16 * 1024, cache_bytes, RunsWeight);
-        Self { store, cache, generation: AtomicU64::new(0) }
+        Self { store, cache, generation: AtomicU64::new(0), replaced: AtomicU64::new(0) }
+    }
+
+    /// Rows of runs are going to be replaced: whoever looks at those of several rooms at once must
+    /// look again.
+    pub(crate) fn begin_replacing(&self) {
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// They are replaced.
+    pub(crate) fn end_replacing(&self) {
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Equal before and behind a look at rows if none were replaced meanwhile; none while some are.
+    pub(crate) fn stamp(&self) -> Option<u64> {
+        let replaced = self.replaced.load(Ordering::SeqCst);
+        replaced.is_multiple_of(2).then_some(replaced)
     }
 
     /// Forgets the lists of rooms whose runs changed. Call after the rows are written.

@@ -467,8 +467,10 @@ impl Inner {
         }
         let sealed = self.manifest.lock().state().sealed;
         self.commit_packs(&metas, gone.clone(), sealed)?;
-        seal::replace_rows(&*self.store, &old, &runs, &gone, &metas)
-            .inspect_err(|e| self.progress.poison.set(e))?;
+        self.history.runs.begin_replacing();
+        let replaced = seal::replace_rows(&*self.store, &old, &runs, &gone, &metas);
+        self.history.runs.end_replacing();
+        replaced.inspect_err(|e| self.progress.poison.set(e))?;
         self.history.runs.forget(old.iter().map(|run| run.room));
         // ORDERING: no run list names them any more.
         let state = self.manifest.lock().state().packs.len() as u64;

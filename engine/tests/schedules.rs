@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use hansard_engine::error::Error;
 use hansard_engine::open::{Drive, Losses, open_on};
-use hansard_engine::reads::Anchor;
+use hansard_engine::reads::{Anchor, CategoryRequest, Order};
 use hansard_engine::types::*;
 use hansard_engine::{CommitListener, Engine, Options};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -59,6 +59,17 @@ fn check_room(engine: &Engine, room: RoomId, least: Seq) {
     assert!(changes.holes.is_empty(), "a hole without damage: {:?}", changes.holes);
     let revs: Vec<u64> = changes.records.iter().map(|r| r.rev.0).collect();
     assert!(revs.iter().copied().eq(1..=revs.len() as u64), "not dense: {revs:?}");
+}
+
+/// A category's page holds at least so many entries, each once, and no gap.
+fn check_category(engine: &Engine, category: CategoryId, least: usize) {
+    let (from, to) = (TimeUs::MIN, TimeUs::MAX);
+    let (order, cursor, limit) = (Order::Ascending, None, 100);
+    let request = CategoryRequest { category, from, to, order, cursor, limit };
+    let page = engine.category_page(&request, &mut |_| true).unwrap();
+    let seqs: Vec<u64> = page.records.iter().map(|r| r.seq.0).collect();
+    assert!(seqs.len() >= least && page.gaps.is_empty(), "{seqs:?} {:?}", page.gaps);
+    assert!(seqs.iter().copied().eq(1..=seqs.len() as u64), "{seqs:?}");
 }
 
 #[test]
@@ -118,6 +129,7 @@ fn what_is_merged_is_read_in_every_order_of_reads_posts_seals_and_merges() {
             let engine = engine.clone();
             thread::spawn(move || {
                 check_room(&engine, room, Seq(2));
+                check_category(&engine, category, 2);
                 check_room(&engine, room, Seq(2));
             })
         };

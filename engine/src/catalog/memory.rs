@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
-
 use super::{CatalogStore, Change, Family, Go, Visit, Walk};
 use crate::error::{Error, Result};
+use crate::sync::RwLock;
 
 /// All rows of a store.
 pub type Rows = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
