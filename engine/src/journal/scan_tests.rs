@@ -239,8 +239,10 @@ fn a_file_that_was_never_used_is_free_and_so_is_one_that_says_nothing() {
     let mut log = two().file(3, 8).frame(1, 10);
     log.files.remove(1);
     log.files.push(Log::new().file(9, 4).flip(0, 0, 40).files[0].clone());
+    let empty = Log::new().file(8, 4).put(0, 0, &[0; SECTOR_BYTES]);
+    log.files.push(empty.files[0].clone());
     let found = log.scan(0, 0);
-    assert_eq!((&found.free, &found.headless), (&vec![], &vec![9]));
+    assert_eq!((&found.free, &found.headless), (&vec![8], &vec![9]), "zeros tell of nothing");
     assert_eq!(damage(&found), [("000003".into(), 0, 0, 0, FILE_MISSING, Some((7, 10)))]);
 }
 
@@ -369,6 +371,12 @@ fn a_frame_of_another_chain_or_place_is_not_read() {
     chain.crc ^= 1;
     let found = log.clone().put(0, 2, &chain.frame(3, 3).sector(0, 2)).scan(0, 0);
     assert_eq!((frames(&found), damage(&found)[0].5), (vec![1, 7], Some((4, 6))));
+    // Records are gone, and the frame behind them stands where they stood.
+    let mut gone = Log::new().file(1, 8).frame(3, 0);
+    gone.lsn = 6;
+    let found = gone.frame(1, 5).scan(0, 0);
+    assert_eq!((frames(&found), end(&found)), (vec![1, 6], (5, 3, 7)));
+    assert_eq!(damage(&found), [("000001".into(), 2, 0, 0, HEADER, Some((4, 5)))]);
     // Behind a hole a frame with a later place is taken, of whatever chain.
     let found = log.clone().put(0, 1, &[0; SECTOR_BYTES]).scan(0, 0);
     assert_eq!((frames(&found), damage(&found)[0].5), (vec![4, 7], Some((1, 3))));
@@ -464,7 +472,10 @@ fn a_cut_takes_what_stands_behind_it_and_no_promised_frame_before_it() {
     let found = log.scan(0, 0);
     assert_eq!((frames(&found), damage(&found)), (vec![1], vec![]));
     assert_eq!((end(&found), torn(&found)), ((5, 2, 4), Some((2, SECTOR))));
-    // Damage in older files stays, and stays named.
+    // Damage before it stays, in this file and in older ones, and stays named.
+    let found = unpromised().flip(0, 1, 4_000).flip(0, 2, 100).scan(0, 0);
+    assert_eq!(damage(&found), [("000001".into(), 1, 4_000, 1, PADDING, None)]);
+    assert_eq!((frames(&found), torn(&found)), (vec![1], Some((2, SECTOR))));
     let found = two().file(3, 8).frame(1, 10).flip(0, 1, 100).flip(2, 1, 100).scan(0, 0);
     assert_eq!(frames(&found), [1, 4, 7, 10]);
     assert_eq!(damage(&found), [("000001".into(), 1, 0, SECTOR, "directory.crc", Some((1, 3)))]);
@@ -506,6 +517,8 @@ fn padding_that_is_not_zero_is_damage_under_a_promise_and_else_a_write_cut_short
     // What stands elsewhere at the same place is named all the same.
     let log = two().flip(0, 2, 4_000).flip(1, 2, 4_000);
     assert_eq!(damage(&log.scan(0, 0)), [("000001".into(), 2, 4_000, 1, PADDING, None)]);
+    let log = unpromised().flip(0, 1, 4_000).flip(0, 2, 4_000);
+    assert_eq!(damage(&log.scan(0, 0)), [("000001".into(), 1, 4_000, 1, PADDING, None)]);
     // An empty frame promises nothing of itself.
     let log = unpromised().flagged(0, 5, FLAG_PROMISE, Epoch(1)).flip(0, 3, 4_000);
     let found = log.scan(0, 0);

@@ -141,6 +141,25 @@ fn records_that_cannot_be_read_are_passed_over_and_named() {
 }
 
 #[test]
+fn the_log_is_read_between_two_places_and_each_record_once() {
+    let [first, second] = [RoomId(1 << 20), RoomId(2 << 20)];
+    let of_first: Vec<TailEntry> = (1..=6).map(|n| entry(first, 2 * n, n)).collect();
+    let of_second: Vec<TailEntry> = (1..=6).map(|n| entry(second, 2 * n + 1, n)).collect();
+    // The first room stands twice, as while one pack takes the place of another.
+    let rooms: [(RoomId, &[TailEntry]); 3] =
+        [(first, &of_first), (second, &of_second), (first, &of_first)];
+    let (_, packs, meta, runs) = packed(&rooms);
+    assert_eq!(runs.iter().filter(|run| run.room == first).count(), 2);
+    let read = |after, upto| -> Vec<u64> {
+        let log = PackLog::new(&packs, std::iter::once(&meta), Lsn(after), Lsn(upto));
+        log.map(|(record, _)| record.lsn.0).collect()
+    };
+    assert_eq!(read(0, 99), (2..=13).collect::<Vec<_>>());
+    assert_eq!(read(4, 9), [5, 6, 7, 8, 9]);
+    assert_eq!((read(13, 99), read(0, 1), read(6, 7)), (vec![], vec![], vec![7]));
+}
+
+#[test]
 fn a_hole_that_reaches_past_the_lost_blocks_may_be_more_than_messages() {
     let [first, second] = [RoomId(1 << 20), RoomId(2 << 20)];
     let of_first = [entry(first, 1, 1), entry(first, 2, 2)];
