@@ -141,7 +141,7 @@ pub struct Fault {
 }
 
 /// What the two copies say together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// What the copy says that goes further.
     pub state: ManifestState,

@@ -7,6 +7,7 @@
 //! restricted until the loss is accepted.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::collections::BTreeMap;
 #[cfg(feature = "rocksdb")]
 use std::path::Path;
 use std::sync::Arc;
@@ -276,8 +277,15 @@ fn open_locked(
     let cache = options.cache_bytes;
     let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
     let mut applier = Applier::new(Arc::clone(&ground.store))?;
-    let sealed = findings.manifest.state.sealed;
     let mut holed = findings.accepted;
+    // ORDERING: first of all the manifest is durable as it was found. A start before this one may
+    // have left an edit of which the disk knows nothing: no row may follow from it, and no pack or
+    // journal file may go, that a power cut would want back.
+    let manifest = match restricted {
+        true => Manifest::look(findings.manifest.clone()),
+        false => Manifest::open(&ground.disk, findings.manifest.clone())?,
+    };
+    let sealed = manifest.state().sealed;
     if !restricted {
         pack::remove_unfinished(&ground.disk)?;
         // ORDERING: the catalog knows of the holes before its position passes them, so that an
@@ -286,7 +294,7 @@ fn open_locked(
         quarantine(&ground.disk, &findings.scan);
         wipe_cut(&ground.disk, &findings.scan)?;
         sync_found(&ground.disk, &findings.scan)?;
-        let named = &findings.manifest.state.packs;
+        let named = &manifest.state().packs;
         if findings.stale_rows {
             let rows = seal::remove_stale_rows(&*ground.store, named)?;
             tracing::info!(rows, "rows of packs that were merged away are removed");
@@ -302,8 +310,9 @@ fn open_locked(
         };
         seal::remove_unneeded(&ground.disk, &*ground.store, &known)?;
         holed |= failed > 0;
-        let mut replay =
-            Replay { tails: &tails, applier: &mut applier, sealed, report: &mut report };
+        let (tails, report) = (&tails, &mut report);
+        let waiting = BTreeMap::new();
+        let mut replay = Replay { tails, applier: &mut applier, sealed, report, waiting };
         replay.packs(&packs, &findings)?;
         replay.all(&findings.scan.frames, findings.floor)?;
         applier.commit()?;
@@ -315,13 +324,14 @@ fn open_locked(
     let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
     let views = Views::new(&ground.disk, &packs);
     let history = History { store: Arc::clone(&ground.store), tails, packs, runs, views, holed };
-    let parts = Parts { findings, applier, history, stats, lock, restricted };
+    let parts = Parts { findings, manifest, applier, history, stats, lock, restricted };
     let engine = assemble(ground, options, drive, losses, parts)?;
     Ok((engine, report))
 }
 
 struct Parts {
     findings: Findings,
+    manifest: Manifest,
     applier: Applier,
     history: History,
     stats: Arc<Stats>,
@@ -336,14 +346,11 @@ fn assemble(
     losses: Losses,
     parts: Parts,
 ) -> Result<Engine> {
-    let Parts { findings, applier, history, stats, lock, restricted } = parts;
-    let Findings { scan, end, manifest, witness, last_recorded, holes, applied: flushed, .. } =
-        findings;
+    let Parts { findings, mut manifest, applier, history, stats, lock, restricted } = parts;
+    let Findings { scan, end, witness, last_recorded, holes, applied: flushed, .. } = findings;
     let last_recorded = last_recorded.max(applier.recorded());
-    let mut epoch = end.epoch.max(manifest.state.epoch);
+    let mut epoch = end.epoch.max(manifest.state().epoch);
     let last = Lsn(end.next_lsn.0.saturating_sub(1));
-    let mut manifest =
-        if restricted { Manifest::look(manifest) } else { Manifest::open(&ground.disk, manifest)? };
     if losses == Losses::Accept && !holes.is_empty() {
         epoch = Epoch(epoch.0.saturating_add(1));
         let (sealed, next_pack) = (manifest.state().sealed, manifest.state().next_pack);

@@ -2,13 +2,13 @@
 //!
 //! It decides nothing: what is lost and what is cut was judged before.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::Findings;
 use super::packs::PackLog;
-use crate::apply::{Applier, decode_row};
-use crate::catalog::Go;
-use crate::catalog::{Family, keys, walk_prefix};
+use crate::apply::Applier;
 use crate::engine::OpenReport;
 use crate::error::Result;
 use crate::format::frame::DirEntry;
@@ -20,7 +20,7 @@ use crate::limits;
 use crate::open::system_actor;
 use crate::pack::Packs;
 use crate::tail::{TailEntry, Tails};
-use crate::types::{Lsn, Seq};
+use crate::types::{Lsn, RoomId, Seq};
 
 /// Reads records again: into the tails what no pack holds, into the catalog what it lacks.
 pub(crate) struct Replay<'a> {
@@ -28,6 +28,8 @@ pub(crate) struct Replay<'a> {
     pub applier: &'a mut Applier,
     pub sealed: Lsn,
     pub report: &'a mut OpenReport,
+    /// Records before the first one of their room that says where in the timeline it stands.
+    pub waiting: BTreeMap<RoomId, Vec<TailEntry>>,
 }
 
 impl Replay<'_> {
@@ -79,7 +81,7 @@ impl Replay<'_> {
                 }
             }
         }
-        Ok(())
+        self.release_all()
     }
 
     fn one(&mut self, record: &Record, bytes: Bytes, lost: bool) -> Result<()> {
@@ -92,46 +94,56 @@ impl Replay<'_> {
             self.applier.note_lost(record);
         }
         if record.lsn > self.sealed {
-            let seq_at = self.seq_at(record)?;
-            self.tails.push(
-                record.room,
-                TailEntry {
-                    lsn: record.lsn,
-                    rev: record.rev,
-                    seq_at,
-                    time_at: record.time,
-                    kind: record.payload.kind(),
-                    bytes,
-                },
-            );
+            self.keep(record, bytes)?;
         }
         Ok(())
     }
 
-    /// The room's seq after a record: its own, or that of what stands before it.
-    fn seq_at(&self, record: &Record) -> Result<Seq> {
+    /// Puts a record that no pack holds into its room's tail. A record without a place in the
+    /// timeline stands behind that of the one before it, and where that is in a pack, before that
+    /// of the next: packs may be lost, and with them what they say.
+    fn keep(&mut self, record: &Record, bytes: Bytes) -> Result<()> {
+        let mut entry = TailEntry {
+            lsn: record.lsn,
+            rev: record.rev,
+            seq_at: record.seq,
+            time_at: record.time,
+            kind: record.payload.kind(),
+            bytes,
+        };
+        let room = record.room;
         if record.seq > Seq::ZERO {
-            return Ok(record.seq);
+            self.release(room, Seq(record.seq.0 - 1));
+        } else if let Some(tail) = self.tails.head(room) {
+            entry.seq_at = tail.seq;
+        } else {
+            let head = self.applier.head(room)?;
+            if head.rev != record.rev {
+                // The catalog is ahead of this record: what is between is still to come here.
+                self.waiting.entry(room).or_default().push(entry);
+                return Ok(());
+            }
+            self.release(room, head.seq);
+            entry.seq_at = head.seq;
         }
-        if let Some(tail) = self.tails.head(record.room) {
-            return Ok(tail.seq);
-        }
-        let head = self.applier.head(record.room)?;
-        // The catalog may be ahead of this record; then every entry between is still to come here,
-        // and the head minus those is what stands before.
-        if head.rev == record.rev { Ok(head.seq) } else { self.sealed_seq(record) }
+        self.tails.push(room, entry);
+        Ok(())
     }
 
-    fn sealed_seq(&self, record: &Record) -> Result<Seq> {
-        let mut last = Seq::ZERO;
-        let store = self.applier.store();
-        let prefix = keys::runs(record.room);
-        walk_prefix(store, Family::Index, &prefix, &mut |_, value| {
-            let run: crate::format::run::Run = decode_row(value, "run row")?;
-            last = last.max(run.last_seq);
-            Ok(Go::On)
-        })?;
-        Ok(last)
+    /// The records of a room that waited stand behind this place.
+    fn release(&mut self, room: RoomId, seq_at: Seq) {
+        for entry in self.waiting.remove(&room).into_iter().flatten() {
+            self.tails.push(room, TailEntry { seq_at, ..entry });
+        }
+    }
+
+    /// Whoever still waits stands behind the room's last entry.
+    fn release_all(&mut self) -> Result<()> {
+        while let Some(room) = self.waiting.keys().next().copied() {
+            let head = self.applier.head(room)?;
+            self.release(room, head.seq);
+        }
+        Ok(())
     }
 }
 
