@@ -1,24 +1,29 @@
-//! The offline tool: looks at, checks, repairs and compacts a data directory that no server has
-//! open.
+//! The offline tool: looks at, checks, dumps, repairs and compacts a data directory that no server
+//! has open.
 //!
-//! `inspect` and `verify` write nothing and work on a read-only mount; `repair` writes beside the
-//! directory unless it is told otherwise; `compact` works in place.
+//! `inspect`, `stats`, `verify` and `dump` write nothing and work on a read-only mount; `repair`
+//! writes beside the directory unless it is told otherwise; `compact` works in place.
 //! Exit codes: 0 fine, 1 damage, 2 usage, 3 could not run, or could not say what it found.
 
 mod compact;
+mod dump;
 mod inspect;
 mod open;
+mod pages;
 mod repair;
+mod stats;
 mod verify;
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use hansard_engine::error::{Error, Result};
 use serde::Serialize;
 
+pub use dump::DumpArgs;
 pub use open::Directory;
 pub use verify::{Depth, Finding, Report, Show, verify};
 
@@ -29,7 +34,7 @@ pub const USAGE: u8 = 2;
 /// The tool could not run: directory absent, in use, unreadable, or of another layout.
 pub const COULD_NOT_RUN: u8 = 3;
 
-/// Looks at, checks, repairs and compacts a Hansard data directory that no server has open.
+/// Looks at, checks, dumps, repairs and compacts a Hansard data directory that no server has open.
 #[derive(Debug, Parser)]
 #[command(name = "hansard-tool", version)]
 pub struct Cli {
@@ -43,6 +48,14 @@ pub struct Cli {
 pub enum Command {
     /// Show rooms, packs, segments and the frames of the live journal.
     Inspect {
+        /// The data directory.
+        dir: PathBuf,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show figures of the whole: packs, records, rooms, messages, compression, sizes.
+    Stats {
         /// The data directory.
         dir: PathBuf,
         /// Print one JSON document.
@@ -65,6 +78,8 @@ pub enum Command {
         #[arg(long)]
         progress: bool,
     },
+    /// Print every record that can be read, one JSON object a line; what is missing is a line, too.
+    Dump(DumpArgs),
     /// Make of a damaged directory one that opens, and say exactly what is lost.
     Repair {
         /// The data directory.
@@ -101,17 +116,29 @@ pub enum Command {
         #[arg(long)]
         progress: bool,
     },
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write man pages of the tool and of each command.
+    Man {
+        /// The folder, which must exist.
+        dir: PathBuf,
+    },
 }
 
 /// Runs a command and says how it ended.
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
-    let (dir, done) = match &cli.command {
+    let (dir, done): (&Path, _) = match &cli.command {
         Command::Inspect { dir, json } => (dir, inspect::run(dir, *json).map(|()| 0)),
+        Command::Stats { dir, json } => (dir, stats::run(dir, *json)),
         Command::Verify { dir, json, quick, progress } => {
             let depth = if *quick { Depth::Digests } else { Depth::Records };
             (dir, verify::run(dir, *json, depth, Show::asked(*progress)))
         }
+        Command::Dump(args) => (&args.dir, dump::run(args)),
         Command::Repair { dir, from, to, in_place, json } => {
             let (from, to) = (from.as_deref(), to.as_deref());
             let wish = repair::Wish { dir, from, to, in_place: *in_place, json: *json };
@@ -121,6 +148,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Compact { dir, json, progress } => {
             (dir, compact::run(dir, *json, Show::asked(*progress)))
         }
+        Command::Completions { shell } => (Path::new(""), pages::completions(*shell)),
+        Command::Man { dir } => (dir, pages::man(dir)),
     };
     match done {
         Ok(code) => ExitCode::from(code),

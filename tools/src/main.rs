@@ -1,4 +1,4 @@
-//! `hansard-tool`: inspect, verify, repair and compact a data directory without a running server.
+//! `hansard-tool`: look into, check, dump, repair and compact a data directory without a server.
 //!
 //! Parses the command line and turns outcomes into exit codes; the work is in the library.
 
