@@ -12,12 +12,13 @@ use crate::engine::Inner;
 use crate::error::Result;
 use crate::format::manifest::Edit;
 use crate::format::pack::PackMeta;
+use crate::index;
 use crate::pace::Bell;
 use crate::seal;
 use crate::stats::Stopwatch;
 use crate::types::Lsn;
 
-/// How often the disk is looked at.
+/// How often the disk is looked at, and how far the log is stated under load.
 const ROUND: Duration = Duration::from_millis(500);
 /// What the catalog may still write of what it has in memory, compaction included.
 const CATALOG_BYTES_OWED: u64 = 48 * 1024 * 1024;
@@ -48,18 +49,23 @@ impl Keeper {
 
 impl Inner {
     pub(crate) fn run_keeper(&self) {
+        let interval = Duration::from_millis(self.options.seal_interval_ms);
         let mut last_seal = Stopwatch::start();
+        let mut looked: Option<Stopwatch> = None;
         let mut failed: Option<Stopwatch> = None;
-        while self.keeper.bell.wait(ROUND) {
+        while self.keeper.bell.wait(ROUND.min(interval)) {
             if self.progress.poison.get().is_some() {
                 continue;
             }
-            self.watch_disk();
-            self.state_witness(self.progress.committed.get());
+            if looked.as_ref().is_none_or(|looked| looked.elapsed() >= ROUND) {
+                looked = Some(Stopwatch::start());
+                self.watch_disk();
+                self.state_witness(self.progress.committed.get());
+            }
             if let Err(error) = self.pool.fill_one() {
                 tracing::warn!(%error, "journal file cannot be made");
             }
-            let due = last_seal.elapsed() >= Duration::from_millis(self.options.seal_interval_ms);
+            let due = last_seal.elapsed() >= interval;
             let paused = failed.as_ref().is_some_and(|f| f.elapsed() <= PAUSE);
             if (due || self.seal_is_pressing()) && !paused {
                 match self.seal_all() {
@@ -134,7 +140,7 @@ impl Inner {
         self.commit_packs(&made.metas, Vec::new(), upto)?;
         for meta in &made.metas {
             let runs: Vec<_> = made.runs.iter().filter(|r| r.pack == meta.id).cloned().collect();
-            seal::index_rows(&*self.store, meta.id, &runs)
+            index::write(&*self.store, meta.id, &runs)
                 .inspect_err(|e| self.progress.poison.set(e))?;
         }
         self.history.runs.forget(touched.into_iter());
