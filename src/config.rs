@@ -274,7 +274,7 @@ impl Config {
             catalog_cache_bytes: engine.catalog_cache_bytes,
             scrub_interval_ms: engine.scrub_interval_seconds * 1000,
             scrub_bytes_per_second: engine.scrub_bytes_per_second,
-            merge_interval_ms: engine.merge_interval_seconds * 1000,
+            merge_interval_ms: engine.merge_interval_ms,
             merge_bytes_per_second: engine.merge_bytes_per_second,
         }
     }

@@ -1,7 +1,8 @@
 //! Whether packs hold what another pack holds, told by run indexes and their rows alone.
 //!
-//! A start asks it of packs that a merge replaced and that something still knows: only what stands
-//! elsewhere may go. Revs are dense within a run, so a room's ranges of revs are enough.
+//! A start asks it of rows of packs that the manifest names no more: a merge replaced those packs,
+//! or the manifest is an older one. Revs are dense within a run, so ranges of revs are enough; no
+//! record is looked at.
 //!
 //! INVARIANT: a run counts as covered only if every one of its records stands in a named pack, or
 //! in one whose run index is lost and which held its places in the log.
@@ -9,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::apply::decode_row;
-use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
+use crate::catalog::{CatalogStore, Family, Go, walk_prefix};
 use crate::error::Result;
 use crate::format::pack::PackMeta;
 use crate::format::payload::LsnSpan;
@@ -54,30 +55,6 @@ impl Cover {
         let own = self.rooms.get(&run.room).into_iter().flatten();
         let ranges = own.chain(rows).copied().collect();
         self.unread.iter().any(lost) || holds(ranges, run.first_rev, run.last_rev)
-    }
-
-    /// The first run among `runs` that packs which are named do not hold.
-    ///
-    /// # Errors
-    /// `Io` or `Corrupt` of the catalog.
-    pub(crate) fn first_bare_of<'a>(
-        &self,
-        store: &dyn CatalogStore,
-        named: &Packed,
-        runs: &'a [Run],
-    ) -> Result<Option<&'a Run>> {
-        for run in runs {
-            let mut rows = Vec::new();
-            walk_prefix(store, Family::Index, &keys::runs(run.room), &mut |_, value| {
-                let row: Run = decode_row(value, "run row")?;
-                rows.extend(named.contains_key(&row.pack).then_some((row.first_rev, row.last_rev)));
-                Ok(if row.first_rev > run.last_rev { Go::Stop } else { Go::On })
-            })?;
-            if !self.has(run, &rows) {
-                return Ok(Some(run));
-            }
-        }
-        Ok(None)
     }
 
     /// The first run whose row the catalog has, whose pack is not named, and that packs which are

@@ -19,7 +19,8 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::format::pack::PackMeta;
 use crate::format::record::Outline;
-use crate::format::run::Run;
+use crate::format::run::{BlockRef, Run};
+use crate::index;
 use crate::limits;
 use crate::pace::Bell;
 use crate::pack::{self, PackKind, PackWriter, Packs, takes_seq};
@@ -121,14 +122,17 @@ pub(crate) fn pick(
 /// As many of a group's packs as one merge may read, those merged least first.
 fn job(mut group: Vec<&PackMeta>, class: u32, level: u32, least: usize) -> Option<Job> {
     group.sort_by_key(|meta| (meta.level, meta.first_lsn));
-    let (mut bytes, mut runs) = (0, 0);
-    let fits = |meta: &&&PackMeta| {
-        bytes += meta.bytes;
-        runs += meta.runs;
-        bytes <= limits::MERGE_BYTES_MAX && runs <= limits::MERGE_RUNS_MAX
-    };
-    let inputs: Vec<PackMeta> = group.iter().take_while(fits).map(|meta| (*meta).clone()).collect();
-    let lower = inputs.iter().any(|meta| meta.level < level);
+    let (mut inputs, mut bytes, mut runs) = (Vec::new(), 0, 0);
+    for meta in group {
+        // One that does not fit does not keep the others from it.
+        if bytes + meta.bytes <= limits::MERGE_BYTES_MAX
+            && runs + meta.runs <= limits::MERGE_RUNS_MAX
+        {
+            (bytes, runs) = (bytes + meta.bytes, runs + meta.runs);
+            inputs.push(meta.clone());
+        }
+    }
+    let lower = inputs.iter().any(|meta: &PackMeta| meta.level < level);
     let day = inputs.iter().map(|meta| meta.day.day()).min()?;
     let enough = inputs.len() >= least && lower;
     enough.then_some(Job { inputs, kind: PackKind { class, level, day } })
@@ -223,9 +227,7 @@ impl Rewrite<'_> {
             for fence in &run.blocks {
                 let bad = |error| Failed { error, pack: Some(run.pack) };
                 let block = packs.block(run.pack, fence).map_err(bad)?;
-                if !(self.pace)(fence.bytes as usize) {
-                    return Err(Error::Unavailable { why: "the engine is closing" }.into());
-                }
+                self.told(fence)?;
                 for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                     let wrong = |what, at| {
                         let file = self.disk.full(pack::DIR);
@@ -277,6 +279,12 @@ impl Rewrite<'_> {
         Ok(())
     }
 
+    /// Tells of bytes that were read.
+    fn told(&mut self, fence: &BlockRef) -> Result<()> {
+        let ended = Error::Unavailable { why: "the merge was ended" };
+        if (self.pace)(fence.bytes as usize) { Ok(()) } else { Err(ended) }
+    }
+
     fn end_pack(&mut self) -> Result<()> {
         seal::finish(self.writer.take(), &mut self.made)
     }
@@ -285,10 +293,11 @@ impl Rewrite<'_> {
     fn check(&mut self) -> Result<()> {
         let packs = Packs::new(self.disk, CACHE_BYTES, Arc::default());
         let (mut digest, mut records) = (crc32fast::Hasher::new(), 0);
-        for meta in &self.made.metas {
-            for run in packs.runs(meta)? {
+        for meta in self.made.metas.clone() {
+            for run in packs.runs(&meta)? {
                 for fence in &run.blocks {
                     let block = packs.block(run.pack, fence)?;
+                    self.told(fence)?;
                     for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                         digest.update(&bytes);
                         records += 1;
@@ -312,7 +321,7 @@ pub(crate) struct Merger {
     pub bell: Bell,
     /// One merge at a time.
     merging: Mutex<()>,
-    /// Packs that cannot be read: they stay as they are, for a repair.
+    /// Packs that could not be read: they stay as they are until the next start, or for a repair.
     passed_over: Mutex<BTreeSet<u64>>,
 }
 
@@ -341,8 +350,8 @@ impl Engine {
         Ok(report)
     }
 
-    /// Does the next merge; none if nothing is due. A pack that is found to be damaged is passed
-    /// over from then on, and the report is empty.
+    /// Does the next merge; none if nothing is due. A pack that cannot be read is passed over from
+    /// then on, and the report is empty.
     ///
     /// # Errors
     /// `NoSpace` or `Io`; `Unavailable` if the engine closes or `told` ended it; `Poisoned`.
@@ -350,10 +359,11 @@ impl Engine {
         self.0.merge_one(told)
     }
 
-    /// Bytes of packs that [`Self::merge_next`] would read, as things stand.
+    /// Bytes of packs that [`Self::merge_next`] would read, as things stand, and read back: about
+    /// so many it tells of.
     #[must_use]
     pub fn merge_due_bytes(&self) -> u64 {
-        self.0.next_merge().map_or(0, |job| sum(&job.inputs))
+        self.0.next_merge().map_or(0, |job| 2 * sum(&job.inputs))
     }
 }
 
@@ -423,8 +433,10 @@ impl Inner {
             Ok(old) => old,
             Err(Failed { error, pack }) => {
                 seal::discard(&self.disk, &taken);
-                if let (Error::Corrupt { .. }, Some(pack)) = (&error, pack) {
-                    tracing::error!(%error, pack, "damaged pack is not merged");
+                if let Some(pack) = pack {
+                    // It must not keep the others from being merged.
+                    self.stats.merge_failures.add(1);
+                    tracing::error!(%error, pack, "pack that cannot be read is not merged");
                     self.merger.passed_over.lock().insert(pack);
                     return Ok(Some(MergeReport::default()));
                 }
@@ -468,7 +480,7 @@ impl Inner {
         let sealed = self.manifest.lock().state().sealed;
         self.commit_packs(&metas, gone.clone(), sealed)?;
         self.history.runs.begin_replacing();
-        let replaced = seal::replace_rows(&*self.store, &old, &runs, &gone, &metas);
+        let replaced = index::replace(&*self.store, &old, &runs, &gone, &metas);
         self.history.runs.end_replacing();
         replaced.inspect_err(|e| self.progress.poison.set(e))?;
         self.history.runs.forget(old.iter().map(|run| run.room));

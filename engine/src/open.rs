@@ -26,10 +26,12 @@ use crate::format::manifest::Edit;
 use crate::format::payload::{LsnSpan, Payload};
 use crate::format::record::{Actor, Door};
 use crate::history::{History, RunLists};
+use crate::index;
 use crate::journal::witness::WitnessFile;
 use crate::journal::{self, EndMark, JournalEnd, JournalPool, Wait};
 use crate::keeper::Keeper;
 use crate::lane::Lane;
+use crate::leftover;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::pack::{self, Packs};
@@ -296,19 +298,21 @@ fn open_locked(
         sync_found(&ground.disk, &findings.scan)?;
         let named = &manifest.state().packs;
         if findings.stale_rows {
-            let rows = seal::remove_stale_rows(&*ground.store, named)?;
+            let rows = index::remove_stale(&*ground.store, named)?;
             tracing::info!(rows, "rows of packs that were merged away are removed");
         }
         let metas = named.values().cloned();
-        let (reindexed, failed) = seal::index_missing(&ground.store, &packs, metas)?;
+        let (reindexed, failed) = index::write_missing(&ground.store, &packs, metas)?;
         report.reindexed = reindexed;
-        let known = seal::Known {
-            packs: named,
+        let known = leftover::Known {
+            store: &*ground.store,
+            packs: &packs,
+            named,
             sealed,
             journal: (findings.scan.damage.is_empty() && findings.holes.is_empty())
                 .then_some(report.last_lsn),
         };
-        seal::remove_unneeded(&ground.disk, &*ground.store, &known)?;
+        leftover::remove(&ground.disk, &known)?;
         holed |= failed > 0;
         let (tails, report) = (&tails, &mut report);
         let waiting = BTreeMap::new();

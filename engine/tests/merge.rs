@@ -21,7 +21,7 @@ use hansard_engine::open::Losses;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, Order};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
-use hansard_engine::storage::sim::{Survivors, Trouble};
+use hansard_engine::storage::sim::{ReadTrouble, Survivors, Trouble};
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Health};
 use support::*;
@@ -37,6 +37,11 @@ struct Archive {
 impl Archive {
     /// So many seals on each of so many days, and then another day.
     fn new(days: u64, seals: u64) -> (Self, Engine) {
+        Self::saying(days, seals, 0)
+    }
+
+    /// As `new`, with other words and the same places of rooms and log for each number.
+    fn saying(days: u64, seals: u64, words: u64) -> (Self, Engine) {
         let world = World::new();
         let engine = world.open();
         let categories = vec![make_category(&engine, "General"), make_category(&engine, "Other")];
@@ -46,7 +51,7 @@ impl Archive {
         let archive = Self { world, user, rooms, categories };
         for day in 0..days {
             for seal in 0..seals {
-                archive.posts(&engine, day * seals + seal);
+                archive.posts(&engine, words + day * seals + seal);
                 engine.seal().unwrap();
                 archive.world.clock.pass_us(3_600_000_000);
             }
@@ -130,7 +135,7 @@ impl Archive {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Answers {
     records: Vec<String>,
     gaps: Vec<Gap>,
@@ -407,6 +412,61 @@ fn a_damaged_pack_is_passed_over_and_its_damage_stays_named() {
     let (engine, report) = world.try_open(Losses::Restrict).unwrap();
     assert_eq!((report.lost_messages, report.holes.len()), (0, 0), "{report:?}");
     assert_eq!(archive.answers(&engine).gaps, before.gaps);
+}
+
+#[test]
+fn a_pack_that_cannot_be_read_for_a_while_keeps_no_other_from_being_merged() {
+    let (archive, engine) = Archive::new(1, 4);
+    let before = archive.answers(&engine);
+    archive.world.sim.arrange_read(1, ReadTrouble::File);
+    let report = merge(&engine);
+    archive.world.sim.calm_reads();
+    assert_eq!((report.merges, report.packs_in, report.packs_out), (1, 3, 1));
+    assert_eq!(engine.stats().merge_failures.get(), 1);
+    assert_eq!(archive.answers(&engine), before);
+    drop(engine);
+    // The next start tries it again.
+    let world = after(&archive.world, Survivors::Everything);
+    let engine = world.open();
+    assert_eq!(merge(&engine).packs_in, 2);
+    assert_eq!(archive.answers(&engine), before);
+}
+
+#[test]
+fn a_pack_that_nobody_names_goes_only_if_each_of_its_records_stands_elsewhere() {
+    let name = "00000001.pack";
+    let path = format!("packs/{name}");
+    let (archive, engine) = Archive::new(1, 2);
+    let own = archive.world.sim.bytes_of(&path).unwrap();
+    let before = archive.answers(&engine);
+    merge(&engine);
+    engine.close().unwrap();
+    drop(engine);
+    let put_back = |bytes: &[u8], damage: bool| {
+        let world = after(&archive.world, Survivors::Everything);
+        Disk::new(Arc::new(world.sim.clone())).write_whole("packs", name, bytes).unwrap();
+        if damage {
+            let merged = "packs/00000003.pack";
+            let mut bytes = world.sim.bytes_of(merged).unwrap();
+            bytes[60] ^= 1;
+            world.sim.set_bytes(merged, bytes);
+        }
+        let engine = world.open();
+        (archive.answers(&engine), world.sim.bytes_of(&path))
+    };
+    // What a merge did not come to remove.
+    assert_eq!(put_back(&own, false), (before.clone(), None));
+    // The pack that took its place is damaged: this may be the only copy.
+    let (_, left) = put_back(&own, true);
+    assert_eq!(left.as_ref(), Some(&own));
+    // Another history at the same places.
+    let (stranger, engine) = Archive::saying(1, 2, 500);
+    drop(engine);
+    let other = stranger.world.sim.bytes_of(&path).unwrap();
+    assert_eq!(put_back(&other, false), (before.clone(), Some(other)));
+    // One that cannot be read.
+    let torn = own[..own.len() / 2].to_vec();
+    assert_eq!(put_back(&torn, false), (before, Some(torn)));
 }
 
 #[test]

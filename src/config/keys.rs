@@ -135,10 +135,9 @@ keys! {
             Some((0, 366 * 86_400));
         /// Bytes a second that such a pass reads at most; 0 for no limit.
         scrub_bytes_per_second: u64 = Options::default().scrub_bytes_per_second, Some((0, TIB));
-        /// Seconds between looks whether small packs should be merged into larger ones; 0 for none.
-        merge_interval_seconds: u64 = Options::default().merge_interval_ms / 1000,
-            Some((0, 366 * 86_400));
-        /// Bytes of packs a second that merges read at most; 0 for no limit.
+        /// Milliseconds between looks for small packs to merge into larger ones; 0 for none.
+        merge_interval_ms: u64 = Options::default().merge_interval_ms, Some((0, 86_400_000));
+        /// Bytes of packs a second that merges read and read back at most; 0 for no limit.
         merge_bytes_per_second: u64 = Options::default().merge_bytes_per_second, Some((0, TIB));
         /// Free bytes of the disk below which posts are refused with 507; reads go on.
         disk_reserve_bytes: u64 = Options::default().disk_reserve_bytes, Some((MIB, TIB));

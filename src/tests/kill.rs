@@ -37,10 +37,11 @@ fn no_acknowledged_post_is_missing_doubled_or_out_of_order() {
 }
 
 #[test]
-fn a_kill_in_the_middle_of_a_seal_costs_nothing() {
-    // Seals all the time, and starts that replay, trim and take the next file of the journal.
-    let seals = "[engine]\nseal_interval_ms = 10\n";
-    let acknowledged = kill_often(seals, rounds(40), Duration::from_millis(120));
+fn a_kill_in_the_middle_of_a_seal_or_a_merge_costs_nothing() {
+    // Seals and merges all the time, and starts that replay, trim, take the next file of the
+    // journal and clear up what a merge left.
+    let config = "[engine]\nseal_interval_ms = 10\nmerge_interval_ms = 10\n";
+    let acknowledged = kill_often(config, rounds(40), Duration::from_millis(120));
     println!("{acknowledged} posts acknowledged across {} kills among seals", rounds(40));
 }
 
@@ -101,6 +102,11 @@ fn kill_often(config: &str, rounds: usize, after: Duration) -> usize {
     assert!(ledger.kept.len() > rounds * POSTERS, "the posters did little");
     assert!(!site.log().contains("panicked"), "{}", site.log());
     assert_eq!(server.stop().code(), Some(0));
+    if config.contains("merge_interval_ms") {
+        let stats = tool::done("stats", &site.data());
+        let merged = |group: &Value| number(group, "number") > 0;
+        assert!(stats["levels"].as_array().expect("a list").iter().any(merged), "{stats}");
+    }
     ledger.kept.len()
 }
 

@@ -37,7 +37,7 @@ fn bodies(messages: &[Value]) -> Vec<(u64, String)> {
 #[test]
 fn a_server_merges_while_it_serves_and_a_kill_loses_nothing() {
     let site = Site::new();
-    let config = site.configure(&format!("{SEALS}merge_interval_seconds = 1\n"));
+    let config = site.configure(&format!("{SEALS}merge_interval_ms = 500\n"));
     let server = site.serve_with(&config);
     let admin = server.admin();
     let (room, posted) = posts(&admin, 30);
@@ -73,7 +73,7 @@ fn a_server_merges_while_it_serves_and_a_kill_loses_nothing() {
 #[test]
 fn compact_merges_offline_and_says_what_it_did() {
     let site = Site::new();
-    let config = site.configure(&format!("{SEALS}merge_interval_seconds = 0\n"));
+    let config = site.configure(&format!("{SEALS}merge_interval_ms = 0\n"));
     let server = site.serve_with(&config);
     let admin = server.admin();
     let mut import = server.command(&admin);

@@ -131,10 +131,12 @@ impl Drawn {
 
 fn settings(draw: &mut Draw) -> String {
     let seal = pick(draw, &[10, 10, 10, 50, 250, 600_000]);
+    let merge = pick(draw, &[10, 10, 60_000]);
     format!(
         "[engine]\nseal_interval_ms = {seal}\njournal_file_bytes = 8388608\n\
          journal_bytes_max = 25165824\ntail_bytes_soft = 1048576\npoison_linger_ms = 200\n\
-         disk_reserve_bytes = 1048576\nscrub_interval_seconds = 1\n"
+         disk_reserve_bytes = 1048576\nscrub_interval_seconds = 1\n\
+         merge_interval_ms = {merge}\n"
     )
 }
 
