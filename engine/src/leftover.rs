@@ -20,7 +20,8 @@ use crate::types::{Lsn, Rev, RoomId};
 /// What a start knows of the records of a directory.
 pub(crate) struct Known<'a> {
     pub store: &'a dyn CatalogStore,
-    pub packs: &'a Packs,
+    /// Readers of their own: what is removed leaves nothing behind in those of the engine.
+    pub packs: Packs,
     /// The packs that the manifest names. Their rows are written.
     pub named: &'a BTreeMap<u64, PackMeta>,
     pub sealed: Lsn,

@@ -11,7 +11,6 @@
 //! runs replaced, then the old packs unlinked. A start finishes what was cut off between.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalog::CatalogStore;
@@ -42,8 +41,6 @@ const LEVEL_YEAR: u32 = 4;
 
 /// The pause after a merge that failed.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Decoded blocks that a merge keeps: it reads each once.
-const CACHE_BYTES: usize = 1024 * 1024;
 
 /// Packs that shall become one, or a few large ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +174,7 @@ struct Rewrite<'a> {
 
 impl Rewrite<'_> {
     fn run(&mut self, job: &Job) -> std::result::Result<Vec<Run>, Failed> {
-        let packs = Packs::new(self.disk, CACHE_BYTES, Arc::default());
+        let packs = Packs::aside(self.disk);
         let mut old = Vec::new();
         for meta in &job.inputs {
             let runs = packs.runs(meta);
@@ -291,7 +288,7 @@ impl Rewrite<'_> {
 
     /// Reads what was written, from the file: the same records in the same order.
     fn check(&mut self) -> Result<()> {
-        let packs = Packs::new(self.disk, CACHE_BYTES, Arc::default());
+        let packs = Packs::aside(self.disk);
         let (mut digest, mut records) = (crc32fast::Hasher::new(), 0);
         for meta in self.made.metas.clone() {
             for run in packs.runs(&meta)? {

@@ -306,7 +306,7 @@ fn open_locked(
         report.reindexed = reindexed;
         let known = leftover::Known {
             store: &*ground.store,
-            packs: &packs,
+            packs: Packs::aside(&ground.disk),
             named,
             sealed,
             journal: (findings.scan.damage.is_empty() && findings.holes.is_empty())

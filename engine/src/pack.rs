@@ -2,6 +2,9 @@
 //!
 //! A pack never changes. Every block is verified on every read from the disk; decoded blocks are
 //! cached within a byte budget and equal misses are read once. Writing one is in `writer`.
+//!
+//! INVARIANT: the cache answers with bytes that had the checksum which the run index names, also
+//! where a pack has the number of one that is gone.
 
 mod writer;
 
@@ -26,6 +29,8 @@ pub use writer::{PackKind, PackWriter};
 pub const DIR: &str = "packs";
 /// Files kept open.
 const FILES_OPEN_MAX: usize = 512;
+/// Decoded blocks that work beside the readers keeps.
+const ASIDE_CACHE_BYTES: usize = 1024 * 1024;
 
 /// Removes what unfinished packs left behind.
 ///
@@ -43,8 +48,11 @@ pub fn remove_unfinished(disk: &Disk) -> Result<()> {
 #[derive(Clone, Copy, Debug)]
 struct BlockWeight;
 
-impl Weighter<(u64, u64), Arc<Block>> for BlockWeight {
-    fn weight(&self, _: &(u64, u64), block: &Arc<Block>) -> u64 {
+/// Pack, offset and checksum of a block.
+type BlockKey = (u64, u64, u32);
+
+impl Weighter<BlockKey, Arc<Block>> for BlockWeight {
+    fn weight(&self, _: &BlockKey, block: &Arc<Block>) -> u64 {
         block.weight() as u64
     }
 }
@@ -53,7 +61,7 @@ impl Weighter<(u64, u64), Arc<Block>> for BlockWeight {
 pub struct Packs {
     disk: Disk,
     files: Cache<u64, Arc<DiskFile>>,
-    blocks: Cache<(u64, u64), Arc<Block>, BlockWeight>,
+    blocks: Cache<BlockKey, Arc<Block>, BlockWeight>,
     stats: Arc<Stats>,
 }
 
@@ -76,6 +84,13 @@ impl Packs {
         }
     }
 
+    /// Readers for work that passes over blocks about once, with a small cache and figures of its
+    /// own.
+    #[must_use]
+    pub(crate) fn aside(disk: &Disk) -> Self {
+        Self::new(disk, ASIDE_CACHE_BYTES, Arc::default())
+    }
+
     /// Lets go of a pack that exists no longer.
     pub(crate) fn forget(&self, pack: u64) {
         self.files.remove(&pack);
@@ -94,7 +109,7 @@ impl Packs {
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn block(&self, pack: u64, block: &BlockRef) -> Result<Arc<Block>> {
-        let key = (pack, block.offset);
+        let key = (pack, block.offset, block.crc);
         let mut missed = false;
         let found = self.blocks.get_or_insert_with(&key, || {
             missed = true;

@@ -17,13 +17,13 @@ use hansard_engine::format::pack::pack_number;
 use hansard_engine::format::payload::*;
 use hansard_engine::manifest;
 use hansard_engine::merge::MergeReport;
-use hansard_engine::open::Losses;
+use hansard_engine::open::{Drive, Losses, open_on};
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, Order};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::{ReadTrouble, Survivors, Trouble};
 use hansard_engine::types::*;
-use hansard_engine::{Engine, Health};
+use hansard_engine::{Engine, Health, Options};
 use support::*;
 
 /// Three rooms in two categories, with posts on several days, a pack a seal.
@@ -467,6 +467,29 @@ fn a_pack_that_nobody_names_goes_only_if_each_of_its_records_stands_elsewhere() 
     // One that cannot be read.
     let torn = own[..own.len() / 2].to_vec();
     assert_eq!(put_back(&torn, false), (before, Some(torn)));
+}
+
+#[test]
+fn a_pack_with_the_number_of_one_that_a_start_removed_answers_with_its_own_records() {
+    let (archive, engine) = Archive::new(1, 4);
+    merge(&engine);
+    let merged = archive.world.sim.bytes_of("packs/00000005.pack").unwrap();
+    drop(engine);
+    // As the merge leaves it if it is cut off before its edit.
+    let (archive, engine) = Archive::new(1, 4);
+    engine.close().unwrap();
+    drop(engine);
+    let world = after(&archive.world, Survivors::Everything);
+    let disk = Disk::new(Arc::new(world.sim.clone()));
+    disk.write_whole("packs", "00000005.pack", &merged).unwrap();
+    let options = Options { tail_bytes_soft: 0, ..options() };
+    let engine = open_on(world.ground(), options, Drive::Steps, Losses::Restrict).unwrap().0;
+    assert_eq!(Archive::packs(&world).0, [1, 2, 3, 4]);
+    archive.posts(&engine, 77);
+    let before = archive.answers(&engine);
+    engine.seal().unwrap();
+    assert_eq!(Archive::packs(&world).0, [1, 2, 3, 4, 5]);
+    assert_eq!(archive.answers(&engine), before);
 }
 
 #[test]

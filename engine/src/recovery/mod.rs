@@ -11,7 +11,6 @@ pub(crate) mod packs;
 pub(crate) mod replay;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::apply::{applied_row, decode_row};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
@@ -30,9 +29,6 @@ use crate::pack::Packs;
 use crate::spans::without;
 use crate::types::{Lsn, TimeUs};
 use packs::{Survey, survey};
-
-/// Decoded blocks that a look over all packs keeps.
-const SURVEY_CACHE_BYTES: usize = 1024 * 1024;
 
 /// What recovery read before it writes anything.
 pub(crate) struct Findings {
@@ -73,7 +69,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
         // The journal no longer has what the catalog lacks; the packs do.
         floor = sealed;
         scan = scan_journal(&ground.disk, floor, witness)?;
-        let packs = Packs::new(&ground.disk, SURVEY_CACHE_BYTES, Arc::default());
+        let packs = Packs::aside(&ground.disk);
         from_packs = Some(survey(&packs, manifest.state.packs.values(), row.lsn, sealed));
     }
     let mut accepted = accepted_spans(&*ground.store, &scan.frames)?;
@@ -141,7 +137,7 @@ fn check_packs(ground: &Ground, manifest: &manifest::Loaded) -> Result<bool> {
         Ok(Go::On)
     })?;
     if stale {
-        let packs = Packs::new(&ground.disk, SURVEY_CACHE_BYTES, Arc::default());
+        let packs = Packs::aside(&ground.disk);
         let mut cover = Cover::default();
         for meta in state.packs.values().filter(|meta| !indexed.contains(&meta.id)) {
             cover.add_pack(&packs, meta);

@@ -271,8 +271,15 @@ impl Scenario {
         self.note(&format!("{days} days pass"));
     }
 
-    /// Merges what is due, or only begins to.
+    /// Merges what is due, or only begins to, or is cut off.
     fn merge(&mut self, engine: &Engine) {
+        if engine.merge_due_bytes() > 0 && self.choices.one_in(3) {
+            let at = 1 + self.choices.below(30) as u64;
+            let trouble = self.choices.pick(&[Trouble::Stop, Trouble::Once, Trouble::Full]);
+            self.world.sim.arrange(at, trouble);
+            self.tally.faults += 1;
+            self.note(&format!("{trouble:?} in {at} operations of a merge"));
+        }
         let mut left = self.choices.pick(&[0, 1, 3, usize::MAX]);
         let done = engine.merge(&mut |_| {
             left = left.saturating_sub(1);
@@ -494,6 +501,12 @@ impl Scenario {
     /// Ends a life by a stop, a kill or a power cut, starts the next and compares.
     fn end_and_start(&mut self, engine: Engine) -> Engine {
         self.world.sim.calm();
+        let settled = engine.health() == Health::Ready && self.facts.unknown.is_empty();
+        if settled && self.choices.one_in(2) {
+            // With whatever the caches hold by now.
+            let (facts, choices) = (&mut self.facts, &mut self.choices);
+            check::everything(&engine, facts, &Leave::default(), choices, "in a life");
+        }
         match self.choices.below(3) {
             0 => {
                 let closed = engine.close().is_ok();
