@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::rows::{
-    AppliedRow, CategoryRow, HeadRow, KeyRow, MemberRow, PrincipalRow, RoomRow, TokenRow,
+    AmendRow, AmendedRow, AppliedRow, CategoryRow, HeadRow, KeyRow, MemberRow, PrincipalRow,
+    RoomRow, TokenRow,
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::limits;
 use crate::sequence::{key_row, principal_name_key};
-use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TimeUs};
+use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TimeUs};
 
 /// How often expired idempotency keys are removed, in records: by position, so that every copy does
 /// it at the same place.
@@ -274,6 +275,8 @@ impl Applier {
             Payload::ImportProgress(p) => {
                 self.set(keys::import(record.room, &p.format, &p.source), p);
             }
+            Payload::Edited(p) => self.amend(record, p.seq)?,
+            Payload::Redacted(p) => self.amend(record, p.seq)?,
             Payload::RoomCreated(p) => self.room_created(record, &p.settings),
             Payload::RoomChanged(p) => self.room_changed(record, &p.settings)?,
             Payload::RoomDeleted(_) => self.room_deleted(record)?,
@@ -312,6 +315,25 @@ impl Applier {
                 let floor = record.lsn.0.to_string().into_bytes();
                 self.put(Family::State, keys::setting(SETTING_TOKENS_FLOOR), floor);
             }
+        }
+        Ok(())
+    }
+
+    /// An entry is edited or redacted.
+    fn amend(&mut self, record: &Record, seq: Seq) -> Result<()> {
+        let key = keys::amended(record.room, seq);
+        let before: Option<AmendRow> = self.get(&key, "amend row")?;
+        if before.is_none() {
+            let key = keys::amended_count(record.room);
+            let count: Option<AmendedRow> = self.get(&key, "amended row")?;
+            let entries = count.map_or(0, |row| row.entries).saturating_add(1);
+            self.set(key, &AmendedRow { entries });
+        }
+        let mut row = before.unwrap_or(AmendRow::NONE);
+        row.take(record.lsn, record.rev, &record.payload);
+        self.set(key, &row);
+        if matches!(record.payload, Payload::Edited(_)) {
+            self.put(Family::State, keys::edit(record.room, seq, record.rev), Vec::new());
         }
         Ok(())
     }

@@ -115,8 +115,10 @@ impl History {
         merge.take_missing_runs(&mut rooms, see)?;
         merge.take_lost(&mut rooms, see)?;
         merge.run()?;
-        merge.page.gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
-        merge.page.gaps.dedup_by(|next, before| {
+        let page = &mut merge.page;
+        page.amended = self.amend(&mut page.records, &mut page.gaps)?;
+        page.gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
+        page.gaps.dedup_by(|next, before| {
             let joins = before.room == next.room && next.from_seq <= before.to_seq.next();
             if joins {
                 before.to_seq = before.to_seq.max(next.to_seq);
@@ -188,8 +190,8 @@ impl<'a> Merge<'a> {
             {
                 continue;
             }
-            let older = self.history.page(room, Anchor::Before(seq), 1)?;
-            let newer = self.history.page(room, Anchor::After(seq), 1)?;
+            let older = self.history.page_as_said(room, Anchor::Before(seq), 1)?;
+            let newer = self.history.page_as_said(room, Anchor::After(seq), 1)?;
             let before = older.records.last().map_or(TimeUs::MIN, |r| r.time);
             let behind = newer.records.first().map_or(TimeUs::MAX, |r| r.time);
             self.take_hole(room, (Seq(seq.0.saturating_sub(1)), before), (seq.next(), behind));

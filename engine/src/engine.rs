@@ -26,7 +26,7 @@ use crate::journal::witness::WitnessFile;
 use crate::lane::Lane;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Page};
+use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Page, Versions};
 use crate::stages::Work;
 use crate::stats::Stats;
 use crate::storage::{Disk, Lock};
@@ -192,7 +192,7 @@ impl Engine {
     /// outcome is unknown.
     pub fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
         let inner = &self.0;
-        let posts = drafts.iter().any(|d| d.payload.kind().is_entry());
+        let posts = drafts.iter().any(|d| d.payload.kind().is_said());
         inner.may_append(posts)?;
         let now = if posts { inner.clock.check()? } else { inner.clock.now_or_floor() };
         let weight: usize = drafts.iter().map(estimate).sum();
@@ -254,6 +254,15 @@ impl Engine {
     /// `Io` or `Corrupt` of the catalog.
     pub fn entry(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
         self.0.history.entry(room, seq)
+    }
+
+    /// All that an entry ever said, also what is redacted: for callers who may see that. None if
+    /// there is no such entry, or if it is damaged.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn versions(&self, room: RoomId, seq: Seq) -> Result<Option<Versions>> {
+        self.0.history.versions(room, seq)
     }
 
     /// Everything that happened to a room after `after`: history joined to the tail, without gap or

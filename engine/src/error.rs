@@ -131,6 +131,8 @@ pub enum ConflictCode {
     Stale,
     /// A category that has rooms cannot be deleted.
     NotEmpty,
+    /// The entry is hidden from people already.
+    Redacted,
 }
 
 impl ConflictCode {
@@ -144,6 +146,7 @@ impl ConflictCode {
             Self::ImportProgress => "import-progress",
             Self::Stale => "stale",
             Self::NotEmpty => "not-empty",
+            Self::Redacted => "redacted",
         }
     }
 }

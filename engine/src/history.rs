@@ -170,10 +170,18 @@ impl History {
         Ok(head)
     }
 
-    /// A page of a room.
+    /// A page of a room, as people see it now.
     pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
-        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let _view = self.views.newest();
+        let mut page = self.page_as_said(room, anchor, limit)?;
+        page.amended = self.amend(&mut page.records, &mut page.gaps)?;
+        page.gaps = joined(page.gaps);
+        Ok(page)
+    }
+
+    /// A page of a room as it was said. The caller holds a view.
+    pub(crate) fn page_as_said(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
+        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let head = self.head(room)?;
         let (found, low, high) = match anchor {
             Anchor::Last => self.before(room, head.seq.next(), limit, &head)?,
@@ -191,29 +199,23 @@ impl History {
                 self.from(room, from, limit, &head)?
             }
         };
-        let gaps = joined(found.gaps);
         Ok(Page {
             records: found.records,
-            gaps,
+            amended: Vec::new(),
+            gaps: joined(found.gaps),
             older: (low > Seq(1)).then_some(low),
             newer: (high < head.seq).then_some(high),
             blocks: found.blocks,
         })
     }
 
-    /// One entry, or none if it does not exist or is damaged.
+    /// One entry as people see it now, or none if it does not exist or is damaged.
     pub(crate) fn entry(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
         if seq == Seq::ZERO {
             return Ok(None);
         }
-        let _view = self.views.newest();
-        let mut head = self.head(room)?;
-        if seq > head.seq {
-            return Ok(None);
-        }
-        head.seq = seq;
-        let (found, _, _) = self.from(room, seq, 1, &head)?;
-        Ok(found.records.into_iter().find(|r| r.seq == seq))
+        let page = self.page(room, Anchor::Between(seq, seq), 1)?;
+        Ok(page.records.into_iter().find(|r| r.seq == seq))
     }
 
     fn around(
@@ -375,10 +377,18 @@ impl History {
         Ok(found.map_or(run.block_last_seq(index).next(), |r| r.seq))
     }
 
-    /// Everything that happened to a room after `after`: history joined to the tail.
+    /// Everything that happened to a room after `after`, without the words of what is redacted.
     pub(crate) fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
-        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let _view = self.views.newest();
+        let mut changes = self.recorded(room, after, limit)?;
+        changes.redacted = self.silence(room, &mut changes.records)?;
+        Ok(changes)
+    }
+
+    /// Everything that happened to a room after `after`, as it was recorded: history joined to the
+    /// tail. The caller holds a view.
+    pub(crate) fn recorded(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
+        let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         // ORDERING: the head first: what is committed between the two reads is news, not a hole.
         let head = self.head(room)?;
         let tail = self.tails.after_rev(room, after, limit);
@@ -409,7 +419,8 @@ impl History {
         if expected <= through {
             holes.push((expected, through));
         }
-        Ok(Changes { records, holes, through, head: head.rev.max(through) })
+        let head = head.rev.max(through);
+        Ok(Changes { records, redacted: Vec::new(), holes, through, head })
     }
 
     fn changes_from_packs(

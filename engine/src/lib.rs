@@ -3,6 +3,7 @@
 //! It knows no socket, no async runtime and no configuration file. `Engine` is the door;
 //! ARCHITECTURE.md is the map and FORMAT.md says what the bytes mean.
 
+mod amend;
 pub mod apply;
 pub mod catalog;
 mod category;

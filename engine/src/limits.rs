@@ -71,6 +71,8 @@ pub const PACKS_MAX: usize = 1_000_000;
 pub const JOURNAL_FILES_MAX: usize = 64;
 /// Messages of one page.
 pub const PAGE_MESSAGES_MAX: usize = 500;
+/// Edits of one entry.
+pub const EDITS_MAX: u64 = 1000;
 /// Runs of one room that a cached run list holds at most before it is read in pieces.
 pub const RUN_LIST_MAX: usize = 1_000_000;
 /// Wall time may run ahead of the boot clock by this before posts are refused, in microseconds.

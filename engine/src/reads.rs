@@ -4,7 +4,7 @@
 //! names it.
 
 use crate::format::record::Record;
-use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
+use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
 /// Where a page of a room stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +63,45 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+/// What became of an entry after it was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amendment {
+    /// The entry's room.
+    pub room: RoomId,
+    /// The entry.
+    pub seq: Seq,
+    /// The newest record about it: its entity tag.
+    pub changed: Lsn,
+    /// How often it was edited.
+    pub edits: u64,
+    /// The newest edit; none if there is none, or if the entry is redacted.
+    pub edit: Option<Record>,
+    /// Hidden from people: its words are not in the answer, those of no version.
+    pub redacted: bool,
+    /// The redaction; none if there is none, or if its record is damaged.
+    pub redaction: Option<Record>,
+}
+
+/// All that an entry ever said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// The entry as it was first said, and its edits, oldest first; damaged ones are missing.
+    pub records: Vec<Record>,
+    /// Versions that are damaged.
+    pub damaged: u64,
+    /// The redaction, if there is one and it can be read.
+    pub redaction: Option<Record>,
+    /// Hidden from people: these are for those entitled only.
+    pub redacted: bool,
+}
+
 /// A page of a room, in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Timeline entries.
+    /// Timeline entries, with what they say now; redacted ones without a body.
     pub records: Vec<Record>,
+    /// What became of those that were edited or redacted, by seq.
+    pub amended: Vec<Amendment>,
     /// What is missing between and beside them.
     pub gaps: Vec<Gap>,
     /// Entries before this seq exist: ask `Before` it.
@@ -81,8 +115,11 @@ pub struct Page {
 /// Everything that happened to a room after a rev.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The records, in order of rev.
+    /// The records, in order of rev: what was said and edited then, without a body where the entry
+    /// is redacted now.
     pub records: Vec<Record>,
+    /// The redacted entries among those that they say or edit, by seq.
+    pub redacted: Vec<Amendment>,
     /// Revs that are damaged: (first, last), within what was covered.
     pub holes: Vec<(Rev, Rev)>,
     /// The last rev this answer covers: ask again after it.
@@ -131,8 +168,10 @@ pub struct CategoryRequest {
 /// A page of a category, in the order asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CategoryPage {
-    /// Timeline entries.
+    /// Timeline entries, with what they say now; redacted ones without a body.
     pub records: Vec<Record>,
+    /// What became of those that were edited or redacted, by room and seq.
+    pub amended: Vec<Amendment>,
     /// What is missing.
     pub gaps: Vec<Gap>,
     /// More entries exist behind this one.

@@ -128,6 +128,13 @@ fn rare_kinds(engine: &Engine, room: RoomId) {
     let empty = make_category(engine, "Empty");
     let gone = CategoryDeleted { category: empty, name: "Empty".into() };
     one(engine, draft(system, RoomId::NONE, Payload::CategoryDeleted(gone)));
+    one(engine, post(system, room, "said"));
+    for body in ["said better", "said well"] {
+        let edited = Edited { seq: Seq(1), body: body.into() };
+        one(engine, draft(system, room, Payload::Edited(edited)));
+    }
+    let redacted = Redacted { seq: Seq(1), reason: "a slip".into() };
+    one(engine, draft(system, room, Payload::Redacted(redacted)));
     let progress = ImportProgress {
         format: "irc-log".into(),
         source: "a.log".into(),

@@ -61,7 +61,8 @@ fn generated() -> String {
         ChangePolicy
     );
     out.push_str("\n### Bodies of records and the structs in them\n");
-    structs!(&mut out, Post, ImportMark, Lost, ImportProgress, RoomCreated, RoomChanged);
+    structs!(&mut out, Post, ImportMark, Lost, ImportProgress, Edited, Redacted);
+    structs!(&mut out, RoomCreated, RoomChanged);
     structs!(&mut out, RoomDeleted, RoomSettings, MemberSet, MemberRemoved, CategoryCreated);
     structs!(&mut out, CategoryChanged, CategoryDeleted, CategorySettings, PrincipalCreated);
     structs!(&mut out, PrincipalChanged, PrincipalSettings, TokenCreated, TokenRevoked, Audit);
@@ -70,7 +71,7 @@ fn generated() -> String {
     structs!(&mut out, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
-    structs!(&mut out, AppliedRow);
+    structs!(&mut out, AppliedRow, AmendRow, AmendedRow);
     out.push('\n');
     out
 }

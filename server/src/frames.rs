@@ -70,7 +70,7 @@ pub enum ServerFrame {
         rev: u64,
         /// What happened: `post`, `room-changed`, `member-set`, ...
         kind: String,
-        /// The entry's place in the timeline, if it is one.
+        /// The place in the timeline of the entry that it is, edits or redacts.
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<u64>,
         /// When it was recorded.
@@ -167,7 +167,8 @@ pub(crate) fn of_changes(room: RoomId, changes: &Changes) -> Vec<Frame> {
     }
     for record in &changes.records {
         let control = record.payload.kind().is_control().then_some(record.lsn);
-        let Change { rev, kind, seq, recorded, actor, message, data } = Change::of(record);
+        let change = Change::of(record, &changes.redacted);
+        let Change { rev, kind, seq, recorded, actor, message, data } = change;
         let (room, message) = (name.clone(), message.map(Box::new));
         let frame = ServerFrame::Change { room, rev, kind, seq, recorded, actor, message, data };
         frames.push(Frame { rev: record.rev, control, text: frame.text() });

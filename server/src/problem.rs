@@ -85,6 +85,8 @@ codes! {
         "An imported entry is older than what the room already holds.",
     ImportProgress = "import-progress" 409
         "The import of this source stands elsewhere; see `progress`.",
+    Redacted = "redacted" 409
+        "The message is redacted and takes no more changes.",
     Stale = "stale" 412
         "The object changed since the entity tag in If-Match was given.",
     TooLarge = "too-large" 413
@@ -283,6 +285,7 @@ pub fn code_of(error: &Error) -> Code {
             ConflictCode::ImportProgress => Code::ImportProgress,
             ConflictCode::Stale => Code::Stale,
             ConflictCode::NotEmpty => Code::NotEmpty,
+            ConflictCode::Redacted => Code::Redacted,
         },
         Error::PolicyChanged { .. } | Error::Unavailable { .. } => Code::Unavailable,
         Error::NoSpace { .. } => Code::NoSpace,

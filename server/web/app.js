@@ -126,11 +126,95 @@ function drawMessage(message) {
   time.title = message.time + (message.seq ? " · entry " + message.seq : "");
   const who = Object.assign(make("span", "who", message.author.name), { dir: "auto", title: message.author.name });
   who.style.setProperty("--hue", hue(message.author.name));
-  const body = message.kind === "action" ? message.author.name + " " + message.body : message.body;
-  const what = Object.assign(make("span", "what", body), { dir: "auto" });
-  row.append(time, who, what, make("span", "state"));
-  const { room, kind, time: at, seq = Infinity, author: { id: author } } = message;
-  return Object.assign(row, { room, kind, seq, author, day: dayOf(at) });
+  const aside = make("span", "aside");
+  aside.append(make("span", "acts"), make("span", "state"));
+  row.append(time, who, Object.assign(make("span", "what"), { dir: "auto" }), aside);
+  const { id, room, kind, time: at, seq = Infinity, author: { id: author, name } } = message;
+  Object.assign(row, { message: id, room, kind, seq, author, name, day: dayOf(at) });
+  write(row, message.body, message.edited, message.redacted);
+  return row;
+}
+
+// What a row says now, and what may be done to it.
+function write(row, body, edited, redacted) {
+  const what = row.querySelector(".what");
+  row.body = body;
+  row.classList.toggle("redacted", Boolean(redacted));
+  what.textContent = redacted
+    ? "Removed" + (redacted.by ? " by " + redacted.by.name : "") + (redacted.reason ? ": " + redacted.reason : ".")
+    : row.kind === "action" ? row.name + " " + body : body;
+  const acts = row.querySelector(".acts");
+  acts.replaceChildren();
+  if (!row.message || row.room === undefined) return;
+  const act = (word, title, run) =>
+    acts.append(Object.assign(make("button", "plain", word), { type: "button", title, onclick: run }));
+  if (!redacted && may("edit", row)) act("Edit", "Let it say something else; what it said is kept", () => amend(row));
+  if (!redacted && may("redact", row)) act("Remove", "Hide it from people", () => redact(row));
+  if (edited && !redacted) {
+    act("edited", "Edited by " + edited.by.name + " at " + edited.recorded + ". What it said before?", () => versions(row));
+    acts.lastChild.classList.add("edited");
+  }
+}
+
+// Whether the category lets this person edit or remove it. The server decides; this only hides what it would refuse.
+function may(how, row) {
+  const room = state.rooms.get(row.room);
+  const policy = state.categories.get(room?.category)?.[how];
+  if (!policy || policy === "nobody") return false;
+  return state.me.administrator || room.roles.includes("manager") || (policy === "authors" && row.author === state.me.id);
+}
+
+const messagePath = (row) =>
+  "/rooms/" + encodeURIComponent(row.room) + "/messages/" + encodeURIComponent(row.message);
+
+function ask(title, value, hint, run) {
+  $("ask-title").textContent = title;
+  $("ask-error").textContent = "";
+  Object.assign($("ask-text"), { value, placeholder: hint });
+  $("ask").querySelector("form").onsubmit = async (event) => {
+    if (event.submitter?.value !== "do") return;
+    event.preventDefault();
+    try {
+      await run($("ask-text").value);
+      $("ask").close();
+    } catch (error) {
+      $("ask-error").textContent = error.message;
+    }
+  };
+  $("ask").showModal();
+}
+
+function amend(row) {
+  ask("Edit", row.body, "What it shall say", async (body) => {
+    const message = await api("PATCH", messagePath(row), { body });
+    write(row, message.body, message.edited, message.redacted);
+  });
+}
+
+function redact(row) {
+  ask("Remove", "", "Why? It stands in the record; it may be left empty.", async (reason) => {
+    await api("DELETE", messagePath(row) + (reason ? "?reason=" + encodeURIComponent(reason) : ""));
+    const message = await api("GET", messagePath(row));
+    write(row, message.body, message.edited, message.redacted);
+  });
+}
+
+async function versions(row) {
+  try {
+    const got = await api("GET", messagePath(row) + "/versions");
+    const list = got.versions.map((version) => {
+      const item = make("li");
+      item.append(
+        make("small", "quiet", new Date(version.recorded).toLocaleString() + " · " + version.author.name),
+        Object.assign(make("p", "", version.body), { dir: "auto" }));
+      return item;
+    });
+    if (got.damaged) list.push(make("li", "error", got.damaged + " more cannot be read."));
+    $("versions-list").replaceChildren(...list);
+    $("versions").showModal();
+  } catch (error) {
+    banner(error.message);
+  }
 }
 
 function drawGap(gap) {
@@ -294,6 +378,15 @@ function show(message, word = "") {
   if (word) row.querySelector(".state").textContent = word;
 }
 
+// A message in view was edited or removed, here or elsewhere.
+function changed(frame) {
+  const row = [...log.querySelectorAll(".entry")].find((row) => row.room === frame.room && row.seq === frame.seq);
+  if (!row || row.classList.contains("redacted")) return;
+  const change = { rev: frame.rev, recorded: frame.recorded, by: frame.actor };
+  if (frame.kind === "redacted") write(row, "", null, { ...change, reason: frame.data?.reason });
+  else if (frame.data) write(row, frame.data.body, change, null);
+}
+
 // ---- the live stream ----
 
 function banner(text) {
@@ -341,6 +434,7 @@ function take(frame) {
       break;
     case "change":
       if (/^(room|member)-/.test(frame.kind)) loadRooms().catch(() => {});
+      if (frame.kind === "edited" || frame.kind === "redacted") changed(frame);
       if (frame.kind !== "post") break;
       if (frame.room === state.room && !state.loading) {
         if (!state.newer) show(frame.message);

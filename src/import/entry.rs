@@ -36,6 +36,8 @@ pub mod reason {
     pub const FILE: &str = "file";
     /// The mark of entries that an export could not give.
     pub const GAP: &str = "gap";
+    /// A redacted message, of which an export has no text.
+    pub const REDACTED: &str = "redacted";
     /// An author's name with a control character in it, which no room takes.
     pub const BAD_NICK: &str = "bad-nick";
     /// Any other shape.

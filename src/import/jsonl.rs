@@ -148,6 +148,8 @@ struct Object {
     author: Option<Value>,
     kind: Option<Value>,
     body: Option<Value>,
+    /// Set if what it said is hidden: the export has no text of it.
+    redacted: Option<Value>,
     /// Instead of all others: entries that the export could not give.
     gap: Option<Value>,
 }
@@ -166,6 +168,11 @@ fn entry_of(line: &Line<'_>) -> Result<Outcome, Wrong> {
         serde_json::from_str(text).map_err(|_| wrong("line", Fault::NotAnObject))?;
     if object.gap.as_ref().is_some_and(Value::is_object) && object.kind.is_none() {
         return Ok(Outcome::Skipped(reason::GAP));
+    }
+    match object.redacted {
+        Some(Value::Object(_)) => return Ok(Outcome::Skipped(reason::REDACTED)),
+        Some(Value::Null) | None => {}
+        Some(_) => return Err(wrong("redacted", Fault::WrongType)),
     }
     let kind = match string("kind", object.kind)?.as_str() {
         "text" => EntryKind::Text,

@@ -65,6 +65,17 @@ fn a_gap_is_skipped_and_counted() {
 }
 
 #[test]
+fn a_redacted_message_is_skipped_and_an_edited_one_says_what_it_says_now() {
+    let more = |field: &str| GOOD.replacen('{', &format!("{{{field},"), 1);
+    let redacted = more(r#""redacted":{"rev":9,"reason":"a slip"}"#);
+    let edited = more(r#""edited":{"rev":9,"edits":1}"#);
+    let parsed = parse("x", format!("{redacted}\n{edited}\n").as_bytes()).unwrap();
+    assert_eq!((parsed.entries.len(), parsed.lines), (1, 2));
+    assert_eq!(parsed.skipped, BTreeMap::from([("redacted", 1)]));
+    assert_eq!(fault(&more(r#""redacted":3"#)), ("redacted", Fault::WrongType));
+}
+
+#[test]
 fn a_wrong_line_names_its_field() {
     assert_eq!(fault("{"), ("line", Fault::NotAnObject));
     assert_eq!(fault("[]"), ("line", Fault::NotAnObject));

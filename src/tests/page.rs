@@ -16,6 +16,8 @@ use support::{PASSWORD, Server, Site, data_folder, done};
 
 const TIME: Duration = Duration::from_secs(50);
 const ENTER: &str = "\u{e007}";
+/// What stands in the place of the removed message.
+const REMOVED: &str = "Removed by admin: a typo";
 /// Names for what the tests ask of the page again and again.
 const WORDS: &str = "
     window.log = document.getElementById('log');
@@ -35,6 +37,7 @@ fn the_page_in_a_browser() {
     let server = site.serve();
     let admin = server.admin();
     let category = admin.category("Community");
+    admin.patch(&format!("/categories/{category}"), &json!({ "edit": "authors" })).expect(200);
     let lobby = admin.room("lobby", &category, "open");
     let log = data_folder().join("2008-04-27.log");
     let mut import = server.command(&admin);
@@ -45,6 +48,7 @@ fn the_page_in_a_browser() {
     sign_in(&browser, &server);
     read_history(&browser, &admin);
     post_and_follow(&browser, &admin, &lobby);
+    edit_and_remove(&browser, &admin, &lobby);
     lose_the_server(&browser, &site, server, &lobby);
     assert!(!site.log().contains("panicked"), "{}", site.log());
 }
@@ -116,6 +120,42 @@ fn post_and_follow(browser: &Browser, admin: &Api, lobby: &str) {
     assert_eq!(browser.run("return said('live').querySelector('.who').innerText"), "other");
 }
 
+/// What was said is changed and taken away, here and by somebody else.
+fn edit_and_remove(browser: &Browser, admin: &Api, lobby: &str) {
+    let act = |text: &str, word: &str| {
+        let row = format!("//article[span[@class='what'][.='{text}']]");
+        browser.run(&format!("said('{text}').querySelector('.acts button').focus()"));
+        browser.click(&format!("{row}//button[.='{word}']"));
+    };
+    browser.write("//textarea[@id='text']", &format!("a slpi{ENTER}"));
+    browser.until("word('a slpi') === 'kept ✓'");
+    act("a slpi", "Edit");
+    browser.until("document.getElementById('ask').open");
+    assert_eq!(browser.run("return document.getElementById('ask-text').value"), "a slpi");
+    browser.run("document.getElementById('ask-text').value = ''");
+    browser.write("//textarea[@id='ask-text']", "a slip");
+    browser.click("//dialog[@id='ask']//button[@value='do']");
+    browser.until("said('a slip') && !document.getElementById('ask').open");
+    act("a slip", "edited");
+    browser.until("document.querySelectorAll('#versions-list p').length === 2");
+    let said = "return [...document.querySelectorAll('#versions-list p')].map((p) => p.innerText)";
+    assert_eq!(browser.run(said), json!(["a slpi", "a slip"]));
+    browser.click("//dialog[@id='versions']//button[.='Close']");
+    // By another way in: the stream brings it.
+    let slip = forwards(admin, lobby, 0).pop().expect("the message");
+    let path = format!("/rooms/{lobby}/messages/{}", slip["id"].as_str().expect("an id"));
+    admin.patch(&path, &json!({ "body": "a slip, again" })).expect(200);
+    browser.until("said('a slip, again')");
+    act("a slip, again", "Remove");
+    browser.until("document.getElementById('ask').open");
+    browser.write("//textarea[@id='ask-text']", "a typo");
+    browser.click("//dialog[@id='ask']//button[@value='do']");
+    browser.until(&format!("said('{REMOVED}')"));
+    assert!(!browser.run("return log.innerHTML").to_string().contains("a slip"));
+    let slip = forwards(admin, lobby, 0).pop().expect("its place");
+    assert_eq!((&slip["body"], &slip["redacted"]["reason"]), (&json!(""), &json!("a typo")));
+}
+
 /// The server is killed; the page says so, keeps what was not sent, and catches up.
 fn lose_the_server(browser: &Browser, site: &Site, server: Server, lobby: &str) {
     let address = server.url.strip_prefix("http://").expect("an address").to_owned();
@@ -137,9 +177,10 @@ fn lose_the_server(browser: &Browser, site: &Site, server: Server, lobby: &str) 
     browser.click("//button[contains(., 'try again')]");
     browser.until("word('unsent') === 'kept ✓'");
     let bodies = "return entries().map((row) => row.querySelector('.what').innerText)";
-    let expected = ["héllo <b>", "live", "missed 0", "missed 1", "missed 2", "unsent"];
+    let expected = ["héllo <b>", "live", REMOVED, "missed 0", "missed 1", "missed 2", "unsent"];
     assert_eq!(browser.run(bodies), json!(expected));
     let kept = forwards(&admin, lobby, 0);
+    let expected = expected.map(|shown| if shown == REMOVED { "" } else { shown });
     assert!(kept.iter().map(|message| &message["body"]).eq(expected));
     assert_eq!(server.stop().code(), Some(0));
 }

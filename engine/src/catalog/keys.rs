@@ -185,6 +185,32 @@ pub fn setting(name: &str) -> Vec<u8> {
     key
 }
 
+/// `AmendRow` of an entry that was edited or redacted.
+#[must_use]
+pub fn amended(room: RoomId, seq: Seq) -> Vec<u8> {
+    two(b'e', room.0, seq.0)
+}
+
+/// How many entries of a room were edited or redacted; no row if none was.
+#[must_use]
+pub fn amended_count(room: RoomId) -> Vec<u8> {
+    one(b'E', room.0)
+}
+
+/// An edit of an entry, by its rev.
+#[must_use]
+pub fn edit(room: RoomId, seq: Seq, rev: Rev) -> Vec<u8> {
+    let mut key = edits(room, seq);
+    key.extend_from_slice(&rev.0.to_be_bytes());
+    key
+}
+
+/// The edits of an entry.
+#[must_use]
+pub fn edits(room: RoomId, seq: Seq) -> Vec<u8> {
+    two(b'w', room.0, seq.0)
+}
+
 /// The first byte of every key of [`lost`].
 pub const LOST: &[u8] = b"z";
 

@@ -3,7 +3,7 @@
 //! Keys are a family byte and big-endian numbers, so that a range is a prefix. Values are wire
 //! structs with absolute contents: writing a row twice equals writing it once.
 
-use crate::format::payload::{CategorySettings, PrincipalSettings, Roles, RoomSettings};
+use crate::format::payload::{CategorySettings, Payload, PrincipalSettings, Roles, RoomSettings};
 use crate::format::wire::wire_struct;
 use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
@@ -40,6 +40,57 @@ wire_struct! {
 impl HeadRow {
     /// A room in which nothing happened.
     pub const EMPTY: Self = Self { seq: Seq::ZERO, rev: Rev::ZERO, time: TimeUs::FLOOR };
+}
+
+wire_struct! {
+    /// What became of an entry. What it says stands in records only.
+    pub struct AmendRow {
+        /// The newest record about it.
+        pub changed: Lsn,
+        /// How often it was edited.
+        pub edits: u64,
+        /// The newest edit; zero if there is none.
+        pub edited: Rev,
+        /// The redaction; zero if there is none.
+        pub redacted: Rev,
+    }
+}
+
+impl AmendRow {
+    /// An entry to which nothing happened.
+    pub const NONE: Self =
+        Self { changed: Lsn::ZERO, edits: 0, edited: Rev::ZERO, redacted: Rev::ZERO };
+
+    /// True if the entry is hidden from people.
+    #[must_use]
+    pub const fn is_redacted(&self) -> bool {
+        self.redacted.0 > 0
+    }
+
+    /// The row behind a further record about the entry. One that it knows of already changes
+    /// nothing.
+    pub fn take(&mut self, lsn: Lsn, rev: Rev, change: &Payload) {
+        if lsn <= self.changed {
+            return;
+        }
+        match change {
+            Payload::Edited(_) => {
+                self.edits += 1;
+                self.edited = rev;
+            }
+            Payload::Redacted(_) if !self.is_redacted() => self.redacted = rev,
+            _ => return,
+        }
+        self.changed = lsn;
+    }
+}
+
+wire_struct! {
+    /// How many entries of a room were edited or redacted.
+    pub struct AmendedRow {
+        /// So many.
+        pub entries: u64,
+    }
 }
 
 wire_struct! {

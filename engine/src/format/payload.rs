@@ -181,6 +181,26 @@ impl Post {
 }
 
 wire_struct! {
+    /// An entry says something else from now on. What it said before is kept.
+    pub struct Edited {
+        /// The entry.
+        pub seq: Seq,
+        /// All of its text from now on.
+        pub body: String,
+    }
+}
+
+wire_struct! {
+    /// An entry is hidden from people, every version of it; its place stays.
+    pub struct Redacted {
+        /// The entry.
+        pub seq: Seq,
+        /// Why, in words; empty if nobody said.
+        pub reason: String,
+    }
+}
+
+wire_struct! {
     /// Everything a room is, but for its members.
     pub struct RoomSettings {
         /// The category it is in.
@@ -497,6 +517,10 @@ kinds! {
     Lost = 2 "lost",
     /// An import's progress.
     ImportProgress = 3 "import-progress",
+    /// An entry is edited.
+    Edited = 4 "edited",
+    /// An entry is hidden from people.
+    Redacted = 5 "redacted",
     /// A room comes to be.
     RoomCreated = 16 "room-created",
     /// A room changes.
@@ -542,6 +566,13 @@ impl Kind {
         matches!(self, Self::Post)
     }
 
+    /// True for the kinds that carry what people say: refused while there is no space for it, or
+    /// while the clock is in doubt.
+    #[must_use]
+    pub const fn is_said(self) -> bool {
+        matches!(self, Self::Post | Self::Edited)
+    }
+
     /// True for the kinds acknowledged only after the catalog end of apply.
     #[must_use]
     pub const fn is_control(self) -> bool {
@@ -550,6 +581,16 @@ impl Kind {
 }
 
 impl Payload {
+    /// The entry that an edit or a redaction is about.
+    #[must_use]
+    pub const fn amends(&self) -> Option<Seq> {
+        match self {
+            Self::Edited(body) => Some(body.seq),
+            Self::Redacted(body) => Some(body.seq),
+            _ => None,
+        }
+    }
+
     /// The reserved room of a kind that belongs to no room of its own.
     #[must_use]
     pub const fn system_room(&self) -> Option<RoomId> {

@@ -66,6 +66,8 @@ pub(crate) fn samples() -> Vec<Record> {
             digest: [9; 32],
             done: true,
         }),
+        Payload::Edited(Edited { seq: Seq(3), body: "not that".into() }),
+        Payload::Redacted(Redacted { seq: Seq(3), reason: "a slip".into() }),
         Payload::RoomCreated(RoomCreated { settings: settings.clone() }),
         Payload::RoomChanged(RoomChanged { settings: settings.clone() }),
         Payload::RoomDeleted(RoomDeleted { settings }),

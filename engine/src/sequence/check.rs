@@ -4,7 +4,7 @@
 
 use super::state::{Policy, SeqState};
 use crate::catalog::keys;
-use crate::catalog::rows::{CategoryRow, HeadRow, PrincipalRow, RoomRow, TokenRow};
+use crate::catalog::rows::{AmendRow, CategoryRow, HeadRow, PrincipalRow, RoomRow, TokenRow};
 use crate::draft::Draft;
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::{
@@ -12,16 +12,31 @@ use crate::format::payload::{
 };
 use crate::format::record::Record;
 use crate::limits;
-use crate::types::{Lsn, PrincipalId, RoomId};
+use crate::types::{Lsn, PrincipalId, RoomId, Seq};
 
 /// Refuses a draft that contradicts the record, or lets it in.
-pub(super) fn admit(draft: &Draft, room: RoomId, _: &HeadRow, state: &SeqState) -> Result<()> {
+pub(super) fn admit(draft: &Draft, room: RoomId, head: &HeadRow, state: &SeqState) -> Result<()> {
     actor(draft)?;
     match &draft.payload {
         Payload::RoomCreated(p) => room_created(&p.settings, state),
         Payload::Post(p) => {
             live_room(room, state)?;
             post(p)
+        }
+        Payload::Edited(p) => {
+            body(&p.body)?;
+            let row = amendable(draft, room, p.seq, head, state)?;
+            if row.edits >= limits::EDITS_MAX {
+                return Err(Error::invalid(format!(
+                    "an entry takes at most 1000 edits seq={}",
+                    p.seq
+                )));
+            }
+            Ok(())
+        }
+        Payload::Redacted(p) => {
+            text("reason", &p.reason, limits::TEXT_BYTES_MAX / 4, 0)?;
+            amendable(draft, room, p.seq, head, state).map(|_| ())
         }
         Payload::Lost(_) => Err(Error::invalid("a loss cannot be appended")),
         Payload::ImportProgress(p) => {
@@ -90,6 +105,7 @@ pub(super) fn size(record: &Record) -> Result<()> {
     // An estimate from above would refuse what fits; encoding is cheap beside a sync.
     let bytes = match &record.payload {
         Payload::Post(p) => p.body.len() + 2048,
+        Payload::Edited(p) => p.body.len() + 2048,
         _ => record.to_bytes().len(),
     };
     if bytes > limits::RECORD_BYTES_MAX {
@@ -134,11 +150,40 @@ fn name(field: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-fn post(post: &Post) -> Result<()> {
-    if post.body.len() > limits::BODY_BYTES_MAX {
-        let found = post.body.len();
+/// An entry that exists, is not hidden, and did not change since the caller saw it.
+fn amendable(
+    draft: &Draft,
+    room: RoomId,
+    seq: Seq,
+    head: &HeadRow,
+    state: &SeqState,
+) -> Result<AmendRow> {
+    live_room(room, state)?;
+    if seq == Seq::ZERO || seq > head.seq {
+        return Err(Error::NotFound { what: "entry" });
+    }
+    let row = state.amended(room, seq)?;
+    if row.is_redacted() {
+        let text = format!("entry is redacted already room={room} seq={seq}");
+        return Err(Error::conflict(ConflictCode::Redacted, text));
+    }
+    // An entry that was never changed is still what the caller saw.
+    if row.changed > Lsn::ZERO {
+        unchanged(draft, row.changed)?;
+    }
+    Ok(row)
+}
+
+fn body(body: &str) -> Result<()> {
+    if body.len() > limits::BODY_BYTES_MAX {
+        let found = body.len();
         return Err(Error::invalid(format!("body is longer than 65536 bytes found={found}")));
     }
+    Ok(())
+}
+
+fn post(post: &Post) -> Result<()> {
+    body(&post.body)?;
     match &post.import {
         Some(mark) if mark.source.len() > limits::SOURCE_BYTES_MAX => {
             Err(Error::invalid("import source is longer than 256 bytes"))

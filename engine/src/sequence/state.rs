@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::catalog::rows::{HeadRow, KeyRow, RoomRow};
+use crate::catalog::rows::{AmendRow, HeadRow, KeyRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, keys};
 use crate::draft::Draft;
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::format::codec::DecodeError;
 use crate::format::payload::{ImportProgress, Payload};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes};
-use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, RoomId, TimeUs, TokenId};
+use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
 /// Something whose change changes rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,6 +101,7 @@ pub struct SeqState {
     imports: Overlay<Vec<u8>, ImportProgress>,
     policies: Overlay<Policy, ()>,
     gone_tokens: Overlay<TokenId, ()>,
+    amended: Overlay<(RoomId, Seq), AmendRow>,
     swept: Lsn,
 }
 
@@ -139,6 +140,7 @@ impl SeqState {
             imports: Overlay::default(),
             policies: Overlay::default(),
             gone_tokens: Overlay::default(),
+            amended: Overlay::default(),
             swept: Lsn::ZERO,
         }
     }
@@ -230,6 +232,14 @@ impl SeqState {
         }
     }
 
+    /// What became of an entry.
+    pub(super) fn amended(&self, room: RoomId, seq: Seq) -> Result<AmendRow> {
+        match self.amended.get(&(room, seq)) {
+            Some(row) => Ok(row.clone()),
+            None => Ok(self.row(&keys::amended(room, seq), "amend row")?.unwrap_or(AmendRow::NONE)),
+        }
+    }
+
     /// True if a token is already revoked by a record that may not be applied yet.
     pub(super) fn token_gone(&self, token: TokenId) -> bool {
         self.gone_tokens.get(&token).is_some()
@@ -282,6 +292,7 @@ impl SeqState {
         self.imports.keep();
         self.policies.keep();
         self.gone_tokens.keep();
+        self.amended.keep();
     }
 
     pub(super) fn undo(&mut self, mark: &Mark) {
@@ -294,6 +305,7 @@ impl SeqState {
         self.imports.take_back();
         self.policies.take_back();
         self.gone_tokens.take_back();
+        self.amended.take_back();
     }
 
     /// Takes a record that has its place into the state.
@@ -311,7 +323,15 @@ impl SeqState {
                 let key = keys::import(record.room, &progress.format, &progress.source);
                 self.imports.put(key, progress.clone(), lsn);
             }
-            payload => self.advance_control(payload, record),
+            payload => match payload.amends() {
+                // An entry whose row cannot be read is not amended: `check` has read it.
+                Some(seq) => {
+                    let mut row = self.amended(record.room, seq).unwrap_or(AmendRow::NONE);
+                    row.take(lsn, record.rev, payload);
+                    self.amended.put((record.room, seq), row, lsn);
+                }
+                None => self.advance_control(payload, record),
+            },
         }
     }
 
@@ -398,6 +418,7 @@ impl SeqState {
         self.keys.forget(applied);
         self.imports.forget(applied);
         self.gone_tokens.forget(applied);
+        self.amended.forget(applied);
         if self.policies.map.len() > POLICY_MAX {
             self.policy_floor = self.policy_floor.max(applied);
             self.policies.forget(applied);

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use hansard_engine::Engine;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
-use hansard_engine::reads::{Anchor, CategoryRequest, Order};
+use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, Order};
 use hansard_engine::types::*;
 
 use super::choices::Choices;
-use super::facts::{Facts, Room};
+use super::facts::{Entry, Facts, Room};
 
 /// What may be missing, and why.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,14 @@ fn body(record: &Record) -> &str {
     }
 }
 
+/// What a page shows of an entry; none if it is hidden from people.
+fn shown<'a>(record: &'a Record, amended: &[Amendment]) -> Option<&'a str> {
+    let of_it = |a: &&Amendment| (a.room, a.seq) == (record.room, record.seq);
+    let redacted = amended.iter().find(of_it).is_some_and(|a| a.redacted);
+    assert!(!redacted || body(record).is_empty(), "the words of a redacted entry");
+    (!redacted).then(|| body(record))
+}
+
 /// Compares the whole history of every room, the order of categories, and the directory.
 pub fn everything(
     engine: &Engine,
@@ -51,6 +59,9 @@ pub fn everything(
     for index in 0..facts.rooms.len() {
         walk(engine, &mut facts.rooms[index], leave, choices, what);
         changes(engine, &facts.rooms[index], leave, choices, what);
+        if !leave.gaps && leave.unprotected_after.is_none() {
+            versions(engine, &facts.rooms[index], choices, what);
+        }
     }
     if !leave.accepted && leave.unprotected_after.is_none() {
         for index in 0..facts.categories.len() {
@@ -76,7 +87,9 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
             };
             let place = (record.lsn, record.rev);
             assert_eq!(place, (entry.lsn, entry.rev), "{what}: {} {}", room.id, record.seq);
-            assert_eq!(body(record), entry.body, "{what}: {} {}", room.id, record.seq);
+            let (shown, may_show) =
+                (shown(record, &page.amended), entry.may_show(|l| leave.named(l)));
+            assert!(may_show.contains(&shown), "{what}: {} {} {shown:?}", room.id, record.seq);
             let time = *entry.time.get_or_insert(record.time);
             assert_eq!(record.time, time, "{what}: {} {}", room.id, record.seq);
             assert!(seen.insert(record.seq), "{what}: {} {} twice", room.id, record.seq);
@@ -122,6 +135,7 @@ fn changes(engine: &Engine, room: &Room, leave: &Leave, choices: &mut Choices, w
                 next = last.next();
             }
             assert_eq!(record.rev, next, "{what}: {} changes", room.id);
+            no_redacted_words(room, record, leave, what);
             next = next.next();
         }
         if part.through >= part.head {
@@ -134,6 +148,51 @@ fn changes(engine: &Engine, room: &Room, leave: &Leave, choices: &mut Choices, w
         after = part.through;
         next = after.next();
     }
+}
+
+/// Nobody who follows a room reads what is redacted by now.
+fn no_redacted_words(room: &Room, record: &Record, leave: &Leave, what: &str) {
+    let (seq, words) = match &record.payload {
+        Payload::Post(post) => (record.seq, &post.body),
+        Payload::Edited(edit) => (edit.seq, &edit.body),
+        _ => return,
+    };
+    let entry = usize::try_from(seq.0 - 1).ok().and_then(|at| room.entries.get(at));
+    if let Some(entry) = entry {
+        let redacted = entry.changes.iter().find(|(_, body)| body.is_none());
+        let redacted = redacted.is_some_and(|(lsn, _)| !leave.named(*lsn));
+        assert!(!redacted || words.is_empty(), "{what}: {} {seq} is redacted", room.id);
+        let first = record.seq == seq;
+        let edits = || entry.changes.iter().any(|(_, body)| body.as_ref() == Some(words));
+        let known = if first { *words == entry.body } else { edits() };
+        assert!(words.is_empty() || known, "{what}: {} {seq} never said {words:?}", room.id);
+    }
+}
+
+/// All that an entry ever said is there for those who may see it.
+fn versions(engine: &Engine, room: &Room, choices: &mut Choices, what: &str) {
+    let changed = |entry: &&Entry| !entry.changes.is_empty();
+    let many = room.entries.iter().filter(changed).count();
+    if many == 0 {
+        return;
+    }
+    let at = choices.below(many);
+    let index = (0..room.entries.len()).filter(|i| changed(&&room.entries[*i])).nth(at).unwrap();
+    let entry = &room.entries[index];
+    let versions = engine.versions(room.id, Seq(index as u64 + 1)).unwrap().expect(what);
+    let said: Vec<&str> = versions
+        .records
+        .iter()
+        .map(|record| match &record.payload {
+            Payload::Edited(edit) => edit.body.as_str(),
+            _ => body(record),
+        })
+        .collect();
+    let edits = entry.changes.iter().filter_map(|(_, body)| body.as_deref());
+    let expected: Vec<&str> = std::iter::once(entry.body.as_str()).chain(edits).collect();
+    assert_eq!((said, versions.damaged), (expected, 0), "{what}: {} versions", room.id);
+    assert_eq!(versions.redacted, entry.is_redacted(), "{what}");
+    assert_eq!(versions.redaction.is_some(), entry.is_redacted(), "{what}");
 }
 
 /// A category by time, both ways, against a sort of everything.
@@ -181,6 +240,13 @@ fn category(
         assert!(leave.gaps || page.gaps.is_empty(), "{what}: {:?}", page.gaps);
         gaps.extend(page.gaps);
         assert!(page.blocks <= page.blocks_overlapping, "{what}: blocks outside the span");
+        for record in &page.records {
+            let room = facts.rooms.iter().find(|room| room.id == record.room).unwrap();
+            let entry = &room.entries[usize::try_from(record.seq.0 - 1).unwrap()];
+            let (shown, may_show) =
+                (shown(record, &page.amended), entry.may_show(|l| leave.named(l)));
+            assert!(may_show.contains(&shown), "{what}: {} {} {shown:?}", room.id, record.seq);
+        }
         found.extend(page.records.iter().map(|r| (r.time, r.room, r.seq)));
         match page.next {
             Some(next) => cursor = Some(next),
@@ -283,6 +349,6 @@ pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &st
     assert_eq!(found, expected, "{what}: {} {anchor:?} limit {limit} of {count}", room.id);
     for record in &page.records {
         let entry = &room.entries[usize::try_from(record.seq.0 - 1).unwrap()];
-        assert_eq!(body(record), entry.body, "{what}");
+        assert_eq!(shown(record, &page.amended), entry.shown(), "{what}");
     }
 }

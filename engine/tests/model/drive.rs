@@ -420,7 +420,8 @@ impl Scenario {
         let room = choices.below(facts.rooms.len());
         let id = facts.rooms[room].id;
         let one = |payload, effect| Some((vec![draft(by, id, payload)], vec![effect]));
-        match choices.below(14) {
+        match choices.below(16) {
+            14 | 15 => self.think_amendment(facts, by, room),
             0 => {
                 let name = format!("renamed {}", facts.next);
                 let category = choices.below(facts.categories.len());
@@ -455,6 +456,29 @@ impl Scenario {
                 Some(said.unzip())
             }
         }
+    }
+
+    /// An edit or a redaction of an entry that is not redacted.
+    fn think_amendment(
+        &mut self,
+        facts: &Facts,
+        by: PrincipalId,
+        room: usize,
+    ) -> Option<(Vec<Draft>, Vec<Effect>)> {
+        let known = &facts.rooms[room];
+        let entry = self.choices.below(known.entries.len().max(1));
+        known.entries.get(entry).filter(|entry| !entry.is_redacted())?;
+        let seq = Seq(entry as u64 + 1);
+        let (payload, effect) = if self.choices.one_in(3) {
+            let redacted = Redacted { seq, reason: "a slip".into() };
+            (Payload::Redacted(redacted), Effect::Redact { room, entry })
+        } else {
+            let long = self.choices.pick(&[0, 20, 3_000]);
+            let body = format!("edit {} {}", facts.next, "word ".repeat(long / 5));
+            let edited = Edited { seq, body: body.clone() };
+            (Payload::Edited(edited), Effect::Edit { room, entry, body })
+        };
+        Some((vec![draft(by, known.id, payload)], vec![effect]))
     }
 
     fn think_token(&mut self, facts: &Facts, by: PrincipalId) -> (Vec<Draft>, Vec<Effect>) {

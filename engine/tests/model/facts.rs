@@ -16,6 +16,15 @@ pub enum Effect {
         body: String,
         key: Option<(usize, String)>,
     },
+    Edit {
+        room: usize,
+        entry: usize,
+        body: String,
+    },
+    Redact {
+        room: usize,
+        entry: usize,
+    },
     MakeRoom {
         category: usize,
         name: String,
@@ -51,6 +60,34 @@ pub struct Entry {
     pub body: String,
     /// Known once it was answered or read.
     pub time: Option<TimeUs>,
+    /// What became of it, in order: other words, or none if it was redacted.
+    pub changes: Vec<(Lsn, Option<String>)>,
+}
+
+impl Entry {
+    pub fn is_redacted(&self) -> bool {
+        self.changes.iter().any(|(_, body)| body.is_none())
+    }
+
+    /// What people see; none if it is hidden from them.
+    pub fn shown(&self) -> Option<&str> {
+        match self.changes.last() {
+            Some((_, body)) => body.as_deref(),
+            None => Some(&self.body),
+        }
+    }
+
+    /// What people may see if some of these records may be lost.
+    pub fn may_show(&self, lost: impl Fn(Lsn) -> bool) -> Vec<Option<&str>> {
+        let mut shown = vec![Some(self.body.as_str())];
+        for (lsn, body) in &self.changes {
+            if !lost(*lsn) {
+                shown.clear();
+            }
+            shown.push(body.as_deref());
+        }
+        shown
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -110,8 +147,8 @@ impl Facts {
             Effect::Post { room, body, key } => {
                 let at = &mut self.rooms[*room];
                 at.rev = at.rev.next();
-                let entry = Entry { lsn, rev: at.rev, body: body.clone(), time: None };
-                at.entries.push(entry);
+                let (said, changes) = (body.clone(), Vec::new());
+                at.entries.push(Entry { lsn, rev: at.rev, body: said, time: None, changes });
                 place.room = Some(at.id);
                 place.rev = Some(at.rev);
                 place.seq = Seq(at.entries.len() as u64);
@@ -119,6 +156,17 @@ impl Facts {
                     let key = (*user, *room, key.clone());
                     self.keys.insert(key, (place, body.clone()));
                 }
+            }
+            Effect::Edit { room, entry, .. } | Effect::Redact { room, entry } => {
+                let body = match effect {
+                    Effect::Edit { body, .. } => Some(body.clone()),
+                    _ => None,
+                };
+                let at = &mut self.rooms[*room];
+                at.rev = at.rev.next();
+                at.entries[*entry].changes.push((lsn, body));
+                place.room = Some(at.id);
+                place.rev = Some(at.rev);
             }
             Effect::MakeRoom { category, name } => {
                 let id = RoomId::new(self.epoch, lsn);
@@ -220,6 +268,9 @@ impl Facts {
         self.next = last.next();
         for room in &mut self.rooms {
             room.entries.retain(|entry| entry.lsn <= last);
+            for entry in &mut room.entries {
+                entry.changes.retain(|(lsn, _)| *lsn <= last);
+            }
         }
     }
 }

@@ -11,10 +11,19 @@ pub use rights::Rights;
 
 use hansard_engine::catalog::rows::{CategoryRow, PrincipalRow, RoomRow};
 use hansard_engine::error::Error;
-use hansard_engine::format::payload::{PrincipalKind, Privacy, Roles, RoomKind};
+use hansard_engine::format::payload::{ChangePolicy, PrincipalKind, Privacy, Roles, RoomKind};
 use hansard_engine::types::{CategoryId, Lsn, PrincipalId, RoomId, TokenId};
 
 use crate::problem::{Code, Problem};
+
+/// What somebody wants to do to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amend {
+    /// Let it say something else; what it said is kept.
+    Edit,
+    /// Hide it from people.
+    Redact,
+}
 
 /// A yes, and what it rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +180,34 @@ impl<'a, R: Rights> Access<'a, R> {
             };
         }
         Ok(seen)
+    }
+
+    /// May he edit or redact this author's messages in it?
+    ///
+    /// # Errors
+    /// `Forbidden` where the category's policy does not let him; else as for reading.
+    pub fn may_amend(&self, room: RoomId, author: PrincipalId, how: Amend) -> Answer<Seen> {
+        let seen = self.may_read_room(room)?;
+        let policy = match how {
+            Amend::Edit => seen.category.settings.edit,
+            Amend::Redact => seen.category.settings.redact,
+        };
+        if policy == ChangePolicy::Nobody {
+            return Err(Refusal::Forbidden(Code::Forbidden));
+        }
+        // Whoever reads as an administrator only is no author here any more.
+        let own = policy == ChangePolicy::Authors && author == self.who.id;
+        let ordinary = !seen.grant.as_administrator && (own || seen.is(Roles::MANAGER));
+        self.or_administrator(seen, ordinary, Code::Forbidden)
+    }
+
+    /// May he read what redacted messages said?
+    ///
+    /// # Errors
+    /// `Forbidden` for all but administrators who may read the room.
+    pub fn may_read_redacted(&self, room: RoomId) -> Answer<Seen> {
+        let seen = self.may_read_room(room)?;
+        self.or_administrator(seen, false, Code::Forbidden)
     }
 
     /// May he become a member by himself?

@@ -110,7 +110,7 @@ pub(crate) async fn list(
     let next = page.next.map(|at: CategoryCursor| {
         Cursor::Category { epoch, category: id, from, to, order, at }.encode()
     });
-    let messages = page.records.iter().filter_map(Message::of).collect();
+    let messages = Message::all(&page.records, &page.amended);
     Ok(axum::Json(CategoryMessages { messages, next, gaps }))
 }
 

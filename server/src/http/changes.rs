@@ -75,7 +75,11 @@ fn page(room: RoomId, changes: &Changes) -> ChangePage {
         reason: GapReason::Damaged,
     };
     ChangePage {
-        changes: changes.records.iter().map(Change::of).collect(),
+        changes: changes
+            .records
+            .iter()
+            .map(|record| Change::of(record, &changes.redacted))
+            .collect(),
         gaps: changes.holes.iter().map(gap).collect(),
         through: changes.through.0,
         next,

@@ -30,6 +30,8 @@ pub(crate) fn of(payload: &Payload) -> Value {
                 "done": done,
             })
         }
+        Payload::Edited(body) => json!({ "body": body.body }),
+        Payload::Redacted(body) => json!({ "reason": body.reason }),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),

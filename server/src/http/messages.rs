@@ -7,16 +7,16 @@
 use std::str::FromStr;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hansard_engine::Engine;
 use hansard_engine::draft::Appended;
 use hansard_engine::format::payload::{EntryKind as Kind, Payload, Post};
-use hansard_engine::format::record::{Actor, Idempotency};
+use hansard_engine::format::record::{Actor, Idempotency, Record};
 use hansard_engine::limits::IDEMPOTENCY_KEY_BYTES_MAX;
-use hansard_engine::reads::{Anchor, Gap as EngineGap, GapReason, Page};
+use hansard_engine::reads::{Amendment, Anchor, Gap as EngineGap, GapReason, Page};
 use hansard_engine::stats::Stopwatch;
-use hansard_engine::types::{Epoch, MessageId, RoomId, Seq, TimeUs};
+use hansard_engine::types::{Epoch, Lsn, MessageId, RoomId, Seq, TimeUs};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -143,8 +143,8 @@ async fn replayed(
     post: &Post,
 ) -> Result<Message, Problem> {
     let (room, seq) = (appended.room, appended.seq);
-    let record = app.read(move |engine| engine.entry(room, seq)).await?;
-    let found = record.ok().flatten().as_ref().and_then(Message::of);
+    let page = app.read(move |engine| engine.page(room, Anchor::Between(seq, seq), 1)).await?;
+    let found = page.ok().and_then(|page| Message::all(&page.records, &page.amended).pop());
     // Damaged or not kept: the digest says that it was this body.
     Ok(found.unwrap_or_else(|| message(appended, &caller.actor(), post)))
 }
@@ -162,6 +162,8 @@ fn message(appended: &Appended, actor: &Actor, post: &Post) -> Message {
         body: post.body.clone(),
         reply_to: (post.reply_to.0 > 0).then_some(post.reply_to.0),
         source: None,
+        edited: None,
+        redacted: None,
     }
 }
 
@@ -233,13 +235,13 @@ fn refuse_damage<'a>(gaps: impl Iterator<Item = &'a EngineGap> + Clone) -> Resul
 #[utoipa::path(
     get, path = "/api/v1/rooms/{id}/messages/{message}", tag = "messages",
     params(("id" = String, Path), ("message" = String, Path)),
-    responses((status = 200, body = Message)),
+    responses((status = 200, body = Message, headers(("ETag" = String)))),
 )]
 pub(crate) async fn get(
     State(app): State<App>,
     caller: Caller,
     At2(id, name): At2<RoomId, MessageId>,
-) -> Result<axum::Json<Message>, Problem> {
+) -> Result<Response, Problem> {
     let directory = app.directory();
     let seen = Access::begin(&directory, &caller.principal).may_read_room(id)?;
     if name.room != id || !seen.category.settings.history {
@@ -248,13 +250,35 @@ pub(crate) async fn get(
     if seen.grant.as_administrator {
         audit_administrator(&app, &caller, id, "read").await?;
     }
-    let page = app.read(move |engine| engine.page(id, Anchor::At(name.seq), 1)).await??;
-    let here = |gap: &&EngineGap| (gap.from_seq..=gap.to_seq).contains(&name.seq);
+    let (record, amendment) = one(&app, name).await?;
+    Ok(tagged(&record, amendment))
+}
+
+/// A message with what became of it. The caller may read its room.
+pub(super) async fn one(
+    app: &App,
+    name: MessageId,
+) -> Result<(Record, Option<Amendment>), Problem> {
+    let (room, seq) = (name.room, name.seq);
+    let page = app.read(move |engine| engine.page(room, Anchor::At(seq), 1)).await??;
+    let here = |gap: &&EngineGap| (gap.from_seq..=gap.to_seq).contains(&seq);
     refuse_damage(page.gaps.iter().filter(here))?;
-    let record = page.records.iter().find(|record| record.seq == name.seq);
+    let record = page.records.into_iter().find(|record| record.seq == seq);
     let record = record.filter(|record| record.epoch == name.epoch);
-    let message = record.and_then(Message::of).ok_or_else(Problem::not_found)?;
-    Ok(axum::Json(message))
+    let amendment = page.amended.into_iter().find(|one| one.seq == seq);
+    record.map(|record| (record, amendment)).ok_or_else(Problem::not_found)
+}
+
+/// The newest record about a message: its entity tag.
+pub(super) fn changed(record: &Record, amendment: Option<&Amendment>) -> Lsn {
+    amendment.map_or(record.lsn, |one| one.changed)
+}
+
+/// A message with its entity tag.
+pub(super) fn tagged(record: &Record, amendment: Option<Amendment>) -> Response {
+    let tag = validate::etag(changed(record, amendment.as_ref()));
+    let message = Message::of(record, amendment.as_slice());
+    ([(header::ETAG, tag)], axum::Json(message)).into_response()
 }
 
 /// The asked room and those that it continues, as far as the asker may read them, each with
@@ -380,7 +404,7 @@ fn linked(
         (None, None) => None,
     };
     Ok(MessagePage {
-        messages: page.records.iter().filter_map(Message::of).collect(),
+        messages: Message::all(&page.records, &page.amended),
         older: older.map(Cursor::encode),
         newer: newer.map(Cursor::encode),
         gaps: page.gaps.iter().map(Gap::from).collect(),
@@ -389,8 +413,6 @@ fn linked(
 
 #[cfg(test)]
 mod tests {
-    use hansard_engine::types::Lsn;
-
     use super::*;
 
     const ROOM: RoomId = RoomId::new(Epoch(1), Lsn(9));

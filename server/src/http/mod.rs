@@ -4,6 +4,7 @@
 //! INVARIANT: a route that is not in the table does not exist.
 
 mod admin;
+mod amendments;
 mod categories;
 mod category_messages;
 mod changes;
@@ -76,6 +77,9 @@ routes! {
     post   "/api/v1/rooms/{id}/messages"               messages::create,
     get    "/api/v1/rooms/{id}/messages"               messages::list,
     get    "/api/v1/rooms/{id}/messages/{message}"     messages::get,
+    patch  "/api/v1/rooms/{id}/messages/{message}"     amendments::edit,
+    delete "/api/v1/rooms/{id}/messages/{message}"     amendments::redact,
+    get    "/api/v1/rooms/{id}/messages/{message}/versions" amendments::versions,
     get    "/api/v1/rooms/{id}/changes"                changes::list,
     post   "/api/v1/rooms/{id}/imports"                imports::create,
     get    "/api/v1/rooms/{id}/imports"                imports::get,

@@ -6,7 +6,8 @@
 use hansard_engine::catalog::rows::{CategoryRow, MemberRow, PrincipalRow, RoomRow, TokenRow};
 use hansard_engine::format::payload::{Payload, Post};
 use hansard_engine::format::record::Record;
-use hansard_engine::types::{PrincipalId, RoomId};
+use hansard_engine::reads::Amendment;
+use hansard_engine::types::{PrincipalId, RoomId, Seq};
 use hansard_engine::{format::payload, reads};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -76,7 +77,7 @@ pub struct Message {
     pub author: Author,
     /// Its kind.
     pub kind: EntryKind,
-    /// The text.
+    /// The text as it is now; empty if it is redacted.
     pub body: String,
     /// The seq of the entry it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,14 +85,144 @@ pub struct Message {
     /// Set if it was imported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// Set if it was edited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// Set if it is redacted: what it said is hidden.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redacted: Option<Redacted>,
+}
+
+/// The newest edit of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edited {
+    /// Its place among the room's changes.
+    pub rev: u64,
+    /// When it was recorded.
+    #[schema(format = DateTime)]
+    pub recorded: String,
+    /// Who edited it.
+    pub by: Author,
+    /// How often the message was edited.
+    pub edits: u64,
+}
+
+/// The redaction of a message. Its fields are missing where its record is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redacted {
+    /// Its place among the room's changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<u64>,
+    /// When it was recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub recorded: Option<String>,
+    /// Who redacted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<Author>,
+    /// Why, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Redacted {
+    fn of(record: Option<&Record>) -> Self {
+        let reason = record.and_then(|record| match &record.payload {
+            Payload::Redacted(body) if !body.reason.is_empty() => Some(body.reason.clone()),
+            _ => None,
+        });
+        Self {
+            rev: record.map(|record| record.rev.0),
+            recorded: record.map(|record| time::show(record.recorded)),
+            by: record.map(Author::of_record),
+            reason,
+        }
+    }
+}
+
+/// One of the things a message said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// Its place among the room's changes.
+    pub rev: u64,
+    /// When it was recorded.
+    #[schema(format = DateTime)]
+    pub recorded: String,
+    /// Who wrote it.
+    pub author: Author,
+    /// What it said.
+    pub body: String,
+}
+
+/// Everything that a message said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Versions {
+    /// Oldest first.
+    pub versions: Vec<Version>,
+    /// Versions that are damaged and therefore missing.
+    pub damaged: u64,
+    /// Set if the message is redacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redacted: Option<Redacted>,
+}
+
+impl From<&reads::Versions> for Versions {
+    fn from(versions: &reads::Versions) -> Self {
+        let version = |record: &Record| {
+            let body = match &record.payload {
+                Payload::Post(post) => &post.body,
+                Payload::Edited(edit) => &edit.body,
+                _ => return None,
+            };
+            Some(Version {
+                rev: record.rev.0,
+                recorded: time::show(record.recorded),
+                author: Author::of_record(record),
+                body: body.clone(),
+            })
+        };
+        Self {
+            versions: versions.records.iter().filter_map(version).collect(),
+            damaged: versions.damaged,
+            redacted: versions.redacted.then(|| Redacted::of(versions.redaction.as_ref())),
+        }
+    }
+}
+
+/// What became of an entry, of a list in order of room and seq.
+fn amendment_of(amended: &[Amendment], room: RoomId, seq: Seq) -> Option<&Amendment> {
+    let at = amended.binary_search_by_key(&(room, seq), |one| (one.room, one.seq)).ok()?;
+    amended.get(at)
 }
 
 impl Message {
-    /// The message of a record, if it is one.
+    /// The message of a record, if it is one, with what became of it. `amended` is in order of room
+    /// and seq.
     #[must_use]
-    pub fn of(record: &Record) -> Option<Self> {
+    pub fn of(record: &Record, amended: &[Amendment]) -> Option<Self> {
         let Payload::Post(post) = &record.payload else { return None };
-        Some(Self::of_post(record, post))
+        let mut message = Self::of_post(record, post);
+        if let Some(amendment) = amendment_of(amended, record.room, record.seq) {
+            message.edited = amendment.edit.as_ref().map(|edit| Edited {
+                rev: edit.rev.0,
+                recorded: time::show(edit.recorded),
+                by: Author::of_record(edit),
+                edits: amendment.edits,
+            });
+            let redaction = amendment.redaction.as_ref();
+            message.redacted = amendment.redacted.then(|| Redacted::of(redaction));
+        }
+        Some(message)
+    }
+
+    /// The messages of records.
+    #[must_use]
+    pub fn all(records: &[Record], amended: &[Amendment]) -> Vec<Self> {
+        records.iter().filter_map(|record| Self::of(record, amended)).collect()
     }
 
     fn of_post(record: &Record, post: &Post) -> Self {
@@ -111,6 +242,8 @@ impl Message {
                 format: mark.format.clone(),
                 importer: mark.importer.to_string(),
             }),
+            edited: None,
+            redacted: None,
         }
     }
 }
@@ -196,7 +329,7 @@ pub struct Change {
     pub rev: u64,
     /// What happened: `post`, `room-changed`, `member-set`, ...
     pub kind: String,
-    /// The entry's place in the timeline, if it is one.
+    /// The place in the timeline of the entry that it is, edits or redacts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// When it was recorded.
@@ -204,26 +337,37 @@ pub struct Change {
     pub recorded: String,
     /// Who did it.
     pub actor: Author,
-    /// The entry, if it is one.
+    /// The entry, if it is one: as it was said then, without its text if it is redacted by now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
-    /// What changed, for everything else.
+    /// What changed, for everything else. An edit of an entry that is redacted by now has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<serde_json::Value>,
 }
 
+/// The place of the entry that a record is, edits or redacts.
+fn entry_of(record: &Record) -> Option<u64> {
+    let seq = record.payload.amends().unwrap_or(record.seq);
+    (seq.0 > 0).then_some(seq.0)
+}
+
 impl Change {
-    /// The change of a room's record.
+    /// The change of a room's record. `redacted` are the redacted entries among those that such
+    /// records say or edit, in order of seq.
     #[must_use]
-    pub fn of(record: &Record) -> Self {
-        let message = Message::of(record);
+    pub fn of(record: &Record, redacted: &[Amendment]) -> Self {
+        let message = Message::of(record, redacted);
+        let hidden = match &record.payload {
+            Payload::Edited(edit) => amendment_of(redacted, record.room, edit.seq).is_some(),
+            _ => message.is_some(),
+        };
         Self {
             rev: record.rev.0,
             kind: record.payload.kind().as_str().to_owned(),
-            seq: (record.seq.0 > 0).then_some(record.seq.0),
+            seq: entry_of(record),
             recorded: time::show(record.recorded),
             actor: Author::of_record(record),
-            data: message.is_none().then(|| data::of(&record.payload)),
+            data: (!hidden).then(|| data::of(&record.payload)),
             message,
         }
     }
@@ -514,7 +658,7 @@ pub struct Event {
     /// The room, if it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub room: Option<String>,
-    /// Its place in the room's timeline.
+    /// The place in the room's timeline of the entry that it is, edits or redacts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
     /// Its place among the room's changes.
@@ -544,7 +688,7 @@ impl From<&Record> for Event {
             time: time::show(record.time),
             kind: record.payload.kind().as_str().to_owned(),
             room: in_room.then(|| record.room.to_string()),
-            seq: (record.seq.0 > 0).then_some(record.seq.0),
+            seq: entry_of(record),
             rev: in_room.then_some(record.rev.0),
             actor: Author::of_record(record),
             door: record.actor.door.as_str().to_owned(),

@@ -3,6 +3,7 @@
 //! Every answer is checked against the OpenAPI document that the server itself gives out. The
 //! suites that need a real disk and a real process stand with the binary.
 
+mod amendments;
 mod auth;
 mod client;
 mod history;

@@ -15,10 +15,10 @@ use crate::client::Client;
 use crate::schema;
 use crate::world::{World, text};
 
-struct Stream(WebSocketStream<TcpStream>);
+pub struct Stream(WebSocketStream<TcpStream>);
 
 impl Stream {
-    async fn open(client: &Client) -> Self {
+    pub async fn open(client: &Client) -> Self {
         let mut stream = Self::bare(client).await;
         let token = client.token.clone().expect("a token");
         stream.tell(json!({ "type": "hello", "token": token })).await;
@@ -38,13 +38,13 @@ impl Stream {
         self.0.send(Message::text(frame.to_string())).await.expect("a frame sent");
     }
 
-    async fn subscribe(&mut self, room: &str, after: Option<u64>) -> Value {
+    pub async fn subscribe(&mut self, room: &str, after: Option<u64>) -> Value {
         self.tell(json!({ "type": "subscribe", "room": room, "after": after })).await;
         self.next().await
     }
 
     /// The next text frame; null if the connection has ended.
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let frame = timeout(Duration::from_secs(10), self.0.next()).await.expect("in time");
             match frame {
@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    async fn silent(&mut self) {
+    pub async fn silent(&mut self) {
         let frame = timeout(Duration::from_millis(150), self.0.next()).await;
         assert!(frame.is_err(), "{frame:?}");
     }

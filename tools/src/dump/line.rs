@@ -56,10 +56,11 @@ impl<'a> Line<'a> {
             Payload::Post(post) => Some(post),
             _ => None,
         };
+        let seq = record.payload.amends().unwrap_or(record.seq);
         Self {
             id: post.map(|_| record.message_id().to_string()),
             room: record.room.to_string(),
-            seq: (record.seq.0 > 0).then_some(record.seq.0),
+            seq: (seq.0 > 0).then_some(seq.0),
             rev: record.rev.0,
             epoch: record.epoch.0,
             lsn: record.lsn.0,
@@ -86,6 +87,8 @@ fn content(payload: &Payload) -> Value {
         Payload::Post(post) => entry(post),
         Payload::Lost(lost) => json!({ "lost": lost.kind }),
         Payload::ImportProgress(progress) => import(progress),
+        Payload::Edited(body) => json!({ "body": body.body }),
+        Payload::Redacted(body) => json!({ "reason": body.reason }),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),
