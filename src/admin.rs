@@ -4,6 +4,7 @@
 //! server does. INVARIANT: with `--json` standard output is JSON and nothing else.
 
 mod categories;
+mod holds;
 mod rooms;
 mod system;
 mod table;
@@ -35,6 +36,8 @@ pub fn run(args: &AdminArgs) -> Result<(), Failure> {
         Noun::Token(verb) => tokens::run(&client, &out, verb),
         Noun::Event(verb) => system::events(&client, &out, verb),
         Noun::Clock(verb) => system::clock(&client, &out, verb),
+        Noun::Hold(verb) => holds::run(&client, &out, verb),
+        Noun::Retention(verb) => holds::retention(&client, &out, *verb),
         Noun::Scrub(verb) => system::scrub(&client, &out, *verb),
         Noun::Checkpoint { dir } => system::checkpoint(&client, &out, dir),
     }

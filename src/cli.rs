@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use admin::{
-    AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, EventVerb, MemberVerb, Noun, Role,
-    RoomKind, RoomOptions, RoomPrivacy, RoomVerb, ScrubVerb, SessionVerb, TokenVerb, UserVerb,
+    AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, EventVerb, HoldVerb, MemberVerb, Noun,
+    RetentionVerb, Role, RoomKind, RoomOptions, RoomPrivacy, RoomVerb, ScrubVerb, SessionVerb,
+    TokenVerb, UserVerb,
 };
 
 /// A chat server whose history is never lost.
@@ -154,6 +155,9 @@ pub struct ImportArgs {
     /// The network the authors wrote on: one nick of one network is one author.
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+    /// Take entries, too, that the category's retention takes away at its next look.
+    #[arg(long)]
+    pub allow_expired: bool,
     /// Print the report as one JSON document.
     #[arg(long)]
     pub json: bool,

@@ -276,6 +276,7 @@ impl Config {
             scrub_bytes_per_second: engine.scrub_bytes_per_second,
             merge_interval_ms: engine.merge_interval_ms,
             merge_bytes_per_second: engine.merge_bytes_per_second,
+            expire_interval_ms: engine.expire_interval_seconds * 1000,
         }
     }
 }

@@ -30,9 +30,9 @@ fn silence(record: &mut Record) {
 }
 
 impl History {
-    /// True if an entry of the room was ever edited or redacted.
+    /// True if an entry of the room was edited or redacted.
     fn has_amended(&self, room: RoomId) -> Result<bool> {
-        Ok(self.store.get(Family::State, &keys::amended_count(room))?.is_some())
+        Ok(self.past(room)?.amended > 0)
     }
 
     fn amend_row(&self, room: RoomId, seq: Seq) -> Result<Option<AmendRow>> {

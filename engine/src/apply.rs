@@ -10,23 +10,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::rows::{
-    AmendRow, AmendedRow, AppliedRow, CategoryRow, HeadRow, KeyRow, MemberRow, PrincipalRow,
+    AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, KeyRow, MemberRow, PastRow, PrincipalRow,
     RoomRow, TokenRow,
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
-use crate::format::payload::{CategorySettings, LsnSpan, Payload, Roles, RoomSettings};
+use crate::format::payload::{CategorySettings, Expired, LsnSpan, Payload, Roles, RoomSettings};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::limits;
 use crate::sequence::{key_row, principal_name_key};
-use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TimeUs};
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, RoomId, Seq, TimeUs};
 
 /// How often expired idempotency keys are removed, in records: by position, so that every copy does
 /// it at the same place.
 const PRUNE_EVERY: u64 = 1024;
 /// Expired keys removed at once.
 const PRUNE_MAX: usize = 4096;
+/// A key that begins with a room and an entry.
+type RowOf = fn(RoomId, Seq) -> Vec<u8>;
 /// The setting that turns compliance on.
 pub const SETTING_COMPLIANCE: &str = "compliance";
 
@@ -277,6 +279,13 @@ impl Applier {
             }
             Payload::Edited(p) => self.amend(record, p.seq)?,
             Payload::Redacted(p) => self.amend(record, p.seq)?,
+            Payload::Expired(p) => self.expire(record, p)?,
+            Payload::HoldPlaced(p) => {
+                let id = HoldId::new(record.epoch, record.lsn);
+                let (settings, by) = (p.settings.clone(), record.actor.id);
+                self.set(keys::hold(id), &HoldRow { id, settings, placed: record.recorded, by });
+            }
+            Payload::HoldReleased(p) => self.remove(keys::hold(p.hold)),
             Payload::RoomCreated(p) => self.room_created(record, &p.settings),
             Payload::RoomChanged(p) => self.room_changed(record, &p.settings)?,
             Payload::RoomDeleted(_) => self.room_deleted(record)?,
@@ -324,10 +333,9 @@ impl Applier {
         let key = keys::amended(record.room, seq);
         let before: Option<AmendRow> = self.get(&key, "amend row")?;
         if before.is_none() {
-            let key = keys::amended_count(record.room);
-            let count: Option<AmendedRow> = self.get(&key, "amended row")?;
-            let entries = count.map_or(0, |row| row.entries).saturating_add(1);
-            self.set(key, &AmendedRow { entries });
+            let mut past = self.past(record.room)?;
+            past.amended = past.amended.saturating_add(1);
+            self.set(keys::past(record.room), &past);
         }
         let mut row = before.unwrap_or(AmendRow::NONE);
         row.take(record.lsn, record.rev, &record.payload);
@@ -335,6 +343,35 @@ impl Applier {
         if matches!(record.payload, Payload::Edited(_)) {
             self.put(Family::State, keys::edit(record.room, seq, record.rev), Vec::new());
         }
+        Ok(())
+    }
+
+    fn past(&self, room: RoomId) -> Result<PastRow> {
+        Ok(self.get(&keys::past(room), "past row")?.unwrap_or(PastRow::EMPTY))
+    }
+
+    /// Retention took entries: what the rows know of them goes too.
+    fn expire(&mut self, record: &Record, expired: &Expired) -> Result<()> {
+        let (room, floor) = (record.room, expired.floor);
+        let mut past = self.past(room)?;
+        if floor <= past.floor {
+            return Ok(());
+        }
+        let rows: [(RowOf, bool); 3] =
+            [(keys::amended, true), (keys::edits, false), (keys::lost, false)];
+        for (of, is_amended) in rows {
+            let (from, to) = (of(room, Seq::ZERO), of(room, floor.next()));
+            for key in self.rows_between(&from, &to, usize::MAX)?.into_keys() {
+                past.amended = past.amended.saturating_sub(u64::from(is_amended));
+                self.remove(key);
+            }
+        }
+        past.floor = floor;
+        self.set(keys::past(room), &past);
+        // Of a room of which everything is gone this is all that tells how far it had come.
+        let mut head = self.head(room)?;
+        (head.seq, head.time) = (head.seq.max(floor), head.time.max(expired.time));
+        self.set(keys::head(room), &head);
         Ok(())
     }
 

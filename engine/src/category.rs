@@ -86,6 +86,8 @@ struct Merge<'a> {
     after: Option<(i128, i128, i128)>,
     /// The entry given out last.
     given: Option<(RoomId, Seq)>,
+    /// How far retention took the rooms that were met.
+    floors: BTreeMap<RoomId, Seq>,
 }
 
 impl History {
@@ -154,7 +156,17 @@ impl<'a> Merge<'a> {
     fn new(history: &'a History, request: &'a CategoryRequest) -> Self {
         let after = request.cursor.map(|c| key_of(request.order, c.time, c.room, c.seq));
         let (heap, page) = (BinaryHeap::new(), CategoryPage::default());
-        Self { history, request, heap, page, after, given: None }
+        Self { history, request, heap, page, after, given: None, floors: BTreeMap::new() }
+    }
+
+    /// The last entry of a room that retention took.
+    fn floor(&mut self, room: RoomId) -> Result<Seq> {
+        if let Some(floor) = self.floors.get(&room) {
+            return Ok(*floor);
+        }
+        let floor = self.history.past(room)?.floor;
+        self.floors.insert(room, floor);
+        Ok(floor)
     }
 
     fn take_tails(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
@@ -168,7 +180,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             for entry in entries {
-                self.take_entry(&entry.bytes);
+                self.take_entry(&entry.bytes)?;
             }
         }
         Ok(())
@@ -194,7 +206,7 @@ impl<'a> Merge<'a> {
             let newer = self.history.page_as_said(room, Anchor::After(seq), 1)?;
             let before = older.records.last().map_or(TimeUs::MIN, |r| r.time);
             let behind = newer.records.first().map_or(TimeUs::MAX, |r| r.time);
-            self.take_hole(room, (Seq(seq.0.saturating_sub(1)), before), (seq.next(), behind));
+            self.take_hole(room, (Seq(seq.0.saturating_sub(1)), before), (seq.next(), behind))?;
         }
         Ok(())
     }
@@ -215,26 +227,32 @@ impl<'a> Merge<'a> {
             }
             let mut last = (Seq::ZERO, TimeUs::MIN);
             for run in self.history.runs.get(room)?.iter().filter(|run| run.has_entries()) {
-                self.take_hole(room, last, (run.seq_base.next(), run.first_time));
+                self.take_hole(room, last, (run.seq_base.next(), run.first_time))?;
                 last = (run.last_seq, run.last_time);
             }
             let part = self.history.tails.from(room, last.0.next(), usize::MAX);
             for entry in part.entries {
-                self.take_hole(room, last, (entry.seq_at, entry.time_at));
+                self.take_hole(room, last, (entry.seq_at, entry.time_at))?;
                 last = (entry.seq_at, entry.time_at);
             }
             let head = self.history.head(room)?;
-            self.take_hole(room, last, (head.seq.next(), TimeUs::MAX));
+            self.take_hole(room, last, (head.seq.next(), TimeUs::MAX))?;
         }
         Ok(())
     }
 
     /// The places between two entries of a room, if there are any and the span may hold them.
-    fn take_hole(&mut self, room: RoomId, before: (Seq, TimeUs), behind: (Seq, TimeUs)) {
-        let (first, last) = (before.0.next(), Seq(behind.0.0.saturating_sub(1)));
+    fn take_hole(
+        &mut self,
+        room: RoomId,
+        before: (Seq, TimeUs),
+        behind: (Seq, TimeUs),
+    ) -> Result<()> {
+        let first = before.0.max(self.floor(room)?).next();
+        let last = Seq(behind.0.0.saturating_sub(1));
         let (from, to) = (self.request.from, self.request.to);
         if first > last || before.1 >= to || behind.1 < from {
-            return;
+            return Ok(());
         }
         let key = match self.request.order {
             Order::Ascending => key_of(Order::Ascending, before.1.max(from), room, first),
@@ -246,20 +264,25 @@ impl<'a> Merge<'a> {
             let gap = Gap { room, from_seq: first, to_seq: last, reason: GapReason::Damaged };
             self.heap.push(Placed { key, item: Item::Hole(gap) });
         }
+        Ok(())
     }
 
-    fn take_entry(&mut self, bytes: &Bytes) {
+    fn take_entry(&mut self, bytes: &Bytes) -> Result<()> {
         match decode_record(bytes) {
             Ok(record) if matches!(record.payload, Payload::Post(_)) => {
                 let key = key_of(self.request.order, record.time, record.room, record.seq);
                 let inside = record.time >= self.request.from && record.time < self.request.to;
-                if inside && self.after.is_none_or(|after| key > after) {
+                if inside
+                    && record.seq > self.floor(record.room)?
+                    && self.after.is_none_or(|after| key > after)
+                {
                     self.heap.push(Placed { key, item: Item::Entry(Box::new(record)) });
                 }
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "record cannot be decoded"),
         }
+        Ok(())
     }
 
     fn take_runs(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
@@ -279,7 +302,7 @@ impl<'a> Merge<'a> {
                 }
             };
             if is_here && *seen.entry(room).or_insert_with(|| see(room)) {
-                self.take_run(run);
+                self.take_run(run)?;
             }
         }
         let mut moved = Vec::new();
@@ -296,7 +319,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             for run in self.history.runs.get(room)?.iter().filter(|r| r.category != category) {
-                self.take_run(Arc::new(run.clone()));
+                self.take_run(Arc::new(run.clone()))?;
             }
         }
         Ok(())
@@ -310,7 +333,7 @@ impl<'a> Merge<'a> {
             let meets = |run: &&Run| run.first_time < to && run.last_time >= from;
             for run in runs.iter().filter(|run| run.has_entries()).filter(meets) {
                 if *seen.entry(room).or_insert_with(|| see(room)) {
-                    self.take_run(Arc::new(run.clone()));
+                    self.take_run(Arc::new(run.clone()))?;
                 }
             }
         }
@@ -339,15 +362,17 @@ impl<'a> Merge<'a> {
         })
     }
 
-    fn take_run(&mut self, run: Arc<Run>) {
-        if !run.has_entries() {
-            return;
+    fn take_run(&mut self, run: Arc<Run>) -> Result<()> {
+        let floor = self.floor(run.room)?;
+        if !run.has_entries() || run.last_seq <= floor {
+            return Ok(());
         }
         for index in 0..run.blocks.len() {
             let Some(fence) = run.blocks.get(index) else { continue };
             let (first, last) = (fence.time_base.max(run.first_time), run.block_last_time(index));
             let overlaps = first < self.request.to && last >= self.request.from;
-            if !overlaps || !block_has_entries(&run, index) {
+            let gone = run.block_last_seq(index) <= floor;
+            if !overlaps || gone || !block_has_entries(&run, index) {
                 continue;
             }
             self.page.blocks_overlapping += 1;
@@ -371,6 +396,7 @@ impl<'a> Merge<'a> {
             let item = Item::Block(Candidate { run: Arc::clone(&run), index });
             self.heap.push(Placed { key, item });
         }
+        Ok(())
     }
 
     fn run(&mut self) -> Result<()> {
@@ -402,31 +428,33 @@ impl<'a> Merge<'a> {
                     return Ok(());
                 }
                 Item::Hole(gap) => self.page.gaps.push(gap),
-                Item::Block(candidate) => self.open(&candidate),
+                Item::Block(candidate) => self.open(&candidate)?,
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, candidate: &Candidate) {
+    fn open(&mut self, candidate: &Candidate) -> Result<()> {
         let Candidate { run, index } = candidate;
-        let Some(fence) = run.blocks.get(*index) else { return };
+        let Some(fence) = run.blocks.get(*index) else { return Ok(()) };
+        let floor = self.floor(run.room)?;
         self.page.blocks += 1;
         match self.history.packs.block(run.pack, fence) {
             Ok(block) => {
                 for at in 0..block.len() {
                     if let Some(bytes) = block.record(at) {
-                        self.take_entry(&bytes);
+                        self.take_entry(&bytes)?;
                     }
                 }
             }
             Err(_) => self.page.gaps.push(Gap {
                 room: run.room,
-                from_seq: fence.seq_base.next(),
+                from_seq: fence.seq_base.max(floor).next(),
                 to_seq: run.block_last_seq(*index),
                 reason: GapReason::Damaged,
             }),
         }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Group, Incoming, Progress, estimate};
 use crate::directory::{Directory, Gate};
-use crate::draft::{Draft, Ticket, ticket};
+use crate::draft::{Appended, Draft, Ticket, ticket};
 use crate::error::{Error, Result};
 use crate::format::payload::LsnSpan;
 use crate::format::record::Record;
@@ -87,6 +87,8 @@ pub struct Options {
     pub merge_bytes_per_second: u64,
     /// How often it is looked whether packs should be merged (0: only when asked).
     pub merge_interval_ms: u64,
+    /// How often it is looked what retention takes (0: only when asked).
+    pub expire_interval_ms: u64,
 }
 
 impl Default for Options {
@@ -104,6 +106,7 @@ impl Default for Options {
             scrub_interval_ms: 24 * 3_600_000,
             merge_bytes_per_second: 16 * 1024 * 1024,
             merge_interval_ms: 60_000,
+            expire_interval_ms: 3_600_000,
         }
     }
 }
@@ -166,6 +169,7 @@ pub(crate) struct Inner {
     pub keeper: crate::keeper::Keeper,
     pub scrub: crate::scrub::Scrub,
     pub merger: crate::merge::Merger,
+    pub expirer: crate::expire::Expirer,
     /// Numbers for new packs.
     pub numbers: crate::seal::PackNumbers,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
@@ -191,39 +195,15 @@ impl Engine {
     /// `Invalid` or `Poisoned`. By the ticket: what `sequence` refuses, or `Poisoned` if the
     /// outcome is unknown.
     pub fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
-        let inner = &self.0;
-        let posts = drafts.iter().any(|d| d.payload.kind().is_said());
-        inner.may_append(posts)?;
-        let now = if posts { inner.clock.check()? } else { inner.clock.now_or_floor() };
-        let weight: usize = drafts.iter().map(estimate).sum();
-        let frame_max = inner.options.journal_file_bytes.min(limits::FRAME_BYTES_MAX as u64) / 4;
-        if weight as u64 > frame_max {
-            let found = drafts.len();
-            return Err(Error::invalid(format!(
-                "append is too large drafts={found} bytes={weight}"
-            )));
-        }
-        let (promise, ticket) = ticket();
-        match inner.queue.try_give(Incoming { drafts, now, promise }, weight) {
-            Ok(()) => Ok(ticket),
-            Err(refused) => {
-                let error = Error::Unavailable { why: "too many appends are waiting" };
-                refused.promise.fill(Err(error.clone()));
-                Err(error)
-            }
-        }
+        self.0.append(drafts)
     }
 
     /// Queues drafts and waits for the outcome.
     ///
     /// # Errors
     /// As [`Self::append`] and its ticket.
-    pub fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<crate::draft::Appended>> {
-        let ticket = self.append(drafts)?;
-        if !self.0.threaded {
-            self.step();
-        }
-        ticket.wait()
+    pub fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        self.0.append_and_wait(drafts)
     }
 
     /// Reads of rooms, members, categories, principals and tokens.
@@ -396,6 +376,37 @@ impl Engine {
 }
 
 impl Inner {
+    fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
+        let posts = drafts.iter().any(|d| d.payload.kind().is_said());
+        self.may_append(posts)?;
+        let now = if posts { self.clock.check()? } else { self.clock.now_or_floor() };
+        let weight: usize = drafts.iter().map(estimate).sum();
+        let frame_max = self.options.journal_file_bytes.min(limits::FRAME_BYTES_MAX as u64) / 4;
+        if weight as u64 > frame_max {
+            let found = drafts.len();
+            return Err(Error::invalid(format!(
+                "append is too large drafts={found} bytes={weight}"
+            )));
+        }
+        let (promise, ticket) = ticket();
+        match self.queue.try_give(Incoming { drafts, now, promise }, weight) {
+            Ok(()) => Ok(ticket),
+            Err(refused) => {
+                let error = Error::Unavailable { why: "too many appends are waiting" };
+                refused.promise.fill(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        let ticket = self.append(drafts)?;
+        if !self.threaded {
+            self.step();
+        }
+        ticket.wait()
+    }
+
     fn may_append(&self, posts: bool) -> Result<()> {
         if !self.restricted.is_empty() {
             return Err(Error::Unavailable { why: "restricted: records were lost" });

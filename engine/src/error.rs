@@ -133,6 +133,8 @@ pub enum ConflictCode {
     NotEmpty,
     /// The entry is hidden from people already.
     Redacted,
+    /// A legal hold forbids it.
+    Held,
 }
 
 impl ConflictCode {
@@ -147,6 +149,7 @@ impl ConflictCode {
             Self::Stale => "stale",
             Self::NotEmpty => "not-empty",
             Self::Redacted => "redacted",
+            Self::Held => "held",
         }
     }
 }

@@ -12,7 +12,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::HeadRow;
+use crate::catalog::rows::{HeadRow, PastRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::{Error, Result};
 use crate::format::block::Block;
@@ -119,8 +119,21 @@ struct Gathered {
     blocks: u64,
 }
 
+/// The entries of a room that there are to read.
+#[derive(Clone, Copy)]
+struct Live {
+    /// The last that retention took.
+    floor: Seq,
+    /// The newest.
+    head: Seq,
+}
+
 fn damaged(room: RoomId, from: Seq, to: Seq) -> Gap {
     Gap { room, from_seq: from, to_seq: to, reason: GapReason::Damaged }
+}
+
+fn expired(room: RoomId, from: Seq, to: Seq) -> Gap {
+    Gap { room, from_seq: from, to_seq: to, reason: GapReason::Expired }
 }
 
 /// Gaps in order of seq, neighbours of one reason made one.
@@ -170,6 +183,12 @@ impl History {
         Ok(head)
     }
 
+    /// What readers must know of a room beside its entries.
+    pub(crate) fn past(&self, room: RoomId) -> Result<PastRow> {
+        let row = self.store.get(Family::State, &keys::past(room))?;
+        row.map_or(Ok(PastRow::EMPTY), |bytes| decode_row(&bytes, "past row"))
+    }
+
     /// A page of a room, as people see it now.
     pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
         let _view = self.views.newest();
@@ -182,21 +201,18 @@ impl History {
     /// A page of a room as it was said. The caller holds a view.
     pub(crate) fn page_as_said(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
-        let head = self.head(room)?;
+        let head = self.head(room)?.seq;
+        let live = Live { floor: self.past(room)?.floor, head };
         let (found, low, high) = match anchor {
-            Anchor::Last => self.before(room, head.seq.next(), limit, &head)?,
-            Anchor::Before(seq) => self.before(room, seq.min(head.seq.next()), limit, &head)?,
-            Anchor::After(seq) => self.from(room, seq.next(), limit, &head)?,
-            Anchor::At(seq) => self.from(room, seq, limit, &head)?,
-            Anchor::AtTime(time) => self.from(room, self.seek(room, time, &head)?, limit, &head)?,
-            Anchor::Around(seq) => self.around(room, seq, limit, &head)?,
-            Anchor::AroundTime(time) => {
-                self.around(room, self.seek(room, time, &head)?, limit, &head)?
-            }
+            Anchor::Last => self.before(room, head.next(), limit, live)?,
+            Anchor::Before(seq) => self.before(room, seq.min(head.next()), limit, live)?,
+            Anchor::After(seq) => self.from(room, seq.next(), limit, live)?,
+            Anchor::At(seq) => self.from(room, seq, limit, live)?,
+            Anchor::AtTime(time) => self.from(room, self.seek(room, time)?, limit, live)?,
+            Anchor::Around(seq) => self.around(room, seq, limit, live)?,
+            Anchor::AroundTime(time) => self.around(room, self.seek(room, time)?, limit, live)?,
             Anchor::Between(from, to) => {
-                let mut head = head.clone();
-                head.seq = head.seq.min(to);
-                self.from(room, from, limit, &head)?
+                self.from(room, from, limit, Live { head: head.min(to), ..live })?
             }
         };
         Ok(Page {
@@ -204,7 +220,7 @@ impl History {
             amended: Vec::new(),
             gaps: joined(found.gaps),
             older: (low > Seq(1)).then_some(low),
-            newer: (high < head.seq).then_some(high),
+            newer: (high < head).then_some(high),
             blocks: found.blocks,
         })
     }
@@ -223,17 +239,17 @@ impl History {
         room: RoomId,
         seq: Seq,
         limit: usize,
-        head: &HeadRow,
+        live: Live,
     ) -> Result<(Gathered, Seq, Seq)> {
-        let seq = seq.max(Seq(1)).min(head.seq.next());
+        let seq = seq.max(Seq(1)).min(live.head.next());
         let half = limit / 2;
         let (mut older, low, _) = if half == 0 {
             (Gathered::default(), seq, seq)
         } else {
-            self.before(room, seq, half, head)?
+            self.before(room, seq, half, live)?
         };
         let rest = limit - older.records.len();
-        let (newer, _, high) = self.from(room, seq, rest, head)?;
+        let (newer, _, high) = self.from(room, seq, rest, live)?;
         older.records.extend(newer.records);
         older.gaps.extend(newer.gaps);
         older.blocks += newer.blocks;
@@ -246,7 +262,7 @@ impl History {
         room: RoomId,
         seq: Seq,
         limit: usize,
-        _: &HeadRow,
+        live: Live,
     ) -> Result<(Gathered, Seq, Seq)> {
         let high = Seq(seq.0.saturating_sub(1));
         let tail = self.tails.before(room, seq, limit);
@@ -263,8 +279,14 @@ impl History {
             'runs: while at > 0 {
                 at -= 1;
                 let Some(run) = runs.get(at) else { break };
+                if run.last_seq <= live.floor {
+                    break;
+                }
                 for index in (0..run.blocks.len()).rev() {
                     let Some(fence) = run.blocks.get(index) else { continue };
+                    if run.block_last_seq(index) <= live.floor {
+                        break 'runs;
+                    }
                     if fence.seq_base.next() >= below || !block_has_entries(run, index) {
                         continue;
                     }
@@ -278,6 +300,7 @@ impl History {
             }
         }
         taken.truncate(limit);
+        taken.retain(|record| record.seq > live.floor);
         let mut gaps = Vec::new();
         let mut expected = high;
         for record in &taken {
@@ -287,8 +310,11 @@ impl History {
             expected = Seq(record.seq.0.saturating_sub(1));
         }
         let full = taken.len() >= limit;
-        if !full && expected > Seq::ZERO {
-            gaps.push(damaged(room, Seq(1), expected));
+        if !full && expected > live.floor {
+            gaps.push(damaged(room, live.floor.next(), expected));
+        }
+        if !full && live.floor.min(high) > Seq::ZERO {
+            gaps.push(expired(room, Seq(1), live.floor.min(high)));
         }
         let low = if full { taken.last().map_or(seq, |r| r.seq) } else { Seq(1) };
         taken.reverse();
@@ -301,14 +327,15 @@ impl History {
         room: RoomId,
         seq: Seq,
         limit: usize,
-        head: &HeadRow,
+        live: Live,
     ) -> Result<(Gathered, Seq, Seq)> {
-        let seq = seq.max(Seq(1));
+        let low = seq.max(Seq(1));
+        let seq = low.max(live.floor.next());
         let tail = self.tails.from(room, seq, limit);
         let mut records = Vec::new();
         let mut blocks = 0;
         if tail.first_rev.is_none() || seq <= tail.seq_before {
-            let below = if tail.first_rev.is_some() { tail.seq_before } else { head.seq };
+            let below = if tail.first_rev.is_some() { tail.seq_before } else { live.head };
             let runs = self.runs.get(room)?;
             let start = runs.partition_point(|r| r.last_seq < seq);
             'runs: for run in runs.get(start..).unwrap_or_default() {
@@ -332,8 +359,11 @@ impl History {
         }
         let more = tail.entries.iter().filter_map(|e| entry(&e.bytes));
         records.extend(more.take(limit.saturating_sub(records.len())));
-        records.retain(|r| r.seq <= head.seq);
+        records.retain(|r| r.seq <= live.head);
         let mut gaps = Vec::new();
+        if low < seq && low <= live.head {
+            gaps.push(expired(room, low, live.floor.min(live.head)));
+        }
         let mut expected = seq;
         for record in &records {
             if record.seq > expected {
@@ -342,16 +372,22 @@ impl History {
             expected = record.seq.next();
         }
         let full = records.len() >= limit;
-        if !full && expected <= head.seq {
-            gaps.push(damaged(room, expected, head.seq));
+        if !full && expected <= live.head {
+            gaps.push(damaged(room, expected, live.head));
         }
-        let high = if full { Seq(expected.0 - 1) } else { head.seq };
-        Ok((Gathered { records, gaps, blocks }, seq, high))
+        let high = if full { Seq(expected.0 - 1) } else { live.head };
+        Ok((Gathered { records, gaps, blocks }, low, high))
     }
 
     /// The seq of the first entry at or after `time`: one past the head if there is none. Where the
     /// block that would tell is damaged, its first place.
-    fn seek(&self, room: RoomId, time: TimeUs, head: &HeadRow) -> Result<Seq> {
+    pub(crate) fn seek(&self, room: RoomId, time: TimeUs) -> Result<Seq> {
+        let found = self.seek_all(room, time)?;
+        Ok(found.max(self.past(room)?.floor.next()))
+    }
+
+    fn seek_all(&self, room: RoomId, time: TimeUs) -> Result<Seq> {
+        let head = self.head(room)?;
         let in_tail = self.tails.seek_time(room, time);
         let runs = self.runs.get(room)?;
         // Runs without entries say nothing about time; times of the others never fall.
@@ -380,7 +416,19 @@ impl History {
     /// Everything that happened to a room after `after`, without the words of what is redacted.
     pub(crate) fn changes(&self, room: RoomId, after: Rev, limit: usize) -> Result<Changes> {
         let _view = self.views.newest();
+        let past = self.past(room)?;
         let mut changes = self.recorded(room, after, limit)?;
+        let expired = &mut changes.expired;
+        changes.records.retain(|record| {
+            let entry = record.payload.amends().unwrap_or(record.seq);
+            let gone = entry > Seq::ZERO && entry <= past.floor;
+            match expired.last_mut() {
+                Some((_, last)) if gone && last.next() == record.rev => *last = record.rev,
+                _ if gone => expired.push((record.rev, record.rev)),
+                _ => {}
+            }
+            !gone
+        });
         changes.redacted = self.silence(room, &mut changes.records)?;
         Ok(changes)
     }
@@ -407,9 +455,9 @@ impl History {
             Some(last) => head.rev.max(last.rev),
             None => head.rev.max(after),
         };
+        records.retain(|r| !matches!(r.payload, Payload::Lost(_)));
         let mut holes = Vec::new();
         let mut expected = after.next();
-        records.retain(|r| !matches!(r.payload, Payload::Lost(_)));
         for record in &records {
             if record.rev > expected {
                 holes.push((expected, Rev(record.rev.0 - 1)));
@@ -420,7 +468,7 @@ impl History {
             holes.push((expected, through));
         }
         let head = head.rev.max(through);
-        Ok(Changes { records, redacted: Vec::new(), holes, through, head })
+        Ok(Changes { records, holes, through, head, ..Changes::default() })
     }
 
     fn changes_from_packs(

@@ -15,6 +15,7 @@ pub mod directory;
 pub mod draft;
 pub mod engine;
 pub mod error;
+pub mod expire;
 pub mod format;
 mod history;
 mod index;

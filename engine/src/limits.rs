@@ -73,6 +73,8 @@ pub const JOURNAL_FILES_MAX: usize = 64;
 pub const PAGE_MESSAGES_MAX: usize = 500;
 /// Edits of one entry.
 pub const EDITS_MAX: u64 = 1000;
+/// Legal holds at once.
+pub const HOLDS_MAX: usize = 4096;
 /// Runs of one room that a cached run list holds at most before it is read in pieces.
 pub const RUN_LIST_MAX: usize = 1_000_000;
 /// Wall time may run ahead of the boot clock by this before posts are refused, in microseconds.

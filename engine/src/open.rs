@@ -421,6 +421,7 @@ fn assemble(
         keeper: Keeper::default(),
         scrub: crate::scrub::Scrub::default(),
         merger: crate::merge::Merger::default(),
+        expirer: crate::expire::Expirer::default(),
         numbers,
         threads: Mutex::new(Vec::new()),
         threaded: drive == Drive::Threads && !restricted,

@@ -122,6 +122,8 @@ pub struct Changes {
     pub redacted: Vec<Amendment>,
     /// Revs that are damaged: (first, last), within what was covered.
     pub holes: Vec<(Rev, Rev)>,
+    /// Revs of what retention took, entries and their edits: (first, last).
+    pub expired: Vec<(Rev, Rev)>,
     /// The last rev this answer covers: ask again after it.
     pub through: Rev,
     /// The room's newest rev at the time of reading.

@@ -91,11 +91,14 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     if inner.options.merge_interval_ms > 0 {
         threads.push(spawn("hansard-merge", Inner::run_merger)?);
     }
+    if inner.options.expire_interval_ms > 0 {
+        threads.push(spawn("hansard-expire", Inner::run_expirer)?);
+    }
     Ok(())
 }
 
 impl Inner {
-    fn step(&self) {
+    pub(crate) fn step(&self) {
         while self.queue.len() > 0 {
             self.encode_once(Some(Duration::ZERO), PromiseDue::No);
             self.write_waiting();
@@ -375,6 +378,7 @@ impl Inner {
         self.keeper.bell.stop();
         self.scrub.bell.stop();
         self.merger.bell.stop();
+        self.expirer.bell.stop();
         if self.threaded {
             let threads = std::mem::take(&mut *self.threads.lock());
             for thread in threads {

@@ -136,6 +136,8 @@ pub struct Stats {
     pub merge_read_bytes: Counter,
     /// Bytes of packs that merges wrote.
     pub merge_written_bytes: Counter,
+    /// Entries that retention took.
+    pub expired_entries: Counter,
     /// Bytes of packs that the scrub read.
     pub scrub_bytes: Counter,
     /// Passes of the scrub.

@@ -182,6 +182,10 @@ identifier! {
     /// A bearer token or a session.
     TokenId, "t"
 }
+identifier! {
+    /// A legal hold.
+    HoldId, "h"
+}
 
 impl PrincipalId {
     /// Every user: stands in a category's lists.
@@ -201,6 +205,8 @@ impl RoomId {
     pub const SYSTEM_AUDIT: Self = Self(4);
     /// Posts of rooms that keep no history.
     pub const SYSTEM_UNKEPT: Self = Self(5);
+    /// Legal holds.
+    pub const SYSTEM_HOLDS: Self = Self(6);
     /// One past the last reserved room.
     const SYSTEM_END: u64 = 64;
 

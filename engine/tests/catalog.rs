@@ -135,6 +135,22 @@ fn rare_kinds(engine: &Engine, room: RoomId) {
     }
     let redacted = Redacted { seq: Seq(1), reason: "a slip".into() };
     one(engine, draft(system, room, Payload::Redacted(redacted)));
+    let expired = Expired { floor: Seq(1), time: START };
+    one(engine, draft(system, room, Payload::Expired(expired)));
+    let settings = HoldSettings {
+        name: "a case".into(),
+        reason: String::new(),
+        room,
+        category: CategoryId::NONE,
+        principal: PrincipalId::NONE,
+        from: TimeUs::MIN,
+        to: TimeUs::MAX,
+    };
+    let placed = HoldPlaced { settings: settings.clone() };
+    let placed = one(engine, draft(system, RoomId::NONE, Payload::HoldPlaced(placed)));
+    let hold = HoldId::new(placed.epoch, placed.lsn);
+    let released = HoldReleased { hold, settings };
+    one(engine, draft(system, RoomId::NONE, Payload::HoldReleased(released)));
     let progress = ImportProgress {
         format: "irc-log".into(),
         source: "a.log".into(),

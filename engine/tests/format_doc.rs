@@ -62,6 +62,7 @@ fn generated() -> String {
     );
     out.push_str("\n### Bodies of records and the structs in them\n");
     structs!(&mut out, Post, ImportMark, Lost, ImportProgress, Edited, Redacted);
+    structs!(&mut out, Expired, HoldPlaced, HoldReleased, HoldSettings);
     structs!(&mut out, RoomCreated, RoomChanged);
     structs!(&mut out, RoomDeleted, RoomSettings, MemberSet, MemberRemoved, CategoryCreated);
     structs!(&mut out, CategoryChanged, CategoryDeleted, CategorySettings, PrincipalCreated);
@@ -71,7 +72,7 @@ fn generated() -> String {
     structs!(&mut out, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
-    structs!(&mut out, AppliedRow, AmendRow, AmendedRow);
+    structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow);
     out.push('\n');
     out
 }

@@ -165,6 +165,9 @@ pub(crate) fn of_changes(room: RoomId, changes: &Changes) -> Vec<Frame> {
     for (from, to) in &changes.holes {
         frames.push(gap(room, *from, *to, GapReason::Damaged));
     }
+    for (from, to) in &changes.expired {
+        frames.push(gap(room, *from, *to, GapReason::Expired));
+    }
     for record in &changes.records {
         let control = record.payload.kind().is_control().then_some(record.lsn);
         let change = Change::of(record, &changes.redacted);

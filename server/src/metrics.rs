@@ -148,6 +148,7 @@ fn engine_families(out: &mut String, stats: &Stats) {
             "Bytes of packs that seals wrote.",
             &stats.seal_written_bytes,
         ),
+        ("hansard_expired_entries", "Entries that retention took.", &stats.expired_entries),
         ("hansard_merges", "Merges of packs done.", &stats.merges),
         ("hansard_merge_failures", "Merges to be tried again.", &stats.merge_failures),
         ("hansard_merge_read_bytes", "Bytes of packs that merges read.", &stats.merge_read_bytes),

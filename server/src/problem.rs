@@ -85,6 +85,10 @@ codes! {
         "An imported entry is older than what the room already holds.",
     ImportProgress = "import-progress" 409
         "The import of this source stands elsewhere; see `progress`.",
+    WouldExpire = "would-expire" 409
+        "Imported entries are older than the category keeps; allow_expired takes them.",
+    Held = "held" 409
+        "A legal hold forbids it.",
     Redacted = "redacted" 409
         "The message is redacted and takes no more changes.",
     Stale = "stale" 412
@@ -286,6 +290,7 @@ pub fn code_of(error: &Error) -> Code {
             ConflictCode::Stale => Code::Stale,
             ConflictCode::NotEmpty => Code::NotEmpty,
             ConflictCode::Redacted => Code::Redacted,
+            ConflictCode::Held => Code::Held,
         },
         Error::PolicyChanged { .. } | Error::Unavailable { .. } => Code::Unavailable,
         Error::NoSpace { .. } => Code::NoSpace,

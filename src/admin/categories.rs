@@ -10,7 +10,7 @@ use crate::client::{Ask, Client, Sort, id, segment};
 use crate::exits::Failure;
 
 const COLUMNS: &[&str] =
-    &["id", "name", "allowed", "denied", "history", "retention_days", "created"];
+    &["id", "name", "allowed", "denied", "history", "retention_days", "edit", "redact", "created"];
 const EVERYONE: &str = "everyone";
 
 /// Runs a verb.
@@ -51,6 +51,8 @@ fn given(client: &Client, options: &CategoryOptions) -> Result<Value, Failure> {
         ("creators", principals(client, &options.creator)?),
         ("history", options.history.map(Into::into)),
         ("retention_days", options.retention_days.map(Into::into)),
+        ("edit", options.edit.map(|who| json!(who.as_str()))),
+        ("redact", options.redact.map(|who| json!(who.as_str()))),
     ]))
 }
 

@@ -49,6 +49,12 @@ pub enum Noun {
     /// The server's clock.
     #[command(subcommand)]
     Clock(ClockVerb),
+    /// Legal holds: what they keep, retention does not take.
+    #[command(subcommand)]
+    Hold(HoldVerb),
+    /// Retention: what is older than its category keeps.
+    #[command(subcommand)]
+    Retention(RetentionVerb),
     /// The pass over all packs that looks for damage.
     #[command(subcommand)]
     Scrub(ScrubVerb),
@@ -57,6 +63,48 @@ pub enum Noun {
         /// A folder that does not exist, on the server and on the data directory's disk.
         dir: PathBuf,
     },
+}
+
+/// Legal holds.
+#[derive(Debug, Subcommand)]
+pub enum HoldVerb {
+    /// Place a hold on the entries to which all applies that is given; on everything without it.
+    Create {
+        /// What it is called.
+        name: String,
+        /// Why, in words.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Entries of this room only: its name or id.
+        #[arg(long)]
+        room: Option<String>,
+        /// Entries of rooms in this category only: its name or id.
+        #[arg(long)]
+        category: Option<String>,
+        /// Entries of this author only: his name or id.
+        #[arg(long, value_name = "USER")]
+        principal: Option<String>,
+        /// Entries said at this time (RFC 3339) or later only.
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Entries said before this time only.
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+    },
+    /// List holds.
+    List,
+    /// Release a hold.
+    Release {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Retention.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum RetentionVerb {
+    /// Take now what is due, and say how much it was.
+    Run,
 }
 
 /// Sessions.
@@ -144,6 +192,34 @@ pub struct CategoryOptions {
     /// Days that history is kept; 0 is for ever.
     #[arg(long, value_name = "DAYS")]
     pub retention_days: Option<u32>,
+    /// Who may edit messages.
+    #[arg(long, value_name = "WHO")]
+    pub edit: Option<Amenders>,
+    /// Who may redact messages.
+    #[arg(long, value_name = "WHO")]
+    pub redact: Option<Amenders>,
+}
+
+/// Who may change messages; administrators may what managers may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Amenders {
+    /// Nobody.
+    Nobody,
+    /// Managers of the room.
+    Managers,
+    /// Also the author of the message.
+    Authors,
+}
+
+impl Amenders {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Managers => "managers",
+            Self::Authors => "authors",
+        }
+    }
 }
 
 /// Categories.

@@ -139,6 +139,9 @@ keys! {
         merge_interval_ms: u64 = Options::default().merge_interval_ms, Some((0, 86_400_000));
         /// Bytes of packs a second that merges read and read back at most; 0 for no limit.
         merge_bytes_per_second: u64 = Options::default().merge_bytes_per_second, Some((0, TIB));
+        /// Seconds between looks for entries that their category's retention takes; 0 for none.
+        expire_interval_seconds: u64 = Options::default().expire_interval_ms / 1000,
+            Some((0, 366 * 86_400));
         /// Free bytes of the disk below which posts are refused with 507; reads go on.
         disk_reserve_bytes: u64 = Options::default().disk_reserve_bytes, Some((MIB, TIB));
         /// Milliseconds that reads go on after a failed write of the journal, before exit 74.

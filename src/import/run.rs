@@ -99,7 +99,10 @@ impl Import<'_> {
     fn send(&self, source: &Source, batch: &Batch<'_, '_>) -> Result<(), Failure> {
         let format = self.args.format.as_str();
         let network = self.args.source.as_deref().unwrap_or(format);
-        let body = batch.json(format, &source.name, network);
+        let mut body = batch.json(format, &source.name, network);
+        if self.args.allow_expired {
+            body["allow_expired"] = true.into();
+        }
         let patience = Patience::begin();
         loop {
             let error = match self.client.ask(&self.path(), Ask::Post(&body)) {
@@ -147,6 +150,11 @@ fn refused(source: &Source, batch: &Batch<'_, '_>, error: Error) -> Failure {
         // Times do not fall within a batch, so its first entry is the oldest.
         (Some("time-backwards"), Some(item)) => {
             source.at(item, "conflict: file is earlier than what the room already holds")
+        }
+        (Some("would-expire"), Some(item)) => {
+            let words =
+                "conflict: older than the category keeps; --allow-expired takes it all the same";
+            source.at(item, words)
         }
         (Some("import-progress"), _) => elsewhere(source, batch.from.bytes),
         (_, item) => {

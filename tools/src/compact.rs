@@ -37,6 +37,7 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
     let options = Options {
         scrub_interval_ms: 0,
         merge_interval_ms: 0,
+        expire_interval_ms: 0,
         disk_reserve_bytes: 0,
         ..Options::default()
     };

@@ -172,6 +172,7 @@ fn open(disk: &Disk, seal: bool) -> Result<Opened> {
     let options = Options {
         scrub_interval_ms: 0,
         merge_interval_ms: 0,
+        expire_interval_ms: 0,
         disk_reserve_bytes: 0,
         ..Options::default()
     };

@@ -2,7 +2,7 @@
 //!
 //! Every key of the store is made here and nowhere else.
 
-use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 /// How far the log is applied.
 pub const APPLIED: &[u8] = b"a";
@@ -191,10 +191,19 @@ pub fn amended(room: RoomId, seq: Seq) -> Vec<u8> {
     two(b'e', room.0, seq.0)
 }
 
-/// How many entries of a room were edited or redacted; no row if none was.
+/// `PastRow` of a room of which an entry was edited, redacted or expired.
 #[must_use]
-pub fn amended_count(room: RoomId) -> Vec<u8> {
+pub fn past(room: RoomId) -> Vec<u8> {
     one(b'E', room.0)
+}
+
+/// The first byte of every key of [`hold`].
+pub const HOLDS: &[u8] = b"H";
+
+/// `HoldRow` of a legal hold.
+#[must_use]
+pub fn hold(id: HoldId) -> Vec<u8> {
+    one(b'H', id.0)
 }
 
 /// An edit of an entry, by its rev.

@@ -3,9 +3,11 @@
 //! Keys are a family byte and big-endian numbers, so that a range is a prefix. Values are wire
 //! structs with absolute contents: writing a row twice equals writing it once.
 
-use crate::format::payload::{CategorySettings, Payload, PrincipalSettings, Roles, RoomSettings};
+use crate::format::payload::{
+    CategorySettings, HoldSettings, Payload, PrincipalSettings, Roles, RoomSettings,
+};
 use crate::format::wire::wire_struct;
-use crate::types::{CategoryId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 wire_struct! {
     /// A room, but for its head and its members.
@@ -86,10 +88,31 @@ impl AmendRow {
 }
 
 wire_struct! {
-    /// How many entries of a room were edited or redacted.
-    pub struct AmendedRow {
-        /// So many.
-        pub entries: u64,
+    /// What readers of a room's history must know beside its entries.
+    pub struct PastRow {
+        /// Entries that were edited or redacted, and are not expired.
+        pub amended: u64,
+        /// The last entry that retention took; zero if it took none.
+        pub floor: Seq,
+    }
+}
+
+impl PastRow {
+    /// A room of which every entry is there and as it was said.
+    pub const EMPTY: Self = Self { amended: 0, floor: Seq::ZERO };
+}
+
+wire_struct! {
+    /// A legal hold.
+    pub struct HoldRow {
+        /// Its identifier.
+        pub id: HoldId,
+        /// What it keeps.
+        pub settings: HoldSettings,
+        /// When it was placed.
+        pub placed: TimeUs,
+        /// Who placed it.
+        pub by: PrincipalId,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::codec::{DecodeError, Reader};
 use super::wire::{Wire, wire_enum, wire_struct};
-use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TokenId};
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
 wire_enum! {
     /// The kind of a timeline entry.
@@ -201,6 +201,54 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// Retention took a room's entries up to a place: they are gone from everything people read.
+    pub struct Expired {
+        /// The last entry that is gone.
+        pub floor: Seq,
+        /// Its time.
+        pub time: TimeUs,
+    }
+}
+
+wire_struct! {
+    /// What a legal hold keeps from expiry and erasure: entries to which all that is given applies.
+    pub struct HoldSettings {
+        /// What it is called.
+        pub name: String,
+        /// Why, in words.
+        pub reason: String,
+        /// The room; none for every room.
+        pub room: RoomId,
+        /// The category that the room is in; none for every category.
+        pub category: CategoryId,
+        /// The author; none for every author.
+        pub principal: PrincipalId,
+        /// The first time of an entry, included; the smallest for no bound.
+        pub from: TimeUs,
+        /// The last time of an entry, excluded; the largest for no bound.
+        pub to: TimeUs,
+    }
+}
+
+wire_struct! {
+    /// A legal hold is placed; its identifier is this record's.
+    pub struct HoldPlaced {
+        /// What it keeps.
+        pub settings: HoldSettings,
+    }
+}
+
+wire_struct! {
+    /// A legal hold is released.
+    pub struct HoldReleased {
+        /// Which.
+        pub hold: HoldId,
+        /// What it kept.
+        pub settings: HoldSettings,
+    }
+}
+
+wire_struct! {
     /// Everything a room is, but for its members.
     pub struct RoomSettings {
         /// The category it is in.
@@ -370,7 +418,7 @@ wire_struct! {
         /// SHA-256 of the token.
         pub sha256: [u8; 32],
         /// When it stops working.
-        pub expires: crate::types::TimeUs,
+        pub expires: TimeUs,
         /// Whether it came from a sign-in.
         pub session: bool,
         /// Whether it may be exchanged for a session once, and nothing else.
@@ -521,6 +569,8 @@ kinds! {
     Edited = 4 "edited",
     /// An entry is hidden from people.
     Redacted = 5 "redacted",
+    /// Retention took entries of a room.
+    Expired = 6 "expired",
     /// A room comes to be.
     RoomCreated = 16 "room-created",
     /// A room changes.
@@ -551,6 +601,10 @@ kinds! {
     Setting = 65 "setting",
     /// A loss was accepted.
     LossAccepted = 66 "loss-accepted",
+    /// A legal hold is placed.
+    HoldPlaced = 67 "hold-placed",
+    /// A legal hold is released.
+    HoldReleased = 68 "hold-released",
 }
 
 impl Kind {
@@ -602,6 +656,7 @@ impl Payload {
             | Self::PrincipalChanged(_)
             | Self::TokenCreated(_)
             | Self::TokenRevoked(_) => Some(RoomId::SYSTEM_PRINCIPALS),
+            Self::HoldPlaced(_) | Self::HoldReleased(_) => Some(RoomId::SYSTEM_HOLDS),
             Self::Audit(_) => Some(RoomId::SYSTEM_AUDIT),
             Self::Setting(_) | Self::LossAccepted(_) => Some(RoomId::SYSTEM_SETTINGS),
             _ => None,

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::format::payload::*;
-use crate::types::CategoryId;
+use crate::types::{CategoryId, HoldId};
 
 /// One record of every kind, with every optional part present once and absent once.
 pub(crate) fn samples() -> Vec<Record> {
@@ -44,6 +44,15 @@ pub(crate) fn samples() -> Vec<Record> {
     let mark =
         ImportMark { source: "a.log".into(), format: "irc-log".into(), importer: PrincipalId(3) };
     let span = LsnSpan { first: Lsn(4), last: Lsn(9) };
+    let hold = HoldSettings {
+        name: "Case 7".into(),
+        reason: "asked for".into(),
+        room: RoomId(900),
+        category: CategoryId::NONE,
+        principal: PrincipalId(3),
+        from: TimeUs::MIN,
+        to: TimeUs(99),
+    };
     let payloads = vec![
         Payload::Post(Post {
             kind: EntryKind::Text,
@@ -68,6 +77,9 @@ pub(crate) fn samples() -> Vec<Record> {
         }),
         Payload::Edited(Edited { seq: Seq(3), body: "not that".into() }),
         Payload::Redacted(Redacted { seq: Seq(3), reason: "a slip".into() }),
+        Payload::Expired(Expired { floor: Seq(900), time: TimeUs(-4) }),
+        Payload::HoldPlaced(HoldPlaced { settings: hold.clone() }),
+        Payload::HoldReleased(HoldReleased { hold: HoldId(9), settings: hold }),
         Payload::RoomCreated(RoomCreated { settings: settings.clone() }),
         Payload::RoomChanged(RoomChanged { settings: settings.clone() }),
         Payload::RoomDeleted(RoomDeleted { settings }),
@@ -103,6 +115,11 @@ pub(crate) fn samples() -> Vec<Record> {
         Payload::Setting(Setting { key: "compliance".into(), value: "on".into() }),
         Payload::LossAccepted(LossAccepted { holes: vec![span] }),
     ];
+    in_envelopes(payloads)
+}
+
+/// A record of each, with the envelope's optional parts now there and now not.
+fn in_envelopes(payloads: Vec<Payload>) -> Vec<Record> {
     let mut records = Vec::new();
     for (index, payload) in payloads.into_iter().enumerate() {
         let n = index as u64 + 1;

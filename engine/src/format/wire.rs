@@ -6,7 +6,9 @@
 //! INVARIANT: `get(put(x)) == x`, and no input makes `get` panic or allocate beyond its length.
 
 use super::codec::{DecodeError, Reader, put_bytes, put_signed, put_varint};
-use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+use crate::types::{
+    CategoryId, Epoch, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId,
+};
 
 /// A value with a fixed byte form.
 pub trait Wire: Sized {
@@ -45,7 +47,7 @@ macro_rules! wire_number {
     )*};
 }
 
-wire_number!(Lsn, Seq, Rev, RoomId, CategoryId, PrincipalId, TokenId);
+wire_number!(Lsn, Seq, Rev, RoomId, CategoryId, PrincipalId, TokenId, HoldId);
 
 impl Wire for u64 {
     const SHAPE: &'static str = "varint";

@@ -4,11 +4,14 @@
 
 use super::state::{Policy, SeqState};
 use crate::catalog::keys;
-use crate::catalog::rows::{AmendRow, CategoryRow, HeadRow, PrincipalRow, RoomRow, TokenRow};
+use crate::catalog::rows::{
+    AmendRow, CategoryRow, HeadRow, HoldRow, PrincipalRow, RoomRow, TokenRow,
+};
 use crate::draft::Draft;
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::{
-    CategorySettings, ImportProgress, Payload, Post, PrincipalKind, PrincipalSettings, RoomSettings,
+    CategorySettings, Expired, HoldSettings, ImportProgress, Payload, Post, PrincipalKind,
+    PrincipalSettings, RoomSettings,
 };
 use crate::format::record::Record;
 use crate::limits;
@@ -37,6 +40,12 @@ pub(super) fn admit(draft: &Draft, room: RoomId, head: &HeadRow, state: &SeqStat
         Payload::Redacted(p) => {
             text("reason", &p.reason, limits::TEXT_BYTES_MAX / 4, 0)?;
             amendable(draft, room, p.seq, head, state).map(|_| ())
+        }
+        Payload::Expired(p) => expired(draft, room, p, head, state),
+        Payload::HoldPlaced(p) => hold(&p.settings, state),
+        Payload::HoldReleased(p) => {
+            let row: Option<HoldRow> = state.applied_row(&keys::hold(p.hold), "hold row")?;
+            row.map(|_| ()).ok_or(Error::NotFound { what: "hold" })
         }
         Payload::Lost(_) => Err(Error::invalid("a loss cannot be appended")),
         Payload::ImportProgress(p) => {
@@ -159,7 +168,7 @@ fn amendable(
     state: &SeqState,
 ) -> Result<AmendRow> {
     live_room(room, state)?;
-    if seq == Seq::ZERO || seq > head.seq {
+    if seq <= state.floor(room)? || seq > head.seq {
         return Err(Error::NotFound { what: "entry" });
     }
     let row = state.amended(room, seq)?;
@@ -192,6 +201,45 @@ fn post(post: &Post) -> Result<()> {
     }
 }
 
+/// Entries go by the server's own doing only, and further each time.
+fn expired(
+    draft: &Draft,
+    room: RoomId,
+    expired: &Expired,
+    head: &HeadRow,
+    state: &SeqState,
+) -> Result<()> {
+    if draft.actor.id != PrincipalId::SYSTEM {
+        return Err(Error::invalid("retention is the server's own"));
+    }
+    if expired.floor > head.seq || expired.floor <= state.floor(room)? {
+        return Err(Error::invalid(format!("nothing expires floor={}", expired.floor)));
+    }
+    Ok(())
+}
+
+/// A hold on things that exist.
+fn hold(settings: &HoldSettings, state: &SeqState) -> Result<()> {
+    name("hold name", &settings.name)?;
+    text("reason", &settings.reason, limits::TEXT_BYTES_MAX / 4, 0)?;
+    if !settings.room.is_none() && state.room(settings.room)?.is_none() {
+        return Err(Error::NotFound { what: "room" });
+    }
+    if !settings.category.is_none() {
+        category(settings.category, state)?;
+    }
+    if !settings.principal.is_none() {
+        principal(settings.principal, state)?;
+    }
+    if settings.from >= settings.to {
+        return Err(Error::invalid("a hold's times must be from an earlier to a later one"));
+    }
+    if state.holds()?.len() >= limits::HOLDS_MAX {
+        return Err(Error::invalid("at most 4096 legal holds at once"));
+    }
+    Ok(())
+}
+
 fn live_room(room: RoomId, state: &SeqState) -> Result<RoomRow> {
     match state.room(room)? {
         Some(row) if !row.deleted => Ok(row),
@@ -220,6 +268,12 @@ fn room_changed(draft: &Draft, room: RoomId, new: &RoomSettings, state: &SeqStat
     unchanged(draft, before.changed)?;
     if before.settings.category != new.category {
         category(new.category, state)?;
+        // A room must not leave a hold by moving away from under it.
+        let from = before.settings.category;
+        if let Some(hold) = state.holds()?.iter().find(|hold| hold.settings.category == from) {
+            let text = format!("a legal hold is on the category hold={}", hold.id);
+            return Err(Error::conflict(ConflictCode::Held, text));
+        }
     }
     let (old, new) = (keys::room_name(&before.settings.name), keys::room_name(&new.name));
     free_unless_same(&old, &new, state)

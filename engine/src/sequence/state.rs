@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::catalog::rows::{AmendRow, HeadRow, KeyRow, RoomRow};
-use crate::catalog::{CatalogStore, Family, keys};
+use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
+use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::format::codec::DecodeError;
@@ -32,6 +32,8 @@ pub enum Policy {
     Principal(PrincipalId),
     /// A session or token.
     Token(TokenId),
+    /// Legal holds; matter to what takes entries away only.
+    Holds,
 }
 
 /// Changes of rights that are remembered one by one; older ones are summed up in the floor.
@@ -240,6 +242,22 @@ impl SeqState {
         }
     }
 
+    /// How far retention took a room's entries, as far as it is applied.
+    pub(super) fn floor(&self, room: RoomId) -> Result<Seq> {
+        let row: Option<PastRow> = self.row(&keys::past(room), "past row")?;
+        Ok(row.map_or(Seq::ZERO, |row| row.floor))
+    }
+
+    /// The legal holds, as far as they are applied.
+    pub(super) fn holds(&self) -> Result<Vec<HoldRow>> {
+        let mut holds = Vec::new();
+        walk_prefix(&*self.store, Family::State, keys::HOLDS, &mut |_, value| {
+            holds.push(decode(value, "hold row")?);
+            Ok(Go::On)
+        })?;
+        Ok(holds)
+    }
+
     /// True if a token is already revoked by a record that may not be applied yet.
     pub(super) fn token_gone(&self, token: TokenId) -> bool {
         self.gone_tokens.get(&token).is_some()
@@ -264,7 +282,11 @@ impl SeqState {
         }
         match &draft.payload {
             Payload::RoomCreated(p) => look(Policy::Category(p.settings.category)),
-            Payload::RoomChanged(p) => look(Policy::Category(p.settings.category)),
+            Payload::RoomChanged(p) => {
+                look(Policy::Category(p.settings.category));
+                look(Policy::Holds);
+            }
+            Payload::Expired(_) => look(Policy::Holds),
             Payload::CategoryChanged(p) => look(Policy::Category(p.category)),
             Payload::CategoryDeleted(p) => {
                 look(Policy::Category(p.category));
@@ -381,6 +403,7 @@ impl SeqState {
                 self.gone_tokens.put(p.token, (), lsn);
             }
             Payload::LossAccepted(_) => self.policy_floor = lsn,
+            Payload::HoldPlaced(_) => self.policies.put(Policy::Holds, (), lsn),
             _ => {}
         }
     }

@@ -5,13 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hansard_engine::Engine;
+use hansard_engine::expire::Due;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
-use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, Order};
+use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order};
 use hansard_engine::types::*;
 
 use super::choices::Choices;
-use super::facts::{Entry, Facts, Room};
+use super::facts::{Effect, Facts, Room};
 
 /// What may be missing, and why.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,7 @@ pub fn everything(
 fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, what: &str) {
     let mut seen = BTreeSet::new();
     let mut missing = BTreeSet::new();
+    let mut expired = BTreeSet::new();
     let mut at = Anchor::At(Seq(1));
     loop {
         let page = engine.page(room.id, at, 1 + choices.below(40)).unwrap();
@@ -95,15 +97,28 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
             assert!(seen.insert(record.seq), "{what}: {} {} twice", room.id, record.seq);
         }
         for gap in &page.gaps {
-            missing.extend((gap.from_seq.0..=gap.to_seq.0).map(Seq));
+            let places = (gap.from_seq.0..=gap.to_seq.0).map(Seq);
+            if gap.reason == GapReason::Expired {
+                expired.extend(places);
+            } else {
+                missing.extend(places);
+            }
         }
         match page.newer {
             Some(seq) => at = Anchor::After(seq),
             None => break,
         }
     }
+    let (certain, possible) = (room.certain_floor(|l| leave.named(l)), room.floor());
+    let told = expired.len() as u64;
+    assert!((certain.0..=possible.0).contains(&told), "{what}: {} {told} expired", room.id);
+    assert!(expired.last().is_none_or(|last| last.0 == told), "{what}: not the oldest");
     for (index, entry) in room.entries.iter().enumerate() {
         let seq = Seq(index as u64 + 1);
+        if expired.contains(&seq) {
+            assert!(!seen.contains(&seq), "{what}: {} {seq} is expired", room.id);
+            continue;
+        }
         let gap = leave.gaps && missing.contains(&seq);
         let there = seen.contains(&seq);
         assert!(
@@ -128,7 +143,16 @@ fn changes(engine: &Engine, room: &Room, leave: &Leave, choices: &mut Choices, w
     loop {
         let part = engine.changes(room.id, after, 1 + choices.below(60)).unwrap();
         assert!(part.holes.is_empty() || leave.gaps, "{what}: {} {:?}", room.id, part.holes);
-        let mut holes = part.holes.iter().copied().peekable();
+        let certain = room.certain_floor(|lsn| leave.named(lsn));
+        let gone = |record: &Record| {
+            let entry = record.payload.amends().unwrap_or(record.seq);
+            entry > Seq::ZERO && entry <= certain
+        };
+        assert!(!part.records.iter().any(gone), "{what}: {} what is expired", room.id);
+        assert!(part.expired.is_empty() || room.floor() > Seq::ZERO, "{what}: {}", room.id);
+        let mut holes: Vec<_> = part.holes.iter().chain(&part.expired).copied().collect();
+        holes.sort_unstable();
+        let mut holes = holes.into_iter().peekable();
         for record in &part.records {
             while let Some((first, last)) = holes.next_if(|(first, _)| *first == next) {
                 assert!(last >= first, "{what}");
@@ -171,13 +195,13 @@ fn no_redacted_words(room: &Room, record: &Record, leave: &Leave, what: &str) {
 
 /// All that an entry ever said is there for those who may see it.
 fn versions(engine: &Engine, room: &Room, choices: &mut Choices, what: &str) {
-    let changed = |entry: &&Entry| !entry.changes.is_empty();
-    let many = room.entries.iter().filter(changed).count();
-    if many == 0 {
+    let changed: Vec<usize> = (usize::try_from(room.floor().0).unwrap()..room.entries.len())
+        .filter(|index| !room.entries[*index].changes.is_empty())
+        .collect();
+    if changed.is_empty() {
         return;
     }
-    let at = choices.below(many);
-    let index = (0..room.entries.len()).filter(|i| changed(&&room.entries[*i])).nth(at).unwrap();
+    let index = changed[choices.below(changed.len())];
     let entry = &room.entries[index];
     let versions = engine.versions(room.id, Seq(index as u64 + 1)).unwrap().expect(what);
     let said: Vec<&str> = versions
@@ -206,7 +230,8 @@ fn category(
 ) {
     let mut all = Vec::new();
     for room in facts.rooms.iter().filter(|r| r.category == index) {
-        for (at, entry) in room.entries.iter().enumerate() {
+        let floor = room.certain_floor(|lsn| leave.named(lsn));
+        for (at, entry) in room.entries.iter().enumerate().skip(usize::try_from(floor.0).unwrap()) {
             // Of an entry that was never answered nobody knows the time.
             if let Some(time) = entry.time {
                 all.push((time, room.id, Seq(at as u64 + 1)));
@@ -316,6 +341,33 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
     }
 }
 
+/// What retention takes: of rooms whose category keeps entries for a day and that no hold is on,
+/// those that were said before `cutoff`.
+pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for (index, room) in facts.rooms.iter().enumerate() {
+        let found = due.iter().find(|due| due.room == room.id);
+        let old = room.entries.iter().take_while(|entry| entry.time.is_some_and(|t| t < cutoff));
+        let floor = Seq(old.count() as u64);
+        // Of an entry that was never answered nobody knows the time.
+        let known = room.entries.iter().all(|entry| entry.time.is_some());
+        let kept = !facts.retained.contains(&room.category) || floor <= room.floor();
+        let held = facts.holds.iter().any(|(_, of)| *of == index);
+        match found {
+            None => assert!(kept || !known, "{} does not expire", room.id),
+            Some(due) if held => assert_eq!((due.held, &due.expired), (true, &None), "{}", room.id),
+            Some(due) => {
+                let expired = due.expired.as_ref().expect("what is due");
+                assert!(facts.retained.contains(&room.category), "{}", room.id);
+                assert!(expired.floor == floor || !known, "{} {}", room.id, expired.floor);
+                effects.push(Effect::Expire { room: index, floor: expired.floor });
+            }
+        }
+    }
+    assert!(due.iter().all(|due| facts.rooms.iter().any(|room| room.id == due.room)));
+    effects
+}
+
 /// One read at a random place, against the model. Only while nothing is damaged.
 pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &str) {
     if facts.rooms.is_empty() {
@@ -326,24 +378,31 @@ pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &st
     let limit = 1 + choices.below(30);
     let seq = choices.below(room.entries.len() + 2) as u64;
     let wide = limit as u64;
+    let begin = room.floor().0 + 1;
     let (anchor, first, last) = match choices.below(5) {
         0 => (Anchor::Last, count.saturating_sub(wide) + 1, count),
         1 => {
             let last = seq.saturating_sub(1).min(count);
             (Anchor::Before(Seq(seq)), last.saturating_sub(wide) + 1, last)
         }
-        2 => (Anchor::After(Seq(seq)), seq + 1, (seq + wide).min(count)),
+        2 => {
+            let first = begin.max(seq + 1);
+            (Anchor::After(Seq(seq)), first, (first + wide - 1).min(count))
+        }
         3 => {
-            let first = seq.max(1);
+            let first = begin.max(seq);
             (Anchor::At(Seq(seq)), first, (first + wide - 1).min(count))
         }
         _ => {
             let (a, b) = (seq, seq + choices.below(9) as u64);
-            (Anchor::Between(Seq(a), Seq(b)), a.max(1), b.min(count).min(a.max(1) + wide - 1))
+            let first = begin.max(a);
+            (Anchor::Between(Seq(a), Seq(b)), first, b.min(count).min(first + wide - 1))
         }
     };
+    let first = first.max(begin);
     let page = engine.page(room.id, anchor, limit).unwrap();
-    assert!(page.gaps.is_empty(), "{what}: {anchor:?} {:?}", page.gaps);
+    let damage = page.gaps.iter().any(|gap| gap.reason != GapReason::Expired);
+    assert!(!damage, "{what}: {anchor:?} {:?}", page.gaps);
     let found: Vec<u64> = page.records.iter().map(|r| r.seq.0).collect();
     let expected: Vec<u64> = (first..=last).collect();
     assert_eq!(found, expected, "{what}: {} {anchor:?} limit {limit} of {count}", room.id);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use hansard_engine::catalog::CatalogStore;
 use hansard_engine::catalog::memory::{MemoryCatalog, Rows};
-use hansard_engine::draft::Draft;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::{Drive, Losses, open_on};
@@ -20,7 +19,8 @@ use super::check::{self, Leave};
 use super::choices::Choices;
 use super::damage;
 use super::facts::{Effect, Facts};
-use crate::support::{self, World, draft, keyed, post};
+use super::think::repeated;
+use crate::support::{self, World, draft, post};
 
 /// What a campaign counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +38,7 @@ pub struct Tally {
     pub rebuilds: u64,
     pub checkpoints: u64,
     pub merges: u64,
+    pub expiries: u64,
     pub messages: u64,
 }
 
@@ -56,15 +57,16 @@ impl std::ops::AddAssign for Tally {
         self.rebuilds += o.rebuilds;
         self.checkpoints += o.checkpoints;
         self.merges += o.merges;
+        self.expiries += o.expiries;
         self.messages += o.messages;
     }
 }
 
 /// A scenario under way.
-struct Scenario {
-    choices: Choices,
+pub struct Scenario {
+    pub(super) choices: Choices,
     world: World,
-    facts: Facts,
+    pub(super) facts: Facts,
     options: Options,
     tally: Tally,
     /// The disk as it was some time before.
@@ -137,6 +139,8 @@ impl Scenario {
             names: Default::default(),
             users: Vec::new(),
             categories: Vec::new(),
+            retained: Default::default(),
+            holds: Vec::new(),
             tokens: Vec::new(),
             keys: Default::default(),
             protected: Lsn::ZERO,
@@ -230,7 +234,8 @@ impl Scenario {
 
     fn operation(&mut self, engine: &Engine) {
         self.world.clock.pass_us(1 + self.choices.below(3_000_000) as i64);
-        match self.choices.below(20) {
+        match self.choices.below(21) {
+            20 => self.expire(engine),
             0 => {
                 engine.idle();
                 self.protect(engine);
@@ -289,6 +294,28 @@ impl Scenario {
             self.tally.merges += report.merges;
         }
         self.note(&format!("merged {done:?}"));
+    }
+
+    /// Retention takes what is due, as the model says.
+    fn expire(&mut self, engine: &Engine) {
+        // The clock may be in doubt, or something broken.
+        let Ok(due) = engine.due_to_expire() else { return };
+        let now = self.world.clock.now();
+        let effects = check::due(&self.facts, &due, now.saturating_add_us(-TimeUs::DAY_US));
+        if effects.is_empty() || !self.facts.unknown.is_empty() {
+            return;
+        }
+        match engine.expire() {
+            Ok(report) => {
+                assert_eq!(report.rooms, effects.len() as u64);
+                self.tally.expiries += report.rooms;
+                for effect in &effects {
+                    self.facts.take(effect);
+                }
+            }
+            Err(Error::Poisoned { .. }) => self.facts.unknown.push(effects),
+            Err(error) => self.note(&format!("nothing expires: {error}")),
+        }
     }
 
     /// What is acknowledged now stands under a promise, if that could be written.
@@ -403,125 +430,6 @@ impl Scenario {
         }
     }
 
-    /// What somebody might ask for next.
-    fn think(&mut self, facts: &Facts) -> Option<(Vec<Draft>, Vec<Effect>)> {
-        let choices = &mut self.choices;
-        let user = choices.below(facts.users.len());
-        let by = facts.users[user];
-        if facts.rooms.is_empty() || choices.one_in(16) {
-            let name = format!("room {}", facts.next);
-            let category = choices.below(facts.categories.len());
-            let settings = support::room_settings(facts.categories[category], &name);
-            let made = Payload::RoomCreated(RoomCreated { settings });
-            // The server itself, so that nobody becomes a member by it.
-            let made = draft(PrincipalId::SYSTEM, RoomId::NONE, made);
-            return Some((vec![made], vec![Effect::MakeRoom { category, name }]));
-        }
-        let room = choices.below(facts.rooms.len());
-        let id = facts.rooms[room].id;
-        let one = |payload, effect| Some((vec![draft(by, id, payload)], vec![effect]));
-        match choices.below(16) {
-            14 | 15 => self.think_amendment(facts, by, room),
-            0 => {
-                let name = format!("renamed {}", facts.next);
-                let category = choices.below(facts.categories.len());
-                let before = support::room_settings(facts.categories[category], &name);
-                let changed = RoomChanged { settings: before };
-                one(Payload::RoomChanged(changed), Effect::ChangeRoom { room, category, name })
-            }
-            1 => {
-                let set = MemberSet { principal: by, roles: Roles::MEMBER };
-                one(Payload::MemberSet(set), Effect::SetMember { room, user })
-            }
-            2 => {
-                let gone = MemberRemoved { principal: by };
-                one(Payload::MemberRemoved(gone), Effect::DropMember { room, user })
-            }
-            3 => Some(self.think_token(facts, by)),
-            4 | 5 => {
-                let key = format!("key {}", choices.below(6));
-                let body = choices.pick(&["keyed", "keyed too"]).to_owned();
-                let digest = u8::try_from(body.len()).unwrap();
-                let keyed = keyed(post(by, id, &body), &key, digest);
-                let effect = Effect::Post { room, body, key: Some((user, key)) };
-                Some((vec![keyed], vec![effect]))
-            }
-            _ => {
-                let long = choices.pick(&[0, 0, 20, 300, 3_000, 20_000]);
-                let bodies = (0..1 + choices.below(4))
-                    .map(|n| format!("{}.{n} {}", facts.next, "word ".repeat(long / 5)));
-                let said = bodies.map(|body| {
-                    (post(by, id, &body), Effect::Post { room, body: body.clone(), key: None })
-                });
-                Some(said.unzip())
-            }
-        }
-    }
-
-    /// An edit or a redaction of an entry that is not redacted.
-    fn think_amendment(
-        &mut self,
-        facts: &Facts,
-        by: PrincipalId,
-        room: usize,
-    ) -> Option<(Vec<Draft>, Vec<Effect>)> {
-        let known = &facts.rooms[room];
-        let entry = self.choices.below(known.entries.len().max(1));
-        known.entries.get(entry).filter(|entry| !entry.is_redacted())?;
-        let seq = Seq(entry as u64 + 1);
-        let (payload, effect) = if self.choices.one_in(3) {
-            let redacted = Redacted { seq, reason: "a slip".into() };
-            (Payload::Redacted(redacted), Effect::Redact { room, entry })
-        } else {
-            let long = self.choices.pick(&[0, 20, 3_000]);
-            let body = format!("edit {} {}", facts.next, "word ".repeat(long / 5));
-            let edited = Edited { seq, body: body.clone() };
-            (Payload::Edited(edited), Effect::Edit { room, entry, body })
-        };
-        Some((vec![draft(by, known.id, payload)], vec![effect]))
-    }
-
-    fn think_token(&mut self, facts: &Facts, by: PrincipalId) -> (Vec<Draft>, Vec<Effect>) {
-        let live = |t: &usize| facts.tokens[*t].live;
-        // Nobody can revoke a token before its making was answered.
-        let known = self.facts.tokens.len();
-        let gone = (0..known).find(live).filter(|_| self.choices.one_in(2));
-        let (payload, effect) = match gone {
-            Some(token) => {
-                let known = &facts.tokens[token];
-                let gone = TokenRevoked { token: known.id, principal: by, sha256: known.sha256 };
-                (Payload::TokenRevoked(gone), Effect::RevokeToken { token })
-            }
-            None => {
-                let mut sha256 = [7; 32];
-                sha256[..8].copy_from_slice(&facts.next.0.to_le_bytes());
-                let made = TokenCreated {
-                    principal: by,
-                    name: "laptop".into(),
-                    sha256,
-                    expires: TimeUs::CEILING,
-                    session: false,
-                    one_use: false,
-                };
-                (Payload::TokenCreated(made), Effect::MakeToken { sha256 })
-            }
-        };
-        (vec![draft(by, RoomId::NONE, payload)], vec![effect])
-    }
-}
-
-/// The first result of a key that was used before, and whether the body is the same.
-fn repeated(facts: &Facts, effects: &[Effect]) -> Option<(super::facts::Place, bool)> {
-    match effects {
-        [Effect::Post { room, body, key: Some((user, key)) }] => {
-            let (place, first) = facts.keys.get(&(*user, *room, key.clone()))?;
-            Some((*place, first == body))
-        }
-        _ => None,
-    }
-}
-
-impl Scenario {
     /// Ends a life by a stop, a kill or a power cut, starts the next and compares.
     fn end_and_start(&mut self, engine: Engine) -> Engine {
         self.world.sim.calm();

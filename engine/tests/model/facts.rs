@@ -25,6 +25,22 @@ pub enum Effect {
         room: usize,
         entry: usize,
     },
+    /// Retention takes a room's entries.
+    Expire {
+        room: usize,
+        floor: Seq,
+    },
+    /// A category keeps its entries for a day, or for ever.
+    Retain {
+        category: usize,
+        day: bool,
+    },
+    Hold {
+        room: usize,
+    },
+    Release {
+        hold: usize,
+    },
     MakeRoom {
         category: usize,
         name: String,
@@ -99,6 +115,21 @@ pub struct Room {
     /// In order of seq, from 1.
     pub entries: Vec<Entry>,
     pub members: BTreeSet<usize>,
+    /// What retention took, as it went on.
+    pub expired: Vec<(Lsn, Seq)>,
+}
+
+impl Room {
+    /// The last entry that is gone.
+    pub fn floor(&self) -> Seq {
+        self.expired.last().map_or(Seq::ZERO, |(_, floor)| *floor)
+    }
+
+    /// The last entry that is gone for certain, if some of these records may be lost.
+    pub fn certain_floor(&self, lost: impl Fn(Lsn) -> bool) -> Seq {
+        let certain = self.expired.iter().rev().find(|(lsn, _)| !lost(*lsn));
+        certain.map_or(Seq::ZERO, |(_, floor)| *floor)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -126,6 +157,10 @@ pub struct Facts {
     pub names: BTreeSet<String>,
     pub users: Vec<PrincipalId>,
     pub categories: Vec<CategoryId>,
+    /// Categories that keep entries for a day.
+    pub retained: BTreeSet<usize>,
+    /// Holds that are placed, with their rooms.
+    pub holds: Vec<(HoldId, usize)>,
     pub tokens: Vec<Token>,
     /// First results by (user, room, key).
     pub keys: BTreeMap<(usize, usize, String), (Place, String)>,
@@ -178,6 +213,7 @@ impl Facts {
                     rev: Rev(1),
                     entries: Vec::new(),
                     members: BTreeSet::new(),
+                    expired: Vec::new(),
                 });
                 place.room = Some(id);
                 place.rev = Some(Rev(1));
@@ -203,6 +239,21 @@ impl Facts {
                 place.room = Some(at.id);
                 place.rev = Some(at.rev);
             }
+            Effect::Expire { room, floor } => {
+                let at = &mut self.rooms[*room];
+                at.rev = at.rev.next();
+                at.expired.push((lsn, *floor));
+                place.room = Some(at.id);
+                place.rev = Some(at.rev);
+            }
+            Effect::Retain { category, day } => {
+                match day {
+                    true => self.retained.insert(*category),
+                    false => self.retained.remove(category),
+                };
+            }
+            Effect::Hold { room } => self.holds.push((HoldId::new(self.epoch, lsn), *room)),
+            Effect::Release { hold } => drop(self.holds.remove(*hold)),
             Effect::MakeToken { sha256 } => {
                 let id = TokenId::new(self.epoch, lsn);
                 self.tokens.push(Token { sha256: *sha256, id, live: true });
@@ -268,6 +319,7 @@ impl Facts {
         self.next = last.next();
         for room in &mut self.rooms {
             room.entries.retain(|entry| entry.lsn <= last);
+            room.expired.retain(|(lsn, _)| *lsn <= last);
             for entry in &mut room.entries {
                 entry.changes.retain(|(lsn, _)| *lsn <= last);
             }

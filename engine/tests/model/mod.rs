@@ -13,6 +13,7 @@ mod choices;
 mod damage;
 mod drive;
 mod facts;
+mod think;
 
 pub use choices::Choices;
 pub use drive::{Tally, run, run_to_equal_rows};

@@ -36,6 +36,7 @@ pub fn options() -> Options {
         scrub_interval_ms: 0,
         merge_bytes_per_second: 0,
         merge_interval_ms: 0,
+        expire_interval_ms: 0,
     }
 }
 

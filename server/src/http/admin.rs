@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::{Audit, AuditKind, Payload};
 use hansard_engine::scrub::{Finding, ScrubReport};
 use hansard_engine::types::{RoomId, Seq};
@@ -152,6 +153,33 @@ pub(crate) async fn checkpoint(
     record(&app, &caller, AuditKind::Checkpoint, format!("dir={shown}")).await?;
     app.read(move |engine| engine.checkpoint(&path)).await??;
     Ok((StatusCode::CREATED, axum::Json(Done { done: true })))
+}
+
+/// What retention took.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expiry {
+    /// Rooms of which entries expired.
+    rooms: u64,
+    /// Those entries.
+    entries: u64,
+    /// Rooms in which a legal hold kept entries that were due.
+    held: u64,
+}
+
+/// Let retention take now what is due. Administrators only.
+#[utoipa::path(
+    post, path = "/api/v1/admin/expire", tag = "operations", request_body = NoFields,
+    responses((status = 200, body = Expiry)),
+)]
+pub(crate) async fn expire(
+    State(app): State<App>,
+    caller: Caller,
+    Json(NoFields {}): Json<NoFields>,
+) -> Result<axum::Json<Expiry>, Problem> {
+    Access::begin(&app.directory(), &caller.principal).may_administer()?;
+    let ExpireReport { rooms, entries, held } = app.read(|engine| engine.expire()).await??;
+    Ok(axum::Json(Expiry { rooms, entries, held }))
 }
 
 /// How the scrub of all packs stands and what it found. Administrators only.

@@ -69,18 +69,18 @@ fn page(room: RoomId, changes: &Changes) -> ChangePage {
     let next = (changes.through < changes.head).then(|| {
         Cursor::List { list: List::Changes, within: room.0, after: changes.through.0 }.encode()
     });
-    let gap = |(from, to): &(Rev, Rev)| RevGap {
-        from_rev: from.0,
-        to_rev: to.0,
-        reason: GapReason::Damaged,
-    };
+    let gap = |(from, to): &(Rev, Rev), reason| RevGap { from_rev: from.0, to_rev: to.0, reason };
+    let damaged = changes.holes.iter().map(|hole| gap(hole, GapReason::Damaged));
+    let expired = changes.expired.iter().map(|hole| gap(hole, GapReason::Expired));
+    let mut gaps: Vec<RevGap> = damaged.chain(expired).collect();
+    gaps.sort_by_key(|gap| gap.from_rev);
     ChangePage {
         changes: changes
             .records
             .iter()
             .map(|record| Change::of(record, &changes.redacted))
             .collect(),
-        gaps: changes.holes.iter().map(gap).collect(),
+        gaps,
         through: changes.through.0,
         next,
     }

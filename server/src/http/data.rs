@@ -4,9 +4,10 @@
 //! leaves here; whether an account has a password does.
 
 use hansard_engine::format::payload::{
-    Audit, CategorySettings, Payload, Post, PrincipalSettings, RoomSettings, TokenCreated,
+    Audit, CategorySettings, HoldSettings, Payload, Post, PrincipalSettings, RoomSettings,
+    TokenCreated,
 };
-use hansard_engine::types::PrincipalId;
+use hansard_engine::types::{PrincipalId, TimeUs};
 use serde_json::{Value, json};
 
 use super::validate::show_listed;
@@ -32,6 +33,15 @@ pub(crate) fn of(payload: &Payload) -> Value {
         }
         Payload::Edited(body) => json!({ "body": body.body }),
         Payload::Redacted(body) => json!({ "reason": body.reason }),
+        Payload::Expired(body) => {
+            json!({ "floor": body.floor.0, "time": time::show(body.time) })
+        }
+        Payload::HoldPlaced(body) => hold(&body.settings),
+        Payload::HoldReleased(body) => {
+            let mut value = hold(&body.settings);
+            value["hold"] = body.hold.to_string().into();
+            value
+        }
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),
@@ -115,6 +125,22 @@ fn category(settings: &CategorySettings) -> Value {
         "redact": settings.redact.as_str(),
         "read_audit": settings.read_audit,
     })
+}
+
+/// What a hold keeps; a field that is not there bounds nothing.
+fn hold(settings: &HoldSettings) -> Value {
+    let mut value = json!({ "name": settings.name, "reason": settings.reason });
+    let mut with = |field: &str, text: Option<String>| {
+        if let Some(text) = text {
+            value[field] = text.into();
+        }
+    };
+    with("room", (!settings.room.is_none()).then(|| settings.room.to_string()));
+    with("category", (!settings.category.is_none()).then(|| settings.category.to_string()));
+    with("principal", (!settings.principal.is_none()).then(|| settings.principal.to_string()));
+    with("from", (settings.from > TimeUs::MIN).then(|| time::show(settings.from)));
+    with("to", (settings.to < TimeUs::MAX).then(|| time::show(settings.to)));
+    value
 }
 
 fn principal(settings: &PrincipalSettings) -> Value {

@@ -26,7 +26,7 @@ use super::input::{At, ImportJson, Params};
 use super::validate;
 use super::view::Progress;
 use super::words::EntryKind;
-use crate::access::Access;
+use crate::access::{Access, Seen};
 use crate::auth::Caller;
 use crate::codec::from_hex;
 use crate::limits::{IMPORT_ENTRIES_MAX, POLICY_ATTEMPTS_MAX};
@@ -34,6 +34,7 @@ use crate::problem::{Code, Problem};
 use crate::secrets::sha256;
 use crate::state::App;
 use crate::submit::{Attempt, Plan, submit};
+use crate::time;
 
 /// The name of a format.
 const FORMAT_BYTES_MAX: usize = 32;
@@ -89,6 +90,9 @@ pub struct Import {
     authors_source: String,
     /// At most 1000, in order of time.
     entries: Vec<ImportEntry>,
+    /// Take entries, too, that the category's retention takes away at its next look.
+    #[serde(default)]
+    allow_expired: bool,
 }
 
 /// What was recorded.
@@ -125,14 +129,16 @@ pub(crate) async fn create(
     At(id): At<RoomId>,
     ImportJson(body): ImportJson<Import>,
 ) -> Result<(StatusCode, axum::Json<Imported>), Problem> {
-    Access::begin(&app.directory(), &caller.principal).may_manage_room(id)?;
+    let seen = Access::begin(&app.directory(), &caller.principal).may_manage_room(id)?;
     let batch = Batch::checked(body, &caller)?;
     // Asked before authors are made for nothing, and again with the append.
     batch.continues(&app.directory(), id)?;
+    batch.lasts(&seen, app.engine.now())?;
     let authors = authors(&app, &caller, id, &batch).await?;
     let appended = submit(&app, &caller, |attempt| {
         let seen = attempt.access.may_manage_room(id)?;
         batch.continues(attempt.directory, id)?;
+        batch.lasts(&seen, app.engine.now())?;
         let mut drafts = Vec::with_capacity(batch.entries.len() + 1);
         for entry in &batch.entries {
             drafts.push(entry.draft(attempt, id, &authors)?);
@@ -185,6 +191,7 @@ struct Batch {
     progress: ImportProgress,
     network: String,
     entries: Vec<Entry>,
+    allow_expired: bool,
 }
 
 struct Entry {
@@ -242,7 +249,24 @@ impl Batch {
         let entries = body.entries.into_iter().enumerate();
         let entries = entries.map(|(at, entry)| Entry::checked(at, entry, &mark));
         let entries = entries.collect::<Result<_, _>>()?;
-        Ok(Self { from, progress, network: body.authors_source, entries })
+        let (network, allow_expired) = (body.authors_source, body.allow_expired);
+        Ok(Self { from, progress, network, entries, allow_expired })
+    }
+
+    /// Refuses entries that retention would take at once, unless the importer knows of it.
+    fn lasts(&self, seen: &Seen, now: TimeUs) -> Result<(), Problem> {
+        let days = i64::from(seen.category.settings.retention_days);
+        let cutoff = now.saturating_add_us(-days.saturating_mul(TimeUs::DAY_US));
+        let oldest = self.entries.iter().enumerate().find(|(_, entry)| entry.time < cutoff);
+        match oldest {
+            Some((at, entry)) if days > 0 && !self.allow_expired => {
+                let said = time::show(entry.time);
+                let words =
+                    format!("entries[{at}] was said {said}; the category keeps {days} days");
+                Err(Problem::with(Code::WouldExpire, words))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the batch begins where the room's progress stands.

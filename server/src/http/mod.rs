@@ -11,6 +11,7 @@ mod changes;
 mod data;
 mod events;
 mod health;
+mod holds;
 mod imports;
 mod input;
 mod layers;
@@ -86,6 +87,10 @@ routes! {
     get    "/api/v1/events"                            events::list,
     post   "/api/v1/admin/clock"                       admin::clock,
     post   "/api/v1/admin/checkpoint"                  admin::checkpoint,
+    post   "/api/v1/holds"                             holds::create,
+    get    "/api/v1/holds"                             holds::list,
+    delete "/api/v1/holds/{id}"                        holds::delete,
+    post   "/api/v1/admin/expire"                      admin::expire,
     get    "/api/v1/admin/scrub"                       admin::scrub,
     post   "/api/v1/admin/scrub"                       admin::scrub_now,
     get    "/api/v1/stream"                            stream::open,

@@ -9,6 +9,7 @@ mod client;
 mod history;
 mod policy;
 mod posting;
+mod retention;
 mod schema;
 mod scrub;
 mod stream;

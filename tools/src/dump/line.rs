@@ -6,8 +6,8 @@
 //! INVARIANT: no hash of a password or a token leaves here; whether an account has a password does.
 
 use hansard_engine::format::payload::{
-    Audit, CategorySettings, ImportProgress, Payload, Post, PrincipalSettings, Roles, RoomSettings,
-    TokenCreated,
+    Audit, CategorySettings, HoldSettings, ImportProgress, Payload, Post, PrincipalSettings, Roles,
+    RoomSettings, TokenCreated,
 };
 use hansard_engine::format::record::Record;
 use hansard_engine::types::{PrincipalId, TimeUs};
@@ -89,6 +89,11 @@ fn content(payload: &Payload) -> Value {
         Payload::ImportProgress(progress) => import(progress),
         Payload::Edited(body) => json!({ "body": body.body }),
         Payload::Redacted(body) => json!({ "reason": body.reason }),
+        Payload::Expired(body) => {
+            json!({ "floor": body.floor.0, "expired_to": moment(body.time) })
+        }
+        Payload::HoldPlaced(body) => hold(&body.settings),
+        Payload::HoldReleased(body) => with(hold(&body.settings), "hold", body.hold.to_string()),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),
@@ -123,6 +128,24 @@ fn content(payload: &Payload) -> Value {
 fn with(mut value: Value, field: &str, more: impl Into<Value>) -> Value {
     if let Value::Object(fields) = &mut value {
         fields.insert(field.to_owned(), more.into());
+    }
+    value
+}
+
+/// What a hold keeps; a field that is not there bounds nothing.
+fn hold(settings: &HoldSettings) -> Value {
+    let mut value = json!({ "name": settings.name, "reason": settings.reason });
+    let ids = [
+        ("held_room", (!settings.room.is_none()).then(|| settings.room.to_string())),
+        ("category", (!settings.category.is_none()).then(|| settings.category.to_string())),
+        ("principal", (!settings.principal.is_none()).then(|| settings.principal.to_string())),
+        ("from", (settings.from > TimeUs::MIN).then(|| moment(settings.from))),
+        ("to", (settings.to < TimeUs::MAX).then(|| moment(settings.to))),
+    ];
+    for (field, text) in ids {
+        if let Some(text) = text {
+            value = with(value, field, text);
+        }
     }
     value
 }

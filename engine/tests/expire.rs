@@ -1,0 +1,300 @@
+//! Retention and legal holds: what expires, what a hold keeps, and who is told of what.
+//!
+//! The simulation mixes both with everything else; here each case stands alone.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+
+use hansard_engine::Engine;
+use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::error::{ConflictCode, Error};
+use hansard_engine::expire::ExpireReport;
+use hansard_engine::format::payload::*;
+use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
+use hansard_engine::storage::clock::{Clock, SimClock};
+use hansard_engine::storage::sim::Survivors;
+use hansard_engine::types::*;
+use support::*;
+
+const DAY: i64 = TimeUs::DAY_US;
+
+/// A room whose category keeps ten days: an entry a day of 20 days, in turn by two authors.
+struct Desk {
+    world: World,
+    category: CategoryId,
+    room: RoomId,
+    ann: PrincipalId,
+    bob: PrincipalId,
+    first: TimeUs,
+}
+
+impl Desk {
+    fn new() -> (Self, Engine) {
+        let world = World::new();
+        let engine = world.open();
+        let category = make_category(&engine, "Desk");
+        let room = make_room(&engine, category, "trades");
+        let (ann, bob) = (make_user(&engine, "ann"), make_user(&engine, "bob"));
+        let first = world.clock.now();
+        for day in 0..20 {
+            let author = if day % 2 == 0 { ann } else { bob };
+            one(&engine, post(author, room, &format!("day {day}")));
+            world.clock.pass_us(DAY);
+        }
+        (Self { world, category, room, ann, bob, first }, engine)
+    }
+
+    fn keep_days(&self, engine: &Engine, days: u32) {
+        let mut settings = category_settings("Desk");
+        settings.retention_days = days;
+        let changed = CategoryChanged { category: self.category, settings };
+        one(engine, draft(self.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
+    }
+
+    fn hold(&self, engine: &Engine, change: impl FnOnce(&mut HoldSettings)) -> HoldId {
+        let mut settings = HoldSettings {
+            name: "a case".into(),
+            reason: String::new(),
+            room: RoomId::NONE,
+            category: CategoryId::NONE,
+            principal: PrincipalId::NONE,
+            from: TimeUs::MIN,
+            to: TimeUs::MAX,
+        };
+        change(&mut settings);
+        let placed = Payload::HoldPlaced(HoldPlaced { settings });
+        let done = one(engine, draft(self.ann, RoomId::NONE, placed));
+        HoldId::new(done.epoch, done.lsn)
+    }
+
+    fn release(&self, engine: &Engine, hold: HoldId) {
+        let settings =
+            engine.holds().unwrap().into_iter().find(|row| row.id == hold).unwrap().settings;
+        let released = Payload::HoldReleased(HoldReleased { hold, settings });
+        one(engine, draft(self.ann, RoomId::NONE, released));
+    }
+
+    /// The entries there are, by every way to read them, which must agree.
+    fn there(&self, engine: &Engine) -> Vec<u64> {
+        let page = engine.page(self.room, Anchor::At(Seq(1)), 500).unwrap();
+        let found: Vec<u64> = page.records.iter().map(|record| record.seq.0).collect();
+        let floor = found.first().map_or(20, |first| first - 1);
+        let gone = Gap {
+            room: self.room,
+            from_seq: Seq(1),
+            to_seq: Seq(floor),
+            reason: GapReason::Expired,
+        };
+        let gone = if floor > 0 { vec![gone] } else { Vec::new() };
+        assert_eq!(page.gaps, gone);
+        let last = engine.page(self.room, Anchor::Last, 500).unwrap();
+        assert_eq!((&last.records, &last.gaps), (&page.records, &gone));
+        let around = engine.page(self.room, Anchor::Around(Seq(8)), 500).unwrap();
+        assert_eq!((&around.records, &around.gaps), (&page.records, &gone));
+        let by_time = engine.page(self.room, Anchor::AtTime(TimeUs::FLOOR), 500).unwrap();
+        assert_eq!(by_time.records, page.records);
+        let before = engine.page(self.room, Anchor::Before(Seq(floor + 1)), 5).unwrap();
+        assert_eq!((before.records.len(), before.older), (0, None));
+        let changes = engine.changes(self.room, Rev::ZERO, 500).unwrap();
+        let posts = changes.records.iter().filter(|record| record.seq > Seq::ZERO);
+        assert!(posts.map(|record| record.seq.0).eq(found.iter().copied()));
+        assert!(changes.holes.is_empty());
+        for order in [Order::Ascending, Order::Descending] {
+            let request = CategoryRequest {
+                category: self.category,
+                from: TimeUs::MIN,
+                to: TimeUs::MAX,
+                order,
+                cursor: None,
+                limit: 500,
+            };
+            let mut page = engine.category_page(&request, &mut |_| true).unwrap();
+            page.records.sort_by_key(|record| record.seq);
+            assert_eq!(page.records, last.records, "{order:?}");
+        }
+        for seq in 1..=20 {
+            assert_eq!(engine.entry(self.room, Seq(seq)).unwrap().is_some(), found.contains(&seq));
+            assert_eq!(
+                engine.versions(self.room, Seq(seq)).unwrap().is_some(),
+                found.contains(&seq)
+            );
+        }
+        found
+    }
+}
+
+fn from(seq: u64) -> Vec<u64> {
+    (seq..=20).collect()
+}
+
+#[test]
+fn what_is_older_than_the_category_keeps_expires_and_nothing_else() {
+    for sealed in [false, true] {
+        let (desk, engine) = Desk::new();
+        if sealed {
+            engine.seal().unwrap();
+        }
+        let edited = Edited { seq: Seq(3), body: "day 2, again".into() };
+        one(&engine, draft(desk.ann, desk.room, Payload::Edited(edited)));
+        let other = make_category(&engine, "Other");
+        let apart = make_room(&engine, other, "apart");
+        one(&engine, post(desk.ann, apart, "kept for ever"));
+        assert_eq!(engine.expire().unwrap(), ExpireReport::default(), "no category says so");
+        assert_eq!(desk.there(&engine), from(1));
+        desk.keep_days(&engine, 10);
+        assert_eq!(engine.expire().unwrap(), ExpireReport { rooms: 1, entries: 10, held: 0 });
+        assert_eq!(desk.there(&engine), from(11));
+        assert_eq!(engine.expire().unwrap(), ExpireReport::default(), "once");
+        desk.world.clock.pass_us(3 * DAY);
+        assert_eq!(engine.expire().unwrap().entries, 3);
+        // An edit of what is gone is refused, as of what never was.
+        for seq in [13, 21] {
+            let edited = Edited { seq: Seq(seq), body: "x".into() };
+            let refused =
+                engine.append_and_wait(vec![draft(desk.ann, desk.room, Payload::Edited(edited))]);
+            assert!(matches!(refused, Err(Error::NotFound { what: "entry" })), "{refused:?}");
+        }
+        // After a kill, a power cut, and with the catalog gone.
+        let rebuilt = |world: &World, forget: bool| World {
+            sim: world.sim.crash(Survivors::Nothing),
+            store: if forget { MemoryCatalog::default() } else { world.store.crash() },
+            clock: Arc::new(SimClock::at(world.clock.now())),
+        };
+        engine.seal().unwrap();
+        drop(engine);
+        for forget in [false, true] {
+            let world = rebuilt(&desk.world, forget);
+            let engine = world.open();
+            assert_eq!(desk.there(&engine), from(14), "sealed={sealed} forget={forget}");
+            let next = one(&engine, post(desk.ann, desk.room, "on"));
+            assert_eq!(next.seq, Seq(21), "places are not given again");
+        }
+    }
+}
+
+#[test]
+fn a_room_of_which_everything_is_gone_goes_on_where_it_was() {
+    let (desk, engine) = Desk::new();
+    desk.keep_days(&engine, 1);
+    desk.world.clock.pass_us(2 * DAY);
+    assert_eq!(engine.expire().unwrap().entries, 20);
+    let page = engine.page(desk.room, Anchor::Last, 50).unwrap();
+    assert_eq!((page.records.len(), page.older, page.newer), (0, None, None));
+    assert_eq!((page.gaps[0].to_seq, page.gaps[0].reason), (Seq(20), GapReason::Expired));
+    assert_eq!(one(&engine, post(desk.ann, desk.room, "on")).seq, Seq(21));
+    let page = engine.page(desk.room, Anchor::Last, 50).unwrap();
+    assert_eq!(page.records.len(), 1);
+}
+
+#[test]
+fn a_hold_keeps_what_it_names_and_what_is_behind_it() {
+    // Ten days are kept of twenty: 1 to 10 are due. Entry n was said on day n - 1.
+    type Change = fn(&Desk, &mut HoldSettings);
+    let day = |desk: &Desk, day: i64| desk.first.saturating_add_us(day * DAY);
+    let holds: [(&str, Change, u64); 9] = [
+        ("everything", |_, _| {}, 1),
+        ("the room", |desk, hold| hold.room = desk.room, 1),
+        ("the category", |desk, hold| hold.category = desk.category, 1),
+        ("an author", |desk, hold| hold.principal = desk.bob, 2),
+        (
+            "an author in the room",
+            |desk, hold| (hold.room, hold.principal) = (desk.room, desk.bob),
+            2,
+        ),
+        ("from a time on", |desk, hold| hold.from = desk.first.saturating_add_us(4 * DAY), 5),
+        (
+            "an author in a span",
+            |desk, hold| {
+                hold.principal = desk.ann;
+                hold.from = desk.first.saturating_add_us(5 * DAY);
+                hold.to = desk.first.saturating_add_us(9 * DAY);
+            },
+            7,
+        ),
+        (
+            "a span that is not due",
+            |desk, hold| hold.from = desk.first.saturating_add_us(15 * DAY),
+            11,
+        ),
+        (
+            "a span in which nothing was said",
+            |desk, hold| {
+                hold.from = desk.first.saturating_add_us(3 * DAY + DAY / 4);
+                hold.to = desk.first.saturating_add_us(3 * DAY + DAY / 2);
+            },
+            11,
+        ),
+    ];
+    for (what, change, first) in holds {
+        let (desk, engine) = Desk::new();
+        let hold = desk.hold(&engine, |hold| change(&desk, hold));
+        desk.keep_days(&engine, 10);
+        let report = engine.expire().unwrap();
+        assert_eq!((report.entries, report.held), (first - 1, u64::from(first < 11)), "{what}");
+        assert_eq!(desk.there(&engine), from(first), "{what}");
+        assert_eq!(engine.holds().unwrap().len(), 1);
+        desk.release(&engine, hold);
+        assert_eq!(engine.expire().unwrap().entries, 11 - first, "{what}: released");
+        assert_eq!(desk.there(&engine), from(11), "{what}");
+    }
+    // Of two holds the one that keeps more counts; another room's does not.
+    let (desk, engine) = Desk::new();
+    let other = make_room(&engine, desk.category, "other");
+    desk.hold(&engine, |hold| hold.room = other);
+    desk.hold(&engine, |hold| hold.from = day(&desk, 7));
+    desk.hold(&engine, |hold| hold.from = day(&desk, 5));
+    desk.keep_days(&engine, 10);
+    engine.expire().unwrap();
+    assert_eq!(desk.there(&engine), from(6));
+}
+
+#[test]
+fn a_hold_that_is_placed_after_the_look_sends_the_record_back() {
+    let (desk, engine) = Desk::new();
+    desk.keep_days(&engine, 10);
+    let seen = engine.directory().applied();
+    let due = engine.due_to_expire().unwrap().remove(0).expired.unwrap();
+    desk.hold(&engine, |hold| hold.room = desk.room);
+    let mut late = draft(PrincipalId::SYSTEM, desk.room, Payload::Expired(due.clone()));
+    late.checked_at = seen;
+    let refused = engine.append_and_wait(vec![late.clone()]);
+    assert!(matches!(refused, Err(Error::PolicyChanged { .. })), "{refused:?}");
+    // And nobody but the server takes anything away.
+    late.actor.id = desk.ann;
+    late.checked_at = engine.directory().applied();
+    let refused = engine.append_and_wait(vec![late]);
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    assert_eq!(desk.there(&engine), from(1));
+}
+
+#[test]
+fn a_room_does_not_move_out_of_a_hold() {
+    let (desk, engine) = Desk::new();
+    let hold = desk.hold(&engine, |hold| hold.category = desk.category);
+    let other = make_category(&engine, "Other");
+    let moved = |engine: &Engine| {
+        let settings = room_settings(other, "trades");
+        let moved = Payload::RoomChanged(RoomChanged { settings });
+        engine.append_and_wait(vec![draft(desk.ann, desk.room, moved)])
+    };
+    let refused = moved(&engine);
+    let held = matches!(refused, Err(Error::Conflict { code: ConflictCode::Held, .. }));
+    assert!(held, "{refused:?}");
+    desk.release(&engine, hold);
+    moved(&engine).unwrap();
+}
+
+#[test]
+fn nothing_expires_while_the_clock_is_in_doubt() {
+    let (desk, engine) = Desk::new();
+    desk.keep_days(&engine, 365);
+    desk.world.clock.step_us(4_000 * DAY);
+    let refused = engine.expire();
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    desk.world.clock.step_us(-4_000 * DAY);
+    assert_eq!(engine.expire().unwrap(), ExpireReport::default());
+    assert_eq!(desk.there(&engine), from(1));
+}

@@ -1,0 +1,52 @@
+//! `hansard admin hold ...` and `hansard admin retention run`.
+//!
+//! The server decides what is due and what a hold keeps.
+
+use serde_json::json;
+
+use super::{Out, body, every};
+use crate::cli::{HoldVerb, RetentionVerb};
+use crate::client::{Ask, Client, Sort, id, segment};
+use crate::exits::Failure;
+
+const COLUMNS: &[&str] =
+    &["id", "name", "room", "category", "principal", "from", "to", "placed", "by"];
+
+/// Runs a verb on holds.
+pub(super) fn run(client: &Client, out: &Out, verb: &HoldVerb) -> Result<(), Failure> {
+    match verb {
+        HoldVerb::Create { name, reason, room, category, principal, from, to } => {
+            let id_of = |sort, text: &Option<String>| {
+                let found = text.as_ref().map(|text| client.id_of(sort, text)).transpose();
+                found.map(|found| found.map(Into::into))
+            };
+            let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+            let body = body([
+                ("name", Some(json!(name))),
+                ("reason", text(reason)),
+                ("room", id_of(Sort::Room, room)?),
+                ("category", id_of(Sort::Category, category)?),
+                ("principal", id_of(Sort::User, principal)?),
+                ("from", text(from)),
+                ("to", text(to)),
+            ]);
+            let made = client.ask("/holds", Ask::Post(&body))?;
+            out.object(&made, &format!("hold {name:?} placed id={}", id(&made)))
+        }
+        HoldVerb::List => out.list("holds", &every(client, "/holds", "holds", &[])?, COLUMNS),
+        HoldVerb::Release { id } => {
+            client.ask(&format!("/holds/{}", segment(id)), Ask::Delete)?;
+            out.object(&json!({ "id": id }), &format!("hold released id={id}"))
+        }
+    }
+}
+
+/// Runs a verb on retention.
+pub(super) fn retention(client: &Client, out: &Out, verb: RetentionVerb) -> Result<(), Failure> {
+    let RetentionVerb::Run = verb;
+    let done = client.ask("/admin/expire", Ask::Post(&json!({})))?;
+    let (rooms, entries, held) = (&done["rooms"], &done["entries"], &done["held"]);
+    let words =
+        format!("expired entries={entries} rooms={rooms}, rooms with a hold on some={held}");
+    out.object(&done, &words)
+}
