@@ -180,6 +180,9 @@ impl Inner {
         let history = &self.history;
         let _view = history.views.newest();
         let before = history.past(room)?.floor;
+        if history.head(room)?.seq <= before {
+            return Ok(None);
+        }
         // The first entry that stays; without one, the place behind the newest.
         let upto = Seq(history.seek(room, cutoff)?.0.saturating_sub(1));
         if upto <= before {

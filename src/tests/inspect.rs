@@ -130,10 +130,10 @@ fn packs(view: &Value, table: &str, imported: &str, history: &[Value]) {
         assert_eq!(sum("plain_bytes"), number(pack, "plain_bytes"));
         assert!(sum("bytes") < number(pack, "bytes"), "index and footer take some");
         let row = rows.next().expect("the pack has a row");
-        let sizes = ["runs", "records", "bytes", "plain_bytes"].map(|field| number(pack, field));
-        assert_eq!(row[1..5], sizes.map(|n| n.to_string()));
-        assert_eq!(row[5], ratio(pack));
-        assert_eq!(row[6..], span(&pack["min_time_us"], &pack["max_time_us"]));
+        let sizes = ["level", "runs", "records", "bytes", "plain_bytes"];
+        assert_eq!(row[1..6], sizes.map(|field| number(pack, field).to_string()));
+        assert_eq!(row[6], ratio(pack));
+        assert_eq!(row[7..], span(&pack["min_time_us"], &pack["max_time_us"]));
         for segment in segments {
             let row = rows.next().expect("the segment has a row");
             let blocks = u64::try_from(list(&segment["blocks"]).len()).expect("few");

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hansard_engine::apply::applied_row;
-use hansard_engine::catalog::rows::{HeadRow, RoomRow};
+use hansard_engine::catalog::rows::{HeadRow, PastRow, RoomRow};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::LAYOUT;
@@ -78,6 +78,10 @@ struct FrameRecord {
 #[derive(Debug, Serialize)]
 struct Pack {
     file: String,
+    /// Its retention class.
+    class: u32,
+    /// How far it was merged: 0 as sealed, 1 parts of a day, 2 a day, 3 a month, 4 a year.
+    level: u32,
     bytes: u64,
     plain_bytes: u64,
     first_lsn: u64,
@@ -121,6 +125,8 @@ struct Room {
     category: Option<String>,
     seq: u64,
     rev: u64,
+    /// The last entry that retention took; 0 for none.
+    floor: u64,
     last_time_us: Option<i64>,
     packed_bytes: u64,
     runs: u64,
@@ -229,6 +235,9 @@ fn catch_up(room: &mut Room, record: &Record) {
         room.name = Some(settings.name.clone());
         room.category = Some(settings.category.to_string());
     }
+    if let Payload::Expired(expired) = &record.payload {
+        room.floor = room.floor.max(expired.floor.0);
+    }
     if record.seq > Seq::ZERO {
         room.last_time_us = room.last_time_us.max(known(record.time));
     }
@@ -255,6 +264,14 @@ fn catalog_rooms(
             room.last_time_us = known(head.time);
         }
         Ok(Go::On)
+    })?;
+    walk_prefix(catalog, Family::State, b"E", &mut |key, value| {
+        let id = RoomId(keys::number_at(key, 1));
+        if let Ok(past) = from_bytes::<PastRow>(value, "past row") {
+            let room = rooms.entry(id).or_insert_with(|| named(id));
+            room.floor = past.floor.0;
+        }
+        Ok(Go::On)
     })
 }
 
@@ -273,6 +290,8 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
             .unwrap_or_default();
         shown.push(Pack {
             file,
+            class: meta.class,
+            level: meta.level,
             bytes: meta.bytes,
             plain_bytes: meta.plain_bytes,
             first_lsn: meta.first_lsn.0,

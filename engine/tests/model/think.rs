@@ -116,10 +116,11 @@ impl Scenario {
             from: TimeUs::MIN,
             to: TimeUs::MAX,
         };
-        // One that was ended is not ended twice before that is known.
-        let known = self.facts.holds.len() == facts.holds.len();
-        let (payload, effect) = if known && !facts.holds.is_empty() && self.choices.one_in(2) {
-            let hold = self.choices.below(facts.holds.len());
+        // Nobody can end a hold before its placing was answered, nor twice.
+        let known = |hold: &usize| self.facts.holds.contains(&facts.holds[*hold]);
+        let known: Vec<usize> = (0..facts.holds.len()).filter(known).collect();
+        let (payload, effect) = if !known.is_empty() && self.choices.one_in(2) {
+            let hold = known[self.choices.below(known.len())];
             let (id, room) = facts.holds[hold];
             let gone = HoldReleased { hold: id, settings: settings(facts.rooms[room].id) };
             (Payload::HoldReleased(gone), Effect::Release { hold })

@@ -34,8 +34,8 @@ fn write_all(out: &mut String, shown: &Inspection) -> fmt::Result {
     }
     writeln!(
         out,
-        "\n{:<24} {:>8} {:>10} {:>12} {:>12} {:>7}  time",
-        "pack", "segments", "records", "bytes", "plain", "ratio"
+        "\n{:<24} {:>5} {:>8} {:>10} {:>12} {:>12} {:>7}  time",
+        "pack", "level", "segments", "records", "bytes", "plain", "ratio"
     )?;
     for pack in &shown.packs {
         write_pack(out, pack)?;
@@ -52,8 +52,8 @@ fn write_all(out: &mut String, shown: &Inspection) -> fmt::Result {
     }
     writeln!(
         out,
-        "\n{:<18} {:>10} {:>10} {:>12} {:>5}  {:<27}  name",
-        "room", "seq", "rev", "packed", "runs", "last time"
+        "\n{:<18} {:>10} {:>10} {:>10} {:>12} {:>5}  {:<27}  name",
+        "room", "floor", "seq", "rev", "packed", "runs", "last time"
     )?;
     for room in &shown.rooms {
         write_room(out, room)?;
@@ -69,13 +69,11 @@ fn write_frame(out: &mut String, file: &str, frame: &Frame) -> fmt::Result {
 }
 
 fn write_pack(out: &mut String, pack: &Pack) -> fmt::Result {
-    let Pack { file, bytes, plain_bytes, records, runs, .. } = pack;
+    let Pack { file, level, bytes, plain_bytes, records, runs, .. } = pack;
     let (ratio, time) =
         (ratio(Some(*plain_bytes), *bytes), span(pack.min_time_us, pack.max_time_us));
-    writeln!(
-        out,
-        "{file:<24} {runs:>8} {records:>10} {bytes:>12} {plain_bytes:>12} {ratio}  {time}"
-    )
+    write!(out, "{file:<24} {level:>5} {runs:>8} {records:>10} {bytes:>12}")?;
+    writeln!(out, " {plain_bytes:>12} {ratio}  {time}")
 }
 
 fn write_segment(out: &mut String, file: &str, segment: &Segment) -> fmt::Result {
@@ -93,10 +91,11 @@ fn write_segment(out: &mut String, file: &str, segment: &Segment) -> fmt::Result
 }
 
 fn write_room(out: &mut String, room: &Room) -> fmt::Result {
-    let Room { id, seq, rev, packed_bytes, runs, .. } = room;
+    let Room { id, seq, rev, floor, packed_bytes, runs, .. } = room;
     let last = room.last_time_us.map_or("-".to_owned(), moment);
     let name = room.name.as_deref().unwrap_or("");
-    writeln!(out, "{id:<18} {seq:>10} {rev:>10} {packed_bytes:>12} {runs:>5}  {last:<27}  {name:?}")
+    write!(out, "{id:<18} {floor:>10} {seq:>10} {rev:>10} {packed_bytes:>12} {runs:>5}")?;
+    writeln!(out, "  {last:<27}  {name:?}")
 }
 
 /// How many times smaller, with two digits.

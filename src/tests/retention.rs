@@ -1,0 +1,139 @@
+//! Edits, redactions, retention and holds with the real binary and the real catalog.
+//!
+//! What each does is held by the engine's and the server's tests; here they go through the command
+//! line, a kill and a start, and the offline tool shows what stands on disk.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use support::api::{Api, text};
+use support::history::{forwards, number};
+use support::{Server, Site, data_folder, done, fails, tool};
+
+fn admin(server: &Server, admin: &Api, args: &[&str]) -> String {
+    done(server.command(admin).arg("admin").args(args))
+}
+
+/// An import of the logs of 2004 to 2012 into a room whose category keeps ten years.
+fn import(server: &Server, api: &Api) -> Command {
+    let mut import = server.command(api);
+    import.args(["import", "irc-log", "--category", "desk", "--room", "ubuntu"]);
+    import.args(["--date-of", "last"]);
+    let mut logs: Vec<_> = fs::read_dir(data_folder()).expect("the logs").flatten().collect();
+    logs.sort_by_key(std::fs::DirEntry::file_name);
+    let logs = logs.iter().map(std::fs::DirEntry::path);
+    import.args(logs.filter(|path| path.extension().is_some_and(|end| end == "log")));
+    import
+}
+
+#[test]
+fn what_retention_took_stays_gone_through_a_kill_and_what_is_held_stays() {
+    let site = Site::new();
+    let server = site.serve();
+    let api = server.admin();
+    admin(&server, &api, &["category", "create", "desk", "--retention-days", "3650"]);
+    // It would be gone at once: the importer hears of it, and which line it is.
+    let said = fails(&mut import(&server, &api), 65);
+    assert!(
+        said.contains("--allow-expired") && said.contains(r#"file="2004-11-15_03.log" line=1"#)
+    );
+    done(import(&server, &api).arg("--allow-expired"));
+    let room = text(&api.get("/rooms").expect(200)["rooms"][0]["id"]);
+    let all = forwards(&api, &room, 0);
+    let placed = admin(
+        &server,
+        &api,
+        &[
+            "hold",
+            "create",
+            "case 7",
+            "--room",
+            "ubuntu",
+            "--from",
+            "2012-01-01T00:00:00Z",
+            "--json",
+        ],
+    );
+    let hold: Value = serde_json::from_str(&placed).expect("JSON");
+    let report = admin(&server, &api, &["retention", "run"]);
+    assert!(report.contains("rooms=1, rooms with a hold on some=1"), "{report}");
+    let kept: Vec<Value> =
+        all.iter().filter(|m| text(&m["time"]).as_str() >= "2012").cloned().collect();
+    assert!(!kept.is_empty() && kept.len() < all.len());
+    let floor = number(&kept[0], "seq") - 1;
+    let first = api.get(&format!("/rooms/{room}/messages?at=1&limit=1")).expect(200);
+    let gap = json!({ "room": room, "from_seq": 1, "to_seq": floor, "reason": "expired" });
+    assert_eq!((&first["messages"][0], &first["gaps"]), (&kept[0], &json!([gap])));
+    assert_eq!(forwards(&api, &room, floor), kept);
+    assert_eq!(api.metric("hansard_expired_entries_total"), floor);
+    // Nothing that was said before is in an export.
+    let export = done(server.command(&api).args(["export", "jsonl", "--room", "ubuntu"]));
+    let lines: Vec<Value> =
+        export.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines[0]["gap"]["to_seq"], floor);
+    assert_eq!(lines.len(), kept.len() + 1);
+    server.kill();
+
+    let view = tool::done("inspect", &site.data());
+    let rooms = view["rooms"].as_array().expect("rooms");
+    let seen = rooms.iter().find(|seen| seen["id"] == room.as_str()).expect("the room");
+    assert_eq!(number(seen, "floor"), floor);
+    let server = site.serve();
+    let api = server.admin();
+    assert_eq!(forwards(&api, &room, floor), kept);
+    let id = text(&hold["id"]);
+    admin(&server, &api, &["hold", "release", &id]);
+    admin(&server, &api, &["retention", "run"]);
+    let page = api.get(&format!("/rooms/{room}/messages")).expect(200);
+    assert_eq!((&page["messages"], &page["older"]), (&json!([]), &Value::Null));
+    assert_eq!(page["gaps"][0]["to_seq"], all.len());
+    let said = json!({ "body": "it goes on" });
+    let next = api.post(&format!("/rooms/{room}/messages"), &said).expect(201);
+    assert_eq!(number(&next, "seq"), all.len() as u64 + 1);
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(tool::done("verify", &site.data())["ok"], true);
+}
+
+#[test]
+fn edits_and_redactions_outlive_a_kill_and_the_catalog() {
+    let site = Site::new();
+    let server = site.serve();
+    let api = server.admin();
+    let create = ["category", "create", "desk", "--edit", "authors", "--redact", "authors"];
+    admin(&server, &api, &create);
+    let category = text(&api.get("/categories").expect(200)["categories"][0]["id"]);
+    let room = api.room("trades", &category, "open");
+    let path = format!("/rooms/{room}/messages");
+    let post = |body: &str| {
+        let said = api.post(&path, &json!({ "body": body })).expect(201);
+        format!("{path}/{}", text(&said["id"]))
+    };
+    let (edited, redacted) = (post("helo"), post("a slip"));
+    api.patch(&edited, &json!({ "body": "hello" })).expect(200);
+    api.delete(&redacted).expect(204);
+    let seen = forwards(&api, &room, 0);
+    assert_eq!((&seen[0]["body"], &seen[1]["body"]), (&json!("hello"), &json!("")));
+    let dump = |site: &Site| {
+        let dump = tool::tool().arg("dump").arg(site.data()).args(["--room", &room]).output();
+        support::text(&dump.expect("a dump").stdout)
+    };
+    server.kill();
+    // The tool shows what stands on disk, redacted or not.
+    assert!(dump(&site).contains("a slip") && dump(&site).contains(r#""kind":"redacted""#));
+    for forget in [false, true] {
+        if forget {
+            fs::remove_dir_all(site.data().join("catalog")).expect("a catalog");
+            fs::create_dir(site.data().join("catalog")).expect("its folder");
+        }
+        let server = site.serve();
+        let api = server.admin();
+        assert_eq!(forwards(&api, &room, 0), seen, "forget={forget}");
+        let versions = api.get(&format!("{redacted}/versions")).expect(200);
+        assert_eq!(versions["versions"][0]["body"], "a slip");
+        server.kill();
+    }
+}
