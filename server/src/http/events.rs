@@ -57,6 +57,10 @@ pub(crate) async fn list(
         Some(after) => after,
         None => validate::list_cursor(params.cursor.as_deref(), List::Events, 0)?,
     };
+    // An examiner finds everything that was answered before he asked: an event of what needed no
+    // row may be committed and not yet in its family.
+    let committed = Lsn(app.engine.stats().committed_lsn.get());
+    app.directory().wait_applied(committed).await;
     let (records, next) = app.read(move |engine| engine.events(Lsn(after), limit)).await??;
     let next =
         next.map(|lsn| Cursor::List { list: List::Events, within: 0, after: lsn.0 }.encode());
