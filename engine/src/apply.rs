@@ -337,6 +337,13 @@ impl Applier {
             past.amended = past.amended.saturating_add(1);
             self.set(keys::past(record.room), &past);
         }
+        // Where the entry itself is lost, its place must not be given again: what is redacted would
+        // be somebody else's words.
+        let mut head = self.head(record.room)?;
+        if head.seq < seq {
+            head.seq = seq;
+            self.set(keys::head(record.room), &head);
+        }
         let mut row = before.unwrap_or(AmendRow::NONE);
         row.take(record.lsn, record.rev, &record.payload);
         self.set(key, &row);
