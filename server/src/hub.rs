@@ -2,7 +2,8 @@
 //!
 //! One thread turns commits into marks on the outboxes and writes each change of a busy room once
 //! for all its readers. It sends nothing and queues no message. INVARIANT: the commit path only
-//! adds room ids to a set. Lock order: `dirty` alone; `board`, then an outbox.
+//! adds room ids to a set. INVARIANT: once a redaction is answered, no text that was ready before
+//! it is given out. Lock order: `dirty` alone; `board`, then an outbox.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +11,8 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use hansard_engine::catalog::rows::PrincipalRow;
+use hansard_engine::format::payload::Payload;
+use hansard_engine::format::record::Record;
 use hansard_engine::types::{CategoryId, PrincipalId, Rev, RoomId, TokenId};
 use hansard_engine::{CommitListener, Directory, Engine};
 use parking_lot::{Condvar, Mutex};
@@ -42,9 +45,18 @@ struct Ready {
     bytes: usize,
 }
 
+impl Ready {
+    /// Nothing: what is newer than `rev` the sessions read for themselves, until it is ready.
+    fn none(rev: Rev) -> Self {
+        Self { start: rev, through: rev, ..Self::default() }
+    }
+}
+
 struct Feed {
     sessions: HashMap<u64, Arc<Outbox>>,
     ready: Ready,
+    /// Another number since words were taken away: what was read before is not to become ready.
+    turn: u64,
 }
 
 #[derive(Default)]
@@ -59,6 +71,11 @@ struct Dirty {
     stop: bool,
 }
 
+/// True for what takes words away that were said before it.
+fn takes_words(record: &Record) -> bool {
+    matches!(record.payload, Payload::Redacted(_) | Payload::Expired(_))
+}
+
 /// The meeting place of commits and connections.
 pub(crate) struct Hub {
     engine: Engine,
@@ -66,6 +83,7 @@ pub(crate) struct Hub {
     board: Mutex<Board>,
     dirty: Mutex<Dirty>,
     wake: Condvar,
+    /// Numbers of connections and turns: none is given twice.
     names: AtomicU64,
     ready_bytes: AtomicUsize,
 }
@@ -129,24 +147,27 @@ impl Hub {
 
     /// Reads what is new in a room once, keeps its text ready, and marks everybody who listens.
     fn fan_out(&self, room: RoomId) {
-        let Some(through) = self.board.lock().rooms.get(&room).map(|feed| feed.ready.through)
-        else {
-            return;
-        };
+        let feed = self.board.lock().rooms.get(&room).map(|feed| (feed.ready.through, feed.turn));
+        let Some((through, turn)) = feed else { return };
         let changes = self.engine.changes(room, through, READY_CHANGES_MAX);
         self.metrics.fanout_reads.add(1);
         let mut board = self.board.lock();
         let Some(feed) = board.rooms.get_mut(&room) else { return };
         self.ready_bytes.fetch_sub(feed.ready.bytes, Ordering::Relaxed);
         feed.ready = match changes {
+            // The words that go may stand before it in the same text: it was perhaps not applied
+            // yet when this was read.
+            Ok(changes) if feed.turn != turn || changes.records.iter().any(takes_words) => {
+                Ready::none(changes.through)
+            }
             Ok(changes) if changes.through >= changes.head => {
                 self.bounded(through, changes.through, frames::of_changes(room, &changes))
             }
             // Far behind: the sessions read for themselves.
-            Ok(changes) => Ready { start: changes.head, through: changes.head, ..Ready::default() },
+            Ok(changes) => Ready::none(changes.head),
             Err(error) => {
                 tracing::error!(%room, %error, "changes could not be read for streams");
-                Ready { start: through, through, ..Ready::default() }
+                Ready::none(through)
             }
         };
         self.ready_bytes.fetch_add(feed.ready.bytes, Ordering::Relaxed);
@@ -159,9 +180,18 @@ impl Hub {
         let bytes = frames.iter().map(|frame| frame.text.len()).sum();
         let total = self.ready_bytes.load(Ordering::Relaxed).saturating_add(bytes);
         if bytes > READY_BYTES_MAX || total > READY_TOTAL_BYTES_MAX {
-            return Ready { start: through, through, ..Ready::default() };
+            return Ready::none(through);
         }
         Ready { start, through, frames, bytes }
+    }
+
+    /// Words of a room were taken away: call before that is answered.
+    pub(crate) fn words_taken(&self, room: RoomId) {
+        let mut board = self.board.lock();
+        let Some(feed) = board.rooms.get_mut(&room) else { return };
+        feed.turn = self.names.fetch_add(1, Ordering::Relaxed);
+        self.ready_bytes.fetch_sub(feed.ready.bytes, Ordering::Relaxed);
+        feed.ready = Ready::none(feed.ready.through);
     }
 
     /// The ready changes of a room after a rev, if what follows it is ready.
@@ -216,7 +246,8 @@ impl Hub {
         let mut board = self.board.lock();
         let feed = board.rooms.entry(room).or_insert_with(|| Feed {
             sessions: HashMap::new(),
-            ready: Ready { start: head, through: head, ..Ready::default() },
+            ready: Ready::none(head),
+            turn: self.names.fetch_add(1, Ordering::Relaxed),
         });
         if feed.sessions.insert(outbox.id, Arc::clone(outbox)).is_none() {
             self.metrics.subscriptions.add(1);

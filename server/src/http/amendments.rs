@@ -152,6 +152,7 @@ pub(crate) async fn redact(
     }
     let expect = expected(&headers, changed(&record, amendment.as_ref()))?;
     if amendment.is_some_and(|one| one.redacted) {
+        app.hub.words_taken(id);
         return Ok(StatusCode::NO_CONTENT);
     }
     let done = submit(&app, &caller, |attempt| {
@@ -162,6 +163,8 @@ pub(crate) async fn redact(
         Ok(Plan::of(draft).under(seen.grant, id, "redact"))
     })
     .await;
+    // ORDERING: before the answer, so that no stream that begins behind it gets the words.
+    app.hub.words_taken(id);
     match done {
         // Somebody else was faster, and it is hidden.
         Err(problem) if problem.code == Code::Redacted => Ok(StatusCode::NO_CONTENT),

@@ -267,3 +267,39 @@ async fn edits_and_redactions_at_once_leave_one_redaction_and_no_words() {
     assert_eq!(redactions, 1);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_begins_behind_a_redaction_brings_no_words_of_it() {
+    let world = World::start().await;
+    let Rooms { room, .. } = rooms(&world, "authors", "authors").await;
+    let ann = world.user("ann").await;
+    // Somebody listens, so what is new in the room is kept ready for streams.
+    let mut listener = Stream::open(&ann).await;
+    listener.subscribe(&room, None).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let (ann, room) = (ann.clone(), room.clone());
+            tokio::spawn(async move {
+                for round in 0..40 {
+                    let canary = format!("{CANARY} {task} {round}.");
+                    let (path, said) = say(&ann, &room, &canary).await;
+                    ann.delete(&path).await.is(204);
+                    let before = said["rev"].as_u64().expect("a rev") - 1;
+                    let mut stream = Stream::open(&ann).await;
+                    stream.subscribe(&room, Some(before)).await;
+                    loop {
+                        let frame = stream.next().await;
+                        assert!(!frame.to_string().contains(&canary), "{round}: {frame}");
+                        if frame["type"] == "caught-up" {
+                            break;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a task");
+    }
+    world.stop().await;
+}
