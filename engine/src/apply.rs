@@ -27,6 +27,8 @@ use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, RoomId, Seq, TimeUs};
 const PRUNE_EVERY: u64 = 1024;
 /// Expired keys removed at once.
 const PRUNE_MAX: usize = 4096;
+/// Rows of one batch of a replay.
+const BATCH_ROWS: usize = 16 * 1024;
 /// A key that begins with a room and an entry.
 type RowOf = fn(RoomId, Seq) -> Vec<u8>;
 /// The setting that turns compliance on.
@@ -160,6 +162,17 @@ impl Applier {
             self.store.write(&changes)?;
         }
         Ok(self.applied.lsn)
+    }
+
+    /// As `commit`, once a batch's worth of rows is pending: a long replay stays within memory.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn commit_if_full(&mut self) -> Result<()> {
+        if self.changes.len() >= BATCH_ROWS {
+            self.commit()?;
+        }
+        Ok(())
     }
 
     /// The newest `recorded` time applied.
@@ -330,10 +343,14 @@ impl Applier {
 
     /// An entry is edited or redacted.
     fn amend(&mut self, record: &Record, seq: Seq) -> Result<()> {
+        let mut past = self.past(record.room)?;
+        if seq <= past.floor {
+            // It was on its way when retention took the entry.
+            return Ok(());
+        }
         let key = keys::amended(record.room, seq);
         let before: Option<AmendRow> = self.get(&key, "amend row")?;
         if before.is_none() {
-            let mut past = self.past(record.room)?;
             past.amended = past.amended.saturating_add(1);
             self.set(keys::past(record.room), &past);
         }

@@ -276,3 +276,39 @@ fn a_pack_without_its_run_index_restricts_and_names_its_places() {
     assert!(matches!(engine.health(), Health::Restricted { .. }), "{report:?}");
     assert_eq!(report.holes, [LsnSpan { first: meta.first_lsn, last: meta.last_lsn }]);
 }
+
+#[test]
+fn a_place_that_a_redaction_names_is_not_given_again_when_its_entry_is_lost() {
+    let mut world = World::new();
+    let engine = world.open();
+    let (user, room) = room_with(&engine, 1);
+    engine.seal().unwrap();
+    for n in 2..=5 {
+        one(&engine, post(user, room, &format!("word {n}")));
+    }
+    engine.seal().unwrap();
+    let redacted = Redacted { seq: Seq(5), reason: String::new() };
+    one(&engine, draft(user, room, Payload::Redacted(redacted)));
+    engine.seal().unwrap();
+    let other = make_room(&engine, make_category(&engine, "Other"), "other");
+    for n in 0..160 {
+        one(&engine, post(user, other, &format!("{n} {}", "x".repeat(6_000))));
+        if n % 40 == 0 {
+            engine.seal().unwrap();
+        }
+    }
+    engine.seal().unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    // The catalog is gone, and of the pack with the entry nothing can be read.
+    world.sim = world.sim.crash(Survivors::Everything);
+    world.store = Default::default();
+    world.sim.set_bytes("packs/00000002.pack", vec![0; 64]);
+    let (engine, report) = world.try_open(Losses::Accept).unwrap();
+    assert!(!report.holes.is_empty());
+    accept(&engine, report.holes).unwrap();
+    let next = one(&engine, post(user, room, "it goes on"));
+    assert_eq!(next.seq, Seq(6));
+    let read = engine.entry(room, next.seq).unwrap().unwrap();
+    assert_eq!(body(&read), "it goes on");
+}

@@ -6,8 +6,8 @@
 //!
 //! INVARIANT: a record missing from the packs is named, unless nothing but messages can be missing.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -151,27 +151,6 @@ impl Cursor {
     }
 }
 
-impl PartialEq for Cursor {
-    fn eq(&self, other: &Self) -> bool {
-        self.record.lsn == other.record.lsn
-    }
-}
-
-impl Eq for Cursor {}
-
-impl PartialOrd for Cursor {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Cursor {
-    /// A heap gives the largest, and the smallest place in the log must come first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.record.lsn.cmp(&self.record.lsn)
-    }
-}
-
 /// The records of packs in log order. Runs are opened when the log reaches them, so memory is
 /// bounded by the runs that overlap.
 pub(crate) struct PackLog<'a> {
@@ -182,7 +161,8 @@ pub(crate) struct PackLog<'a> {
     metas: Vec<PackMeta>,
     /// Runs not yet opened; the one that begins first is last.
     runs: Vec<Run>,
-    open: BinaryHeap<Cursor>,
+    /// Runs being read, by the record they stand before and their pack: one stands once in a pack.
+    open: BTreeMap<(Lsn, u64), Cursor>,
 }
 
 impl<'a> PackLog<'a> {
@@ -196,19 +176,23 @@ impl<'a> PackLog<'a> {
         let mut metas: Vec<PackMeta> =
             metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto).cloned().collect();
         metas.sort_by_key(|m| Reverse((m.first_lsn, m.id)));
-        Self { packs, after, upto, metas, runs: Vec::new(), open: BinaryHeap::new() }
+        Self { packs, after, upto, metas, runs: Vec::new(), open: BTreeMap::new() }
+    }
+
+    fn stand(&mut self, cursor: Option<Cursor>) {
+        self.open.extend(cursor.map(|cursor| ((cursor.record.lsn, cursor.run.pack), cursor)));
     }
 
     /// Opens every pack and run that may hold the next record.
     fn open_reached(&mut self) {
         loop {
-            let next = self.open.peek().map_or(Lsn(u64::MAX), |c| c.record.lsn);
+            let next = self.open.first_key_value().map_or(Lsn(u64::MAX), |(at, _)| at.0);
             if let Some(meta) = self.metas.pop_if(|m| m.first_lsn <= next) {
                 let runs = self.packs.runs(&meta).unwrap_or_default();
                 self.runs.extend(runs.into_iter().filter(|r| r.last_lsn > self.after));
                 self.runs.sort_by_key(|r| Reverse((r.first_lsn, r.room)));
             } else if let Some(run) = self.runs.pop_if(|r| r.first_lsn <= next) {
-                self.open.extend(Cursor::find(self.packs, run, 0, 0));
+                self.stand(Cursor::find(self.packs, run, 0, 0));
             } else {
                 return;
             }
@@ -223,8 +207,9 @@ impl Iterator for PackLog<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             self.open_reached();
-            let (found, further) = self.open.pop()?.advance(self.packs);
-            self.open.extend(further);
+            let (_, cursor) = self.open.pop_first()?;
+            let (found, further) = cursor.advance(self.packs);
+            self.stand(further);
             let lsn = found.0.lsn;
             // A record stands in two packs only while one replaces the other.
             if lsn > self.after && lsn <= self.upto {

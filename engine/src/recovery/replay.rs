@@ -16,7 +16,6 @@ use crate::format::payload::{Lost as LostPayload, Payload};
 use crate::format::record::Record;
 use crate::history::decode_record;
 use crate::journal::scan::FoundFrame;
-use crate::limits;
 use crate::open::system_actor;
 use crate::pack::Packs;
 use crate::tail::{TailEntry, Tails};
@@ -39,12 +38,10 @@ impl Replay<'_> {
         let (after, upto) = (findings.applied, findings.floor);
         tracing::warn!(%after, %upto, "catalog is behind the packs and is rebuilt from them");
         let metas = findings.manifest.state.packs.values();
-        for (n, (record, bytes)) in PackLog::new(packs, metas, after, upto).enumerate() {
+        for (record, bytes) in PackLog::new(packs, metas, after, upto) {
             self.applier.apply(&record, &bytes)?;
             self.report.rebuilt += 1;
-            if n % limits::FRAME_RECORDS_MAX == 0 {
-                self.applier.commit()?;
-            }
+            self.applier.commit_if_full()?;
         }
         for (room, least) in &survey.heads {
             self.applier.raise_head(*room, least)?;
@@ -61,7 +58,6 @@ impl Replay<'_> {
     }
 
     pub fn all(&mut self, frames: &[FoundFrame], floor: Lsn) -> Result<()> {
-        let mut pending = 0;
         for frame in frames {
             for slot in frame.slots.iter().flatten().filter(|s| s.lsn > floor) {
                 let record = match slot.fault {
@@ -74,11 +70,7 @@ impl Replay<'_> {
                     Some(_) => continue,
                 };
                 self.one(&record, frame.record(slot), slot.fault.is_some())?;
-                pending += 1;
-                if pending >= limits::FRAME_RECORDS_MAX {
-                    self.applier.commit()?;
-                    pending = 0;
-                }
+                self.applier.commit_if_full()?;
             }
         }
         self.release_all()
