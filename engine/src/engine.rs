@@ -111,6 +111,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Nothing happens by itself: no pass of the scrub, no merge, no look at retention.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { scrub_interval_ms: 0, merge_interval_ms: 0, expire_interval_ms: 0, ..self }
+    }
+}
+
 /// What a start found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {

@@ -137,15 +137,7 @@ fn rare_kinds(engine: &Engine, room: RoomId) {
     one(engine, draft(system, room, Payload::Redacted(redacted)));
     let expired = Expired { floor: Seq(1), time: START };
     one(engine, draft(system, room, Payload::Expired(expired)));
-    let settings = HoldSettings {
-        name: "a case".into(),
-        reason: String::new(),
-        room,
-        category: CategoryId::NONE,
-        principal: PrincipalId::NONE,
-        from: TimeUs::MIN,
-        to: TimeUs::MAX,
-    };
+    let settings = HoldSettings { room, ..hold_settings() };
     let placed = HoldPlaced { settings: settings.clone() };
     let placed = one(engine, draft(system, RoomId::NONE, Payload::HoldPlaced(placed)));
     let hold = HoldId::new(placed.epoch, placed.lsn);

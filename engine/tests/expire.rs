@@ -55,15 +55,7 @@ impl Desk {
     }
 
     fn hold(&self, engine: &Engine, change: impl FnOnce(&mut HoldSettings)) -> HoldId {
-        let mut settings = HoldSettings {
-            name: "a case".into(),
-            reason: String::new(),
-            room: RoomId::NONE,
-            category: CategoryId::NONE,
-            principal: PrincipalId::NONE,
-            from: TimeUs::MIN,
-            to: TimeUs::MAX,
-        };
+        let mut settings = hold_settings();
         change(&mut settings);
         let placed = Payload::HoldPlaced(HoldPlaced { settings });
         let done = one(engine, draft(self.ann, RoomId::NONE, placed));

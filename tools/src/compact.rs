@@ -34,13 +34,7 @@ struct Compacted {
 /// What keeps the directory from being opened, sealed, merged or closed.
 pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
     // No server needs the reserve now, and what is merged away makes room.
-    let options = Options {
-        scrub_interval_ms: 0,
-        merge_interval_ms: 0,
-        expire_interval_ms: 0,
-        disk_reserve_bytes: 0,
-        ..Options::default()
-    };
+    let options = Options { disk_reserve_bytes: 0, ..Options::default() }.quiet();
     let (engine, report) = Engine::open(path, options)?;
     if let Health::Restricted { holes } = engine.health() {
         eprintln!("hansard-tool: records were lost and not accepted holes={holes:?}");

@@ -169,13 +169,7 @@ struct Opened {
 /// Opens the result once, so that its catalog is built. What the journal gives in place of packs,
 /// and what stands beside damage in it, is sealed.
 fn open(disk: &Disk, seal: bool) -> Result<Opened> {
-    let options = Options {
-        scrub_interval_ms: 0,
-        merge_interval_ms: 0,
-        expire_interval_ms: 0,
-        disk_reserve_bytes: 0,
-        ..Options::default()
-    };
+    let options = Options { disk_reserve_bytes: 0, ..Options::default() }.quiet();
     let (engine, report) = match Engine::open(disk.root(), options) {
         Ok(opened) => opened,
         // The log ends before something that was acknowledged: only accepting that opens it.

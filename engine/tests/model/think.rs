@@ -107,15 +107,7 @@ impl Scenario {
 
     /// A legal hold on a room, or the end of one.
     fn think_hold(&mut self, facts: &Facts, room: usize) -> (Vec<Draft>, Vec<Effect>) {
-        let settings = |room| HoldSettings {
-            name: "a case".into(),
-            reason: String::new(),
-            room,
-            category: CategoryId::NONE,
-            principal: PrincipalId::NONE,
-            from: TimeUs::MIN,
-            to: TimeUs::MAX,
-        };
+        let settings = |room| HoldSettings { room, ..support::hold_settings() };
         // Nobody can end a hold before its placing was answered, nor twice.
         let known = |hold: &usize| self.facts.holds.contains(&facts.holds[*hold]);
         let known: Vec<usize> = (0..facts.holds.len()).filter(known).collect();

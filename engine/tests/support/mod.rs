@@ -170,6 +170,19 @@ pub fn make_user(engine: &Engine, name: &str) -> PrincipalId {
     one(engine, draft(PrincipalId::SYSTEM, RoomId::NONE, payload)).principal_id()
 }
 
+/// A hold on everything.
+pub fn hold_settings() -> HoldSettings {
+    HoldSettings {
+        name: "a case".into(),
+        reason: String::new(),
+        room: RoomId::NONE,
+        category: CategoryId::NONE,
+        principal: PrincipalId::NONE,
+        from: TimeUs::MIN,
+        to: TimeUs::MAX,
+    }
+}
+
 pub fn make_category(engine: &Engine, name: &str) -> CategoryId {
     let payload = Payload::CategoryCreated(CategoryCreated { settings: category_settings(name) });
     one(engine, draft(PrincipalId::SYSTEM, RoomId::NONE, payload)).category_id()
