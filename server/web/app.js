@@ -305,7 +305,7 @@ async function page(direction) {
   const opening = state.opening;
   try {
     const got = await api("GET", roomPath() + "?limit=100&cursor=" + cursor);
-    if (opening !== state.opening) return;
+    if (opening !== state.opening || cursor !== state[direction]) return;
     state[direction] = got[direction];
     const [height, top] = [log.scrollHeight, log.scrollTop];
     add(rowsOf(got), direction === "older" ? "before" : "after");
@@ -387,6 +387,17 @@ function changed(frame) {
   else if (frame.data) write(row, frame.data.body, change, null);
 }
 
+// Retention took the oldest entries: what of them is in view goes, and a gap says so.
+function expired(floor) {
+  const gone = [...log.children].filter((row) => row.seq <= floor);
+  if (!gone.length) return;
+  gone.push(...log.querySelectorAll(".end"));
+  gone.forEach((row) => row.remove());
+  add([drawGap({ from_seq: 1, to_seq: floor, reason: "expired" })], "before");
+  markBegin();
+  state.older = null;
+}
+
 // ---- the live stream ----
 
 function banner(text) {
@@ -435,6 +446,7 @@ function take(frame) {
     case "change":
       if (/^(room|member)-/.test(frame.kind)) loadRooms().catch(() => {});
       if (frame.kind === "edited" || frame.kind === "redacted") changed(frame);
+      if (frame.kind === "expired" && frame.room === state.room) expired(frame.data.floor);
       if (frame.kind !== "post") break;
       if (frame.room === state.room && !state.loading) {
         if (!state.newer) show(frame.message);

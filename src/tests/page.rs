@@ -47,6 +47,14 @@ fn the_page_in_a_browser() {
     let browser = Browser::start(TIME);
     sign_in(&browser, &server);
     read_history(&browser, &admin);
+    let keep_a_day = json!({ "retention_days": 1 });
+    admin.patch(&format!("/categories/{category}"), &keep_a_day).expect(200);
+    admin.post("/admin/expire", &json!({})).expect(200);
+    // What expires while it is in view goes from there.
+    browser.until(
+        "!entries().length && /^The beginning.*\\s+Entries 1–\\d+ are expired.$/\
+         .test(log.innerText)",
+    );
     post_and_follow(&browser, &admin, &lobby);
     edit_and_remove(&browser, &admin, &lobby);
     lose_the_server(&browser, &site, server, &lobby);

@@ -34,7 +34,7 @@ pub(crate) fn of(payload: &Payload) -> Value {
         Payload::Edited(body) => json!({ "body": body.body }),
         Payload::Redacted(body) => json!({ "reason": body.reason }),
         Payload::Expired(body) => {
-            json!({ "floor": body.floor.0, "time": time::show(body.time) })
+            json!({ "floor": body.floor.0, "last_time": time::show(body.time) })
         }
         Payload::HoldPlaced(body) => hold(&body.settings),
         Payload::HoldReleased(body) => {

@@ -90,7 +90,7 @@ fn content(payload: &Payload) -> Value {
         Payload::Edited(body) => json!({ "body": body.body }),
         Payload::Redacted(body) => json!({ "reason": body.reason }),
         Payload::Expired(body) => {
-            json!({ "floor": body.floor.0, "expired_to": moment(body.time) })
+            json!({ "floor": body.floor.0, "last_time": moment(body.time) })
         }
         Payload::HoldPlaced(body) => hold(&body.settings),
         Payload::HoldReleased(body) => with(hold(&body.settings), "hold", body.hold.to_string()),
@@ -136,7 +136,7 @@ fn with(mut value: Value, field: &str, more: impl Into<Value>) -> Value {
 fn hold(settings: &HoldSettings) -> Value {
     let mut value = json!({ "name": settings.name, "reason": settings.reason });
     let ids = [
-        ("held_room", (!settings.room.is_none()).then(|| settings.room.to_string())),
+        ("about_room", (!settings.room.is_none()).then(|| settings.room.to_string())),
         ("category", (!settings.category.is_none()).then(|| settings.category.to_string())),
         ("principal", (!settings.principal.is_none()).then(|| settings.principal.to_string())),
         ("from", (settings.from > TimeUs::MIN).then(|| moment(settings.from))),
