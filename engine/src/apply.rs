@@ -33,6 +33,8 @@ const BATCH_ROWS: usize = 16 * 1024;
 type RowOf = fn(RoomId, Seq) -> Vec<u8>;
 /// The setting that turns compliance on.
 pub const SETTING_COMPLIANCE: &str = "compliance";
+/// The setting that says how many days compliance events are kept; without it for ever.
+pub const SETTING_COMPLIANCE_DAYS: &str = "compliance-days";
 
 /// Applies records to the catalog.
 pub struct Applier {
@@ -119,7 +121,16 @@ impl Applier {
         to: &[u8],
         most: usize,
     ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let family = Family::State;
+        self.rows_in(Family::State, from, to, most)
+    }
+
+    fn rows_in(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        most: usize,
+    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut rows = BTreeMap::new();
         self.store.range(family, from, to, crate::catalog::Walk::Up, &mut |key, value| {
             if !self.changes.contains_key(&(family, key.to_vec())) {
@@ -292,7 +303,12 @@ impl Applier {
             }
             Payload::Edited(p) => self.amend(record, p.seq)?,
             Payload::Redacted(p) => self.amend(record, p.seq)?,
-            Payload::Expired(p) => self.expire(record, p)?,
+            Payload::Expired(p) => {
+                self.expire(record, p)?;
+                // A key that is remembered for longer than it must be keeps its record on the disk.
+                self.prune_keys(record.recorded)?;
+            }
+            Payload::ComplianceExpired(p) => self.compliance_expired(p.upto)?,
             Payload::HoldPlaced(p) => {
                 let id = HoldId::new(record.epoch, record.lsn);
                 let (settings, by) = (p.settings.clone(), record.actor.id);
@@ -390,12 +406,21 @@ impl Applier {
                 self.remove(key);
             }
         }
-        past.floor = floor;
+        (past.floor, past.at) = (floor, record.lsn);
         self.set(keys::past(room), &past);
         // Of a room of which everything is gone this is all that tells how far it had come.
         let mut head = self.head(room)?;
         (head.seq, head.time) = (head.seq.max(floor), head.time.max(expired.time));
         self.set(keys::head(room), &head);
+        Ok(())
+    }
+
+    /// Compliance events are gone; whoever drafted it bounded how many.
+    fn compliance_expired(&mut self, upto: Lsn) -> Result<()> {
+        let (from, to) = (keys::event(Lsn::ZERO), keys::event(upto.next()));
+        for key in self.rows_in(Family::Compliance, &from, &to, usize::MAX)?.into_keys() {
+            self.changes.insert((Family::Compliance, key), None);
+        }
         Ok(())
     }
 

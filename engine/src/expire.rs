@@ -2,8 +2,8 @@
 //!
 //! What expires is decided here, and recorded; what follows from the record is `apply`'s. A room's
 //! entries go from the oldest on, so that one number, its floor, says which. Legal holds keep
-//! entries, and everything behind them in their room. The bytes stay in packs and journal: this
-//! takes entries from people, not from the disk.
+//! entries, and everything behind them in their room. This takes entries from people; from the disk
+//! they go with the packs that are written anew (`merge/purge`).
 //!
 //! INVARIANT: no entry expires that a hold keeps which stands before the record in the log: the
 //! record carries the position of the check, and a later hold sends it back.
@@ -22,7 +22,7 @@ use crate::format::record::{Actor, Door};
 use crate::limits;
 use crate::pace::Bell;
 use crate::reads::Anchor;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, MutexGuard};
 use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
 /// Drafts of one append: some leave the queue to others.
@@ -80,6 +80,15 @@ impl Engine {
         self.0.expire()
     }
 
+    /// Lets compliance events go whose own time is over, and says how many. No event goes that a
+    /// legal hold may want.
+    ///
+    /// # Errors
+    /// As [`Self::expire`].
+    pub fn expire_events(&self) -> Result<u64> {
+        self.0.expire_events()
+    }
+
     /// The legal holds, in the order they were placed.
     ///
     /// # Errors
@@ -93,11 +102,16 @@ impl Inner {
     pub(crate) fn run_expirer(&self) {
         let interval = Duration::from_millis(self.options.expire_interval_ms);
         while self.expirer.bell.wait(interval) {
-            match self.expire() {
-                Ok(report) if report == ExpireReport::default() => {}
-                Ok(ExpireReport { rooms, entries, held }) => {
+            let events = self.expire().and_then(|report| {
+                let ExpireReport { rooms, entries, held } = report;
+                if report != ExpireReport::default() {
                     tracing::info!(rooms, entries, held, "entries expired");
                 }
+                self.expire_events()
+            });
+            match events {
+                Ok(0) => {}
+                Ok(events) => tracing::info!(events, "compliance events expired"),
                 // Full, closing, or the clock is in doubt: there is another round.
                 Err(error @ (Error::Unavailable { .. } | Error::PolicyChanged { .. })) => {
                     tracing::debug!(%error, "retention waits");
@@ -107,11 +121,16 @@ impl Inner {
         }
     }
 
-    fn expire(&self) -> Result<ExpireReport> {
-        if !self.restricted.is_empty() {
-            return Err(Error::Unavailable { why: "restricted: records were lost" });
+    /// One look at a time, and none while records are missing.
+    pub(crate) fn begin_expiring(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.restricted.is_empty() {
+            true => Ok(self.expirer.expiring.lock()),
+            false => Err(Error::Unavailable { why: "restricted: records were lost" }),
         }
-        let _one_at_a_time = self.expirer.expiring.lock();
+    }
+
+    fn expire(&self) -> Result<ExpireReport> {
+        let _one_at_a_time = self.begin_expiring()?;
         let checked_at = self.gate.get();
         let mut report = ExpireReport::default();
         let due = self.due()?;
@@ -129,10 +148,13 @@ impl Inner {
             }
         }
         self.stats.expired_entries.add(report.entries);
+        if report.entries > 0 {
+            self.merger.look_again();
+        }
         Ok(report)
     }
 
-    fn holds(&self) -> Result<Vec<HoldRow>> {
+    pub(crate) fn holds(&self) -> Result<Vec<HoldRow>> {
         let mut holds = Vec::new();
         walk_prefix(&*self.store, Family::State, keys::HOLDS, &mut |_, value| {
             holds.push(decode_row(value, "hold row")?);
@@ -227,14 +249,19 @@ impl Inner {
     }
 }
 
-fn draft(due: &Due, checked_at: Lsn) -> Option<Draft> {
-    let actor = Actor {
+/// Who does it.
+pub(crate) fn retention() -> Actor {
+    Actor {
         id: PrincipalId::SYSTEM,
         name: "retention".into(),
         door: Door::System,
         address: String::new(),
         session: TokenId::NONE,
-    };
+    }
+}
+
+fn draft(due: &Due, checked_at: Lsn) -> Option<Draft> {
+    let actor = retention();
     let payload = Payload::Expired(due.expired.clone()?);
     let (room, said) = (due.room, Said::Now);
     Some(Draft { actor, checked_at, room, said, idempotency: None, expect: None, payload })

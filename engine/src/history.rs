@@ -422,12 +422,14 @@ impl History {
         changes.records.retain(|record| {
             let entry = record.payload.amends().unwrap_or(record.seq);
             let gone = entry > Seq::ZERO && entry <= past.floor;
-            match expired.last_mut() {
-                Some((_, last)) if gone && last.next() == record.rev => *last = record.rev,
-                _ if gone => expired.push((record.rev, record.rev)),
-                _ => {}
-            }
+            expired.extend(gone.then_some((record.rev, record.rev)));
             !gone
+        });
+        expired.sort_unstable();
+        expired.dedup_by(|next, before| {
+            let joins = next.0 <= before.1.next();
+            before.1 = if joins { before.1.max(next.1) } else { before.1 };
+            joins
         });
         changes.redacted = self.silence(room, &mut changes.records)?;
         Ok(changes)
@@ -440,10 +442,10 @@ impl History {
         // ORDERING: the head first: what is committed between the two reads is news, not a hole.
         let head = self.head(room)?;
         let tail = self.tails.after_rev(room, after, limit);
-        let mut records = Vec::new();
+        let (mut records, mut expired) = (Vec::new(), Vec::new());
         if tail.first_rev.is_none_or(|first| first > after.next()) {
             let end = tail.first_rev.unwrap_or(head.rev.next());
-            self.changes_from_packs(room, after, end, limit, &mut records)?;
+            self.changes_from_packs(room, (after, end), limit, (&mut records, &mut expired))?;
         }
         let room_left = limit.saturating_sub(records.len());
         for entry in tail.entries.iter().take(room_left) {
@@ -467,21 +469,26 @@ impl History {
         if expected <= through {
             holes.push((expected, through));
         }
+        expired.retain(|(first, _)| *first <= through);
+        let holes = holes.into_iter().flat_map(|hole| outside(hole, &expired)).collect();
         let head = head.rev.max(through);
-        Ok(Changes { records, holes, through, head, ..Changes::default() })
+        Ok(Changes { records, holes, expired, through, head, ..Changes::default() })
     }
 
     fn changes_from_packs(
         &self,
         room: RoomId,
-        after: Rev,
-        end: Rev,
+        (after, end): (Rev, Rev),
         limit: usize,
-        records: &mut Vec<Record>,
+        (records, dropped): (&mut Vec<Record>, &mut Vec<(Rev, Rev)>),
     ) -> Result<()> {
         let runs = self.runs.get(room)?;
         let start = runs.partition_point(|r| r.last_rev <= after);
         for run in runs.get(start..).unwrap_or_default() {
+            if run.is_dropped() && run.first_rev < end {
+                let last = run.last_rev.min(Rev(end.0.saturating_sub(1)));
+                dropped.push((run.first_rev.max(after.next()), last));
+            }
             let first = run.blocks.partition_point(|b| b.first_rev <= after).saturating_sub(1);
             for index in first..run.blocks.len() {
                 let Some(fence) = run.blocks.get(index) else { continue };
@@ -504,6 +511,17 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// What of a span none of the spans takes, which stand in order.
+fn outside((first, last): (Rev, Rev), taken: &[(Rev, Rev)]) -> Vec<(Rev, Rev)> {
+    let (mut rest, mut next) = (Vec::new(), first);
+    for (from, to) in taken.iter().filter(|(from, to)| *to >= first && *from <= last) {
+        rest.extend((next < *from).then(|| (next, Rev(from.0 - 1))));
+        next = to.next();
+    }
+    rest.extend((next <= last).then_some((next, last)));
+    rest
 }
 
 /// True if block `index` of a run holds a place of the timeline.

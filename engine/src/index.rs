@@ -1,7 +1,8 @@
 //! The catalog's rows of packs: where each run stands, by room and by time in its category.
 //!
 //! They repeat what the packs' own indexes say, so a start can write them again. Which packs exist
-//! is the manifest's to say. A pack's mark says that all rows of its runs are written.
+//! is the manifest's to say. A pack's mark says that all rows of its runs are written, and repeats
+//! which records were dropped from it.
 //!
 //! INVARIANT: the rows of one room change in one batch, so that a reader of a room finds all of it.
 
@@ -12,10 +13,11 @@ use crate::apply::decode_row;
 use crate::catalog::{CatalogStore, Change, Family, Go, Walk, keys};
 use crate::category::span_value;
 use crate::error::Result;
-use crate::format::pack::PackMeta;
+use crate::format::pack::{PackIndex, PackMeta};
 use crate::format::run::Run;
 use crate::format::wire::to_bytes;
 use crate::pack::Packs;
+use crate::seal::Sealed;
 use crate::types::RoomId;
 
 /// Rows of one batch at most, but for those of one room.
@@ -49,14 +51,19 @@ fn write_if_full(store: &dyn CatalogStore, changes: &mut Vec<Change>) -> Result<
     Ok(())
 }
 
+/// The mark that a pack's rows are complete.
+fn mark(pack: u64, index: &PackIndex) -> Change {
+    put(keys::pack_indexed(pack), to_bytes(&index.dropped))
+}
+
 /// The rows of a pack's runs, and the mark that they are complete.
-pub(crate) fn write(store: &dyn CatalogStore, pack: u64, runs: &[Run]) -> Result<()> {
+pub(crate) fn write(store: &dyn CatalogStore, pack: u64, index: &PackIndex) -> Result<()> {
     let mut changes = Vec::new();
-    for run in runs {
+    for run in &index.runs {
         changes.extend(rows_of(run).map(|(key, value)| put(key, value)));
         write_if_full(store, &mut changes)?;
     }
-    changes.push(put(keys::pack_indexed(pack), Vec::new()));
+    changes.push(mark(pack, index));
     store.write(&changes)
 }
 
@@ -64,13 +71,12 @@ pub(crate) fn write(store: &dyn CatalogStore, pack: u64, runs: &[Run]) -> Result
 pub(crate) fn replace(
     store: &dyn CatalogStore,
     old: &[Run],
-    new: &[Run],
+    new: &Sealed,
     gone: &[u64],
-    metas: &[PackMeta],
 ) -> Result<()> {
     let mut rooms: BTreeMap<RoomId, (Vec<&Run>, Vec<&Run>)> = BTreeMap::new();
     old.iter().for_each(|run| rooms.entry(run.room).or_default().0.push(run));
-    new.iter().for_each(|run| rooms.entry(run.room).or_default().1.push(run));
+    new.runs().for_each(|run| rooms.entry(run.room).or_default().1.push(run));
     let mut changes = Vec::new();
     for (old, new) in rooms.into_values() {
         let keys = old.into_iter().flat_map(rows_of).map(|(key, _)| key);
@@ -78,7 +84,7 @@ pub(crate) fn replace(
         changes.extend(new.into_iter().flat_map(rows_of).map(|(key, row)| put(key, row)));
         write_if_full(store, &mut changes)?;
     }
-    changes.extend(metas.iter().map(|meta| put(keys::pack_indexed(meta.id), Vec::new())));
+    changes.extend(new.0.iter().map(|(meta, index)| mark(meta.id, index)));
     changes.extend(gone.iter().map(|id| remove(keys::pack_indexed(*id))));
     store.write(&changes)
 }
@@ -134,8 +140,8 @@ pub(crate) fn write_missing(
     let (mut done, mut failed) = (0, 0);
     for meta in metas {
         if store.get(Family::Index, &keys::pack_indexed(meta.id))?.is_none() {
-            match packs.runs(&meta) {
-                Ok(runs) => write(&**store, meta.id, &runs)?,
+            match packs.index(&meta) {
+                Ok(index) => write(&**store, meta.id, &index)?,
                 // A pack that cannot be read costs its own records; everything else is served.
                 Err(error) => {
                     tracing::error!(%error, pack = meta.id, "run index cannot be read");

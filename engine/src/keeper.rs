@@ -11,10 +11,9 @@ use crate::sync::Mutex;
 use crate::engine::Inner;
 use crate::error::Result;
 use crate::format::manifest::Edit;
-use crate::format::pack::PackMeta;
 use crate::index;
 use crate::pace::Bell;
-use crate::seal;
+use crate::seal::{self, Sealed};
 use crate::stats::Stopwatch;
 use crate::types::Lsn;
 
@@ -137,10 +136,9 @@ impl Inner {
         let rooms = self.history.tails.unsealed(after, upto);
         let touched: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
         let made = seal::write_packs(&self.disk, &*self.store, rooms, &self.numbers)?;
-        self.commit_packs(&made.metas, Vec::new(), upto)?;
-        for meta in &made.metas {
-            let runs: Vec<_> = made.runs.iter().filter(|r| r.pack == meta.id).cloned().collect();
-            index::write(&*self.store, meta.id, &runs)
+        self.commit_packs(&made, Vec::new(), upto)?;
+        for (meta, index) in &made.0 {
+            index::write(&*self.store, meta.id, index)
                 .inspect_err(|e| self.progress.poison.set(e))?;
         }
         self.history.runs.forget(touched.into_iter());
@@ -148,25 +146,20 @@ impl Inner {
         self.history.tails.drop_sealed(upto, self.options.tail_bytes_soft / 2);
         self.stats.seals.add(1);
         self.stats.sealed_lsn.set(upto.0);
-        let packs = made.metas.iter().map(|m| m.bytes).sum();
+        let packs = made.bytes();
         self.stats.pack_bytes.add(packs);
-        self.stats.packs.add(made.metas.len() as u64);
+        self.stats.packs.add(made.0.len() as u64);
         self.stats.seal_written_bytes.add(packs);
         Ok(())
     }
 
     /// The manifest's edit for packs that are durable, with those whose place they take. Seals must
     /// stand still.
-    pub(crate) fn commit_packs(
-        &self,
-        added: &[PackMeta],
-        removed: Vec<u64>,
-        upto: Lsn,
-    ) -> Result<()> {
+    pub(crate) fn commit_packs(&self, added: &Sealed, removed: Vec<u64>, upto: Lsn) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let next = added.iter().map(|meta| meta.id + 1).max().unwrap_or(0);
+        let next = added.metas().map(|meta| meta.id + 1).max().unwrap_or(0);
         let edit = Edit {
-            added: added.to_vec(),
+            added: added.metas().cloned().collect(),
             removed,
             sealed: upto,
             epoch: self.epoch,

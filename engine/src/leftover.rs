@@ -1,10 +1,10 @@
 //! Pack files that the manifest does not name: what a seal or a merge leaves that was cut off.
 //!
-//! A start removes those of which every record stands elsewhere, byte for byte. Any other is left
-//! alone, and named in the log: it may be history that somebody wants back.
+//! A start removes those of which every record stands elsewhere, byte for byte, or was dropped. Any
+//! other is left alone, and named in the log: it may be history that somebody wants back.
 //!
 //! INVARIANT: no bytes are removed that were not found a second time, in a pack that the manifest
-//! names or in a journal that is whole.
+//! names or in a journal that is whole, but for those that a named pack says were dropped.
 
 use std::collections::BTreeMap;
 
@@ -87,15 +87,20 @@ impl Known<'_> {
         run.blocks.iter().all(|fence| {
             let Ok(own) = self.packs.block(run.pack, fence) else { return false };
             (0..own.len()).zip(fence.first_rev.0..).all(|(at, rev)| {
-                let there = self.record(rows, Rev(rev));
+                let rev = Rev(rev);
+                let row = rows.iter().find(|row| row.first_rev <= rev && rev <= row.last_rev);
+                let Some(row) = row else { return false };
+                if row.is_dropped() {
+                    return true;
+                }
+                let there = self.record(row, rev);
                 there.is_some() && there == own.record(at)
             })
         })
     }
 
-    /// The record of this rev; none if none of the runs has it, or if it cannot be read.
-    fn record(&self, rows: &[Run], rev: Rev) -> Option<bytes::Bytes> {
-        let row = rows.iter().find(|row| row.first_rev <= rev && rev <= row.last_rev)?;
+    /// The record of this rev, which the run has; none if it cannot be read.
+    fn record(&self, row: &Run, rev: Rev) -> Option<bytes::Bytes> {
         let at = row.blocks.partition_point(|fence| fence.first_rev <= rev).checked_sub(1)?;
         let fence = row.blocks.get(at)?;
         let block = self.packs.block(row.pack, fence).ok()?;

@@ -10,6 +10,7 @@ mod category;
 mod checkpoint;
 mod clock;
 mod commit;
+pub mod compliance;
 mod cover;
 pub mod directory;
 pub mod draft;

@@ -65,6 +65,8 @@ pub const MERGE_RUNS_MAX: u64 = 500_000;
 pub const MERGE_FAN: usize = 8;
 /// Runs of one pack.
 pub const PACK_RUNS_MAX: usize = 16 * 1024 * 1024;
+/// Records that one pack says were dropped.
+pub const PACK_DROPPED_MAX: u64 = 1 << 28;
 /// Packs of one manifest.
 pub const PACKS_MAX: usize = 1_000_000;
 /// Journal files: with the file size this bounds what a start replays.

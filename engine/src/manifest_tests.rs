@@ -38,6 +38,7 @@ fn pack(id: u64) -> PackMeta {
         min_time: TimeUs(0),
         max_time: TimeUs(0),
         plain_bytes: 1,
+        dropped: 0,
     }
 }
 
@@ -100,6 +101,18 @@ fn copies_of_one_length_and_another_chain_are_not_written_on() {
 }
 
 #[test]
+fn of_copies_that_go_equally_far_the_one_that_is_written_first_counts() {
+    let gone = Edit { added: Vec::new(), removed: vec![1], ..seal(2..3) };
+    let (before, behind) = (with(&[seal(1..3)]), with(&[seal(1..3), gone]));
+    let disk = disk();
+    set(&disk, FILE, &bytes(&behind, FILE));
+    set(&disk, COPY, &bytes(&before, FILE));
+    let loaded = load(&disk).unwrap();
+    assert!(!loaded.equal && loaded.faults.is_empty(), "{loaded:?}");
+    assert_eq!(loaded.state.packs.keys().copied().collect::<Vec<_>>(), [2], "1 may have no file");
+}
+
+#[test]
 fn every_fault_names_its_copy_and_its_place() {
     let sound = with(&[seal(1..2)]);
     let whole = bytes(&sound, FILE);
@@ -159,6 +172,21 @@ fn a_long_manifest_is_read_and_rewritten_and_a_short_one_stays() {
     let loaded = load(&long).unwrap();
     assert!(loaded.equal && loaded.faults.is_empty());
     assert_eq!(loaded.state.packs.keys().copied().collect::<Vec<_>>(), [25_000, 25_001]);
+}
+
+#[test]
+fn a_manifest_of_the_length_that_is_rewritten_stays_up_to_the_last_byte() {
+    for (more, stays) in [(0, true), (1, false)] {
+        // A number below 128 is one byte of an edit.
+        let removing = |count| with(&[Edit { removed: vec![0; count], ..seal(1..2) }]);
+        let (limit, some) = (usize::try_from(REWRITE_BYTES).unwrap(), 1_000_000);
+        let rest = limit - bytes(&removing(some), FILE).len();
+        let disk = removing(some + rest + more);
+        let before = bytes(&disk, FILE);
+        assert_eq!(before.len(), limit + more);
+        Manifest::open(&disk, load(&disk).unwrap()).unwrap();
+        assert_eq!(bytes(&disk, FILE) == before, stays, "{more} bytes more");
+    }
 }
 
 #[test]

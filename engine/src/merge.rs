@@ -3,32 +3,34 @@
 //! Packs of one retention class and one period merge: parts of the day that is, days that are over,
 //! then months and years whose packs are still small. A merge writes new packs, reads them back,
 //! commits them to the manifest in the place of the old ones, and lets the last reader unlink
-//! those. Every record is moved as it is: a merge adds nothing, drops nothing and changes nothing.
+//! those. Every record is moved as it is, or dropped because retention took it; and a pack of which
+//! much is to be dropped is written anew for that alone.
 //!
-//! INVARIANT: a pack leaves the manifest in the edit that names a pack with all its records.
+//! INVARIANT: a pack leaves the manifest in the edit that names packs with all its records, but for
+//! those that they name as dropped.
 //!
 //! ORDERING: new packs durable and read back, then the manifest's edit durable, then the rows of
 //! runs replaced, then the old packs unlinked. A start finishes what was cut off between.
 
+mod purge;
+mod rewrite;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::catalog::CatalogStore;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::format::pack::PackMeta;
-use crate::format::record::Outline;
-use crate::format::run::{BlockRef, Run};
 use crate::index;
 use crate::limits;
 use crate::pace::Bell;
-use crate::pack::{self, PackKind, PackWriter, Packs, takes_seq};
-use crate::seal::{self, PackNumbers};
+use crate::pack::PackKind;
+use crate::seal::{self, CLASS_KEPT};
 use crate::stats::Stopwatch;
-use crate::storage::Disk;
 use crate::sync::Mutex;
-use crate::tail::TailEntry;
-use crate::types::{CategoryId, RoomId, TimeUs};
+use crate::types::TimeUs;
+use purge::Purge;
+use rewrite::{Failed, Made, Rewrite, Tools};
 
 /// Parts of a day.
 const LEVEL_PARTS: u32 = 1;
@@ -38,6 +40,17 @@ const LEVEL_DAY: u32 = 2;
 const LEVEL_MONTH: u32 = 3;
 /// A year.
 const LEVEL_YEAR: u32 = 4;
+
+/// A pack's period is at most this part of the time that its entries are kept, so that all of them
+/// go at about the same time.
+const PERIODS_KEPT: u32 = 8;
+/// Packs are looked through for what retention took at least so often.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// A pack is written anew once this part of it may go.
+const DEAD_PART: u64 = 2;
+/// Where less may go of a pack, it goes after so many days, or after this part of its class.
+const DEAD_DAYS_MAX: i64 = 7;
+const DEAD_CLASS_PART: i64 = 64;
 
 /// The pause after a merge that failed.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -64,6 +77,8 @@ pub struct MergeReport {
     pub bytes_out: u64,
     /// Records moved.
     pub records: u64,
+    /// Records dropped.
+    pub dropped: u64,
 }
 
 /// The year and the month of a day since 1970. (H. Hinnant, "chrono-compatible low-level date
@@ -90,6 +105,16 @@ fn period(level: u32, day: i64, today: i64) -> Option<(i64, i64, i64)> {
     }
 }
 
+/// How far packs of a retention class merge.
+const fn level_max(class: u32) -> u32 {
+    match class / PERIODS_KEPT {
+        _ if class == CLASS_KEPT => LEVEL_YEAR,
+        366.. => LEVEL_YEAR,
+        31.. => LEVEL_MONTH,
+        _ => LEVEL_DAY,
+    }
+}
+
 /// The next packs to merge, or none if all is as it should be. It ends: each merge leaves fewer
 /// packs of the levels below its own.
 pub(crate) fn pick(
@@ -104,7 +129,7 @@ pub(crate) fn pick(
         };
         let reaches = |meta: &&PackMeta| match level {
             LEVEL_PARTS => meta.level == 0,
-            _ => meta.level <= level,
+            _ => meta.level <= level && level <= level_max(meta.class),
         };
         for meta in packs.values().filter(small).filter(reaches) {
             if let Some(period) = period(level, meta.day.day(), today) {
@@ -119,13 +144,15 @@ pub(crate) fn pick(
 /// As many of a group's packs as one merge may read, those merged least first.
 fn job(mut group: Vec<&PackMeta>, class: u32, level: u32, least: usize) -> Option<Job> {
     group.sort_by_key(|meta| (meta.level, meta.first_lsn));
-    let (mut inputs, mut bytes, mut runs) = (Vec::new(), 0, 0);
+    let (mut inputs, mut bytes, mut runs, mut dropped) = (Vec::new(), 0, 0, 0);
     for meta in group {
         // One that does not fit does not keep the others from it.
         if bytes + meta.bytes <= limits::MERGE_BYTES_MAX
             && runs + meta.runs <= limits::MERGE_RUNS_MAX
+            && dropped + meta.dropped + meta.records <= limits::PACK_DROPPED_MAX
         {
             (bytes, runs) = (bytes + meta.bytes, runs + meta.runs);
+            dropped += meta.dropped + meta.records;
             inputs.push(meta.clone());
         }
     }
@@ -135,181 +162,13 @@ fn job(mut group: Vec<&PackMeta>, class: u32, level: u32, least: usize) -> Optio
     enough.then_some(Job { inputs, kind: PackKind { class, level, day } })
 }
 
-/// Packs written in the place of others.
-struct Merged {
-    metas: Vec<PackMeta>,
-    runs: Vec<Run>,
-    records: u64,
-    /// The runs whose place they take.
-    old: Vec<Run>,
-}
-
-/// Why a merge failed, and the pack that cannot be read, if it is one.
-struct Failed {
-    error: Error,
-    pack: Option<u64>,
-}
-
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        Self { error, pack: None }
-    }
-}
-
-/// One merge under way.
-struct Rewrite<'a> {
-    disk: &'a Disk,
-    store: &'a dyn CatalogStore,
-    numbers: &'a PackNumbers,
-    /// Told of bytes read; false ends the merge.
-    pace: &'a mut dyn FnMut(usize) -> bool,
-    kind: PackKind,
-    writer: Option<PackWriter>,
-    made: seal::Sealed,
-    taken: Vec<u64>,
-    /// Over every record in the order of writing.
-    digest: crc32fast::Hasher,
-    records: u64,
-}
-
-impl Rewrite<'_> {
-    fn run(&mut self, job: &Job) -> std::result::Result<Vec<Run>, Failed> {
-        let packs = Packs::aside(self.disk);
-        let mut old = Vec::new();
-        for meta in &job.inputs {
-            let runs = packs.runs(meta);
-            old.extend(runs.map_err(|error| Failed { error, pack: Some(meta.id) })?);
-        }
-        // Rooms in order of the category they are in now, as in a seal.
-        let mut rooms: BTreeMap<RoomId, (CategoryId, u64)> = BTreeMap::new();
-        for run in &old {
-            let bytes: u64 = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
-            if let Some((_, sum)) = rooms.get_mut(&run.room) {
-                *sum += bytes;
-            } else {
-                let category = seal::category_of(self.store, run.room)?;
-                rooms.insert(run.room, (category, bytes));
-            }
-        }
-        let of = |room: &RoomId| rooms.get(room).copied().unwrap_or((CategoryId::NONE, 0));
-        old.sort_by_key(|run| (of(&run.room).0, run.room, run.first_rev));
-        for runs in old.chunk_by(|a, b| a.room == b.room) {
-            let Some(room) = runs.first().map(|run| run.room) else { continue };
-            let (category, bytes) = of(&room);
-            // A big room fills packs alone.
-            let alone = bytes >= limits::PACK_BYTES_TARGET;
-            if alone {
-                self.end_pack()?;
-            }
-            self.room(&packs, room, category, runs)?;
-            if alone {
-                self.end_pack()?;
-            }
-        }
-        self.end_pack()?;
-        Ok(old)
-    }
-
-    /// Moves the records of a room.
-    fn room(
-        &mut self,
-        packs: &Packs,
-        room: RoomId,
-        category: CategoryId,
-        runs: &[Run],
-    ) -> std::result::Result<(), Failed> {
-        let (mut time_at, mut last_rev) = (TimeUs::FLOOR, None);
-        for run in runs {
-            let mut seq_at = run.seq_base;
-            for fence in &run.blocks {
-                let bad = |error| Failed { error, pack: Some(run.pack) };
-                let block = packs.block(run.pack, fence).map_err(bad)?;
-                self.told(fence)?;
-                for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
-                    let wrong = |what, at| {
-                        let file = self.disk.full(pack::DIR);
-                        bad(Error::corrupt(what, &file, fence.offset + at, room.0, 0))
-                    };
-                    let found = Outline::from_bytes(&bytes);
-                    let outline = found.map_err(|e| wrong(e.what, e.at as u64))?;
-                    if outline.room != room {
-                        return Err(wrong("record of another room", 0));
-                    }
-                    // Beside the merge's own order, what stands twice must be looked at by people.
-                    if last_rev.is_some_and(|last| outline.rev <= last) {
-                        return Err(wrong("record stands in two packs", 0));
-                    }
-                    last_rev = Some(outline.rev);
-                    if takes_seq(outline.kind) {
-                        seq_at = outline.seq;
-                    }
-                    if outline.kind.is_entry() {
-                        time_at = outline.time;
-                    }
-                    let (lsn, rev, kind) = (outline.lsn, outline.rev, outline.kind);
-                    self.add(
-                        room,
-                        category,
-                        &TailEntry { lsn, rev, seq_at, time_at, kind, bytes },
-                    )?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, room: RoomId, category: CategoryId, entry: &TailEntry) -> Result<()> {
-        if self.writer.as_ref().is_some_and(|open| open.bytes() >= limits::PACK_BYTES_TARGET) {
-            self.end_pack()?;
-        }
-        let open = match &mut self.writer {
-            Some(open) => open,
-            None => {
-                let id = self.numbers.take(self.disk)?;
-                self.taken.push(id);
-                self.writer.insert(PackWriter::create(self.disk, id, self.kind)?)
-            }
-        };
-        open.add(room, category, entry)?;
-        self.digest.update(&entry.bytes);
-        self.records += 1;
-        Ok(())
-    }
-
-    /// Tells of bytes that were read.
-    fn told(&mut self, fence: &BlockRef) -> Result<()> {
-        let ended = Error::Unavailable { why: "the merge was ended" };
-        if (self.pace)(fence.bytes as usize) { Ok(()) } else { Err(ended) }
-    }
-
-    fn end_pack(&mut self) -> Result<()> {
-        seal::finish(self.writer.take(), &mut self.made)
-    }
-
-    /// Reads what was written, from the file: the same records in the same order.
-    fn check(&mut self) -> Result<()> {
-        let packs = Packs::aside(self.disk);
-        let (mut digest, mut records) = (crc32fast::Hasher::new(), 0);
-        for meta in self.made.metas.clone() {
-            for run in packs.runs(&meta)? {
-                for fence in &run.blocks {
-                    let block = packs.block(run.pack, fence)?;
-                    self.told(fence)?;
-                    for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
-                        digest.update(&bytes);
-                        records += 1;
-                    }
-                }
-            }
-        }
-        let (expected, found) = (self.digest.clone().finalize(), digest.finalize());
-        if (expected, self.records) == (found, records) {
-            return Ok(());
-        }
-        let (expected, found) = (u64::from(expected), u64::from(found));
-        let what = "merged packs do not hold what was merged";
-        Err(Error::corrupt(what, &self.disk.full(pack::DIR), 0, expected, found))
-    }
+/// What of packs may go.
+#[derive(Debug, Default)]
+struct Dead {
+    /// When that was looked for, unless it is to be looked for again.
+    looked: Option<Stopwatch>,
+    /// Bytes of each pack, and when they were first seen.
+    packs: BTreeMap<u64, (u64, TimeUs)>,
 }
 
 /// The merger's bell, and what only it knows.
@@ -320,6 +179,24 @@ pub(crate) struct Merger {
     merging: Mutex<()>,
     /// Packs that could not be read: they stay as they are until the next start, or for a repair.
     passed_over: Mutex<BTreeSet<u64>>,
+    dead: Mutex<Dead>,
+}
+
+impl Merger {
+    /// Retention took something: what of packs may go is looked for again.
+    pub(crate) fn look_again(&self) {
+        self.dead.lock().looked = None;
+        self.bell.ring();
+    }
+}
+
+/// When a pack is written anew only for what may go of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Once it is worth it.
+    Worth,
+    /// At once.
+    Now,
 }
 
 impl std::ops::AddAssign for MergeReport {
@@ -330,6 +207,7 @@ impl std::ops::AddAssign for MergeReport {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.records += other.records;
+        self.dropped += other.dropped;
     }
 }
 
@@ -353,14 +231,29 @@ impl Engine {
     /// # Errors
     /// `NoSpace` or `Io`; `Unavailable` if the engine closes or `told` ended it; `Poisoned`.
     pub fn merge_next(&self, told: &mut dyn FnMut(usize) -> bool) -> Result<Option<MergeReport>> {
-        self.0.merge_one(told)
+        self.0.merge_one(told, When::Worth)
+    }
+
+    /// Seals, and takes what retention took out of every pack, however little it is of one. What
+    /// compliance keeps stays.
+    ///
+    /// # Errors
+    /// As [`Self::merge_next`], and of a seal.
+    pub fn purge(&self, told: &mut dyn FnMut(usize) -> bool) -> Result<MergeReport> {
+        self.seal()?;
+        self.0.merger.dead.lock().looked = None;
+        let mut report = MergeReport::default();
+        while let Some(done) = self.0.merge_one(told, When::Now)? {
+            report += done;
+        }
+        Ok(report)
     }
 
     /// Bytes of packs that [`Self::merge_next`] would read, as things stand, and read back: about
     /// so many it tells of.
     #[must_use]
     pub fn merge_due_bytes(&self) -> u64 {
-        self.0.next_merge().map_or(0, |job| 2 * sum(&job.inputs))
+        self.0.next_merge(When::Worth).map_or(0, |job| 2 * sum(&job.inputs))
     }
 }
 
@@ -377,7 +270,7 @@ impl Inner {
                 watch = Stopwatch::start();
                 go_on
             };
-            match self.merge_one(&mut pace) {
+            match self.merge_one(&mut pace, When::Worth) {
                 // There may be more to do.
                 Ok(Some(_)) => wait = Duration::ZERO,
                 Ok(None) => {}
@@ -391,14 +284,58 @@ impl Inner {
         }
     }
 
-    fn next_merge(&self) -> Option<Job> {
+    fn next_merge(&self, when: When) -> Option<Job> {
+        let now = self.clock.now_or_floor();
+        if when == When::Worth {
+            let manifest = self.manifest.lock();
+            let passed_over = self.merger.passed_over.lock();
+            let job = pick(&manifest.state().packs, now.day(), &passed_over);
+            if job.is_some() {
+                return job;
+            }
+        }
+        let found = self.look_for_dead(now);
+        if let Err(error) = found {
+            tracing::warn!(%error, "what of packs may go is not known");
+            return None;
+        }
+        let dead = self.merger.dead.lock();
         let manifest = self.manifest.lock();
         let passed_over = self.merger.passed_over.lock();
-        pick(&manifest.state().packs, self.clock.now_or_floor().day(), &passed_over)
+        let due = |id: &u64, (bytes, since): &(u64, TimeUs)| {
+            let meta = manifest.state().packs.get(id).filter(|_| !passed_over.contains(id))?;
+            let days = DEAD_DAYS_MAX.max(i64::from(meta.class) / DEAD_CLASS_PART);
+            let old = since.saturating_add_us(days.saturating_mul(TimeUs::DAY_US)) <= now;
+            let worth = bytes.saturating_mul(DEAD_PART) >= meta.bytes;
+            (when == When::Now || old || worth).then(|| meta.clone())
+        };
+        let meta = dead.packs.iter().find_map(|(id, bytes)| due(id, bytes))?;
+        let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
+        Some(Job { inputs: vec![meta], kind })
+    }
+
+    /// Looks for what of packs may go, if that is not known.
+    fn look_for_dead(&self, now: TimeUs) -> Result<()> {
+        let mut dead = self.merger.dead.lock();
+        if dead.looked.as_ref().is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return Ok(());
+        }
+        let sealed = self.manifest.lock().state().sealed;
+        let mut purge = Purge::new(&*self.store, sealed)?;
+        let found = purge.dead()?;
+        let since = |id| dead.packs.get(id).map_or(now, |(_, since)| *since);
+        dead.packs = found.iter().map(|(id, bytes)| (*id, (*bytes, since(id)))).collect();
+        // A floor counts once it is sealed.
+        dead.looked = (!purge.waits).then(Stopwatch::start);
+        Ok(())
     }
 
     /// One merge; none if nothing is due.
-    fn merge_one(&self, pace: &mut dyn FnMut(usize) -> bool) -> Result<Option<MergeReport>> {
+    fn merge_one(
+        &self,
+        pace: &mut dyn FnMut(usize) -> bool,
+        when: When,
+    ) -> Result<Option<MergeReport>> {
         let _one_at_a_time = self.merger.merging.lock();
         if !self.restricted.is_empty() {
             return Ok(None);
@@ -406,30 +343,19 @@ impl Inner {
         if let Some(poisoned) = self.progress.poison.get() {
             return Err(poisoned);
         }
-        let Some(job) = self.next_merge() else { return Ok(None) };
+        let Some(job) = self.next_merge(when) else { return Ok(None) };
         let bytes_in = sum(&job.inputs);
         self.space_for(bytes_in)?;
-        let mut rewrite = Rewrite {
-            disk: &self.disk,
-            store: &*self.store,
-            numbers: &self.numbers,
-            pace,
-            kind: job.kind,
-            writer: None,
-            made: seal::Sealed::default(),
-            taken: Vec::new(),
-            digest: crc32fast::Hasher::new(),
-            records: 0,
-        };
-        let done = rewrite.run(&job).and_then(|old| {
-            rewrite.check()?;
-            Ok(old)
-        });
-        let Rewrite { made: seal::Sealed { metas, runs }, taken, records, .. } = rewrite;
-        let old = match done {
-            Ok(old) => old,
+        // ORDERING: how far is sealed first: what is below it stands in packs by now.
+        let sealed = self.manifest.lock().state().sealed;
+        let purge = Purge::new(&*self.store, sealed)?;
+        let (disk, store, numbers) = (&self.disk, &*self.store, &self.numbers);
+        let tools = Tools { disk, store, numbers, purge, pace };
+        let mut rewrite = Rewrite::new(tools, job.kind);
+        let made = match rewrite.run(&job) {
+            Ok(made) => made,
             Err(Failed { error, pack }) => {
-                seal::discard(&self.disk, &taken);
+                seal::discard(&self.disk, &rewrite.taken);
                 if let Some(pack) = pack {
                     // It must not keep the others from being merged.
                     self.stats.merge_failures.add(1);
@@ -440,19 +366,20 @@ impl Inner {
                 return Err(error);
             }
         };
-        let bytes_out = sum(&metas);
         let report = MergeReport {
             merges: 1,
             packs_in: job.inputs.len() as u64,
-            packs_out: metas.len() as u64,
+            packs_out: made.sealed.0.len() as u64,
             bytes_in,
-            bytes_out,
-            records,
+            bytes_out: made.sealed.bytes(),
+            records: made.records,
+            dropped: made.dropped,
         };
-        self.commit_merge(&job, Merged { metas, runs, records, old })?;
+        self.commit_merge(&job, &made)?;
         self.stats.merges.add(1);
         self.stats.merge_read_bytes.add(bytes_in);
-        self.stats.merge_written_bytes.add(bytes_out);
+        self.stats.merge_written_bytes.add(report.bytes_out);
+        self.stats.dropped_records.add(made.dropped);
         Ok(Some(report))
     }
 
@@ -466,30 +393,32 @@ impl Inner {
         Ok(())
     }
 
-    fn commit_merge(&self, job: &Job, merged: Merged) -> Result<()> {
-        let Merged { metas, runs, records, old } = merged;
+    fn commit_merge(&self, job: &Job, made: &Made) -> Result<()> {
         let gone: Vec<u64> = job.inputs.iter().map(|meta| meta.id).collect();
         let _seals = self.keeper.hold();
         if let Some(poisoned) = self.progress.poison.get() {
-            seal::discard(&self.disk, &metas.iter().map(|meta| meta.id).collect::<Vec<_>>());
+            let ids: Vec<u64> = made.sealed.metas().map(|meta| meta.id).collect();
+            seal::discard(&self.disk, &ids);
             return Err(poisoned);
         }
         let sealed = self.manifest.lock().state().sealed;
-        self.commit_packs(&metas, gone.clone(), sealed)?;
+        self.commit_packs(&made.sealed, gone.clone(), sealed)?;
         self.history.runs.begin_replacing();
-        let replaced = index::replace(&*self.store, &old, &runs, &gone, &metas);
+        let replaced = index::replace(&*self.store, &made.old, &made.sealed, &gone);
         self.history.runs.end_replacing();
         replaced.inspect_err(|e| self.progress.poison.set(e))?;
-        self.history.runs.forget(old.iter().map(|run| run.room));
+        self.history.runs.forget(made.old.iter().map(|run| run.room));
+        self.merger.dead.lock().packs.retain(|id, _| !gone.contains(id));
         // ORDERING: no run list names them any more.
         let state = self.manifest.lock().state().packs.len() as u64;
         self.stats.packs.set(state);
-        let (was, is) = (sum(&job.inputs), sum(&metas));
+        let (was, is) = (sum(&job.inputs), made.sealed.bytes());
         self.stats.pack_bytes.set((self.stats.pack_bytes.get() + is).saturating_sub(was));
         tracing::info!(
             packs = gone.len(),
-            into = metas.len(),
-            records,
+            into = made.sealed.0.len(),
+            records = made.records,
+            dropped = made.dropped,
             bytes = was,
             written = is,
             level = job.kind.level,

@@ -20,6 +20,7 @@ fn pack(id: u64, day: i64, level: u32, mib: u64) -> PackMeta {
         min_time: TimeUs(0),
         max_time: TimeUs(0),
         plain_bytes: 1,
+        dropped: 0,
     }
 }
 

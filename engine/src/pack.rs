@@ -13,7 +13,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::block::{Block, checksum};
 use crate::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, check_header, decode_index, pack_name,
+    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, check_header, decode_index,
+    pack_name,
 };
 use crate::format::run::{BlockRef, Run};
 use crate::limits;
@@ -133,12 +134,20 @@ impl Packs {
         check_block(&bytes, block, &file)
     }
 
-    /// The run index of a pack.
+    /// The runs of a pack.
     ///
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn runs(&self, meta: &PackMeta) -> Result<Vec<Run>> {
-        read_runs(&*self.file(meta.id)?, meta.id)
+        self.index(meta).map(|index| index.runs)
+    }
+
+    /// What a pack says of itself.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn index(&self, meta: &PackMeta) -> Result<PackIndex> {
+        read_index(&*self.file(meta.id)?, meta.id)
     }
 }
 
@@ -162,11 +171,19 @@ pub fn check_block(bytes: &[u8], block: &BlockRef, file: &DiskFile) -> Result<Bl
     Ok(decoded)
 }
 
-/// The run index of an open pack file; header and footer are verified too.
+/// The runs of an open pack file; header and footer are verified too.
 ///
 /// # Errors
 /// `Io`, or `Corrupt` naming file and offset.
 pub fn read_runs(file: &DiskFile, id: u64) -> Result<Vec<Run>> {
+    read_index(file, id).map(|index| index.runs)
+}
+
+/// What an open pack file says of itself; header and footer are verified too.
+///
+/// # Errors
+/// `Io`, or `Corrupt` naming file and offset.
+pub fn read_index(file: &DiskFile, id: u64) -> Result<PackIndex> {
     let len = file.len()?;
     let wrong = |e: crate::format::codec::DecodeError, at: u64| {
         Error::corrupt(e.what, file.path(), at + e.at as u64, 0, 0)

@@ -9,27 +9,81 @@
 use std::collections::BTreeMap;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::RoomRow;
+use crate::catalog::rows::{CategoryRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, keys};
+use crate::compliance::Compliance;
 use crate::error::Result;
-use crate::format::pack::{PackMeta, pack_name};
+use crate::format::pack::{PackIndex, PackMeta, pack_name};
 use crate::format::run::Run;
 use crate::history::decode_record;
 use crate::limits;
-use crate::pack::{self, PackKind, PackWriter};
+use crate::pack::{self, PackKind, PackWriter, takes_seq};
 use crate::storage::{Disk, join};
 use crate::sync::Mutex;
 use crate::tail::TailEntry;
 use crate::types::{CategoryId, RoomId};
 
-/// One day's records, in the order of a pack.
+/// The retention class of what is kept for ever. Any other is a number of days.
+pub(crate) const CLASS_KEPT: u32 = 0;
+
+/// The retention classes of categories.
+pub(crate) struct Classes<'a> {
+    store: &'a dyn CatalogStore,
+    compliance: Compliance,
+    known: BTreeMap<CategoryId, u32>,
+}
+
+impl<'a> Classes<'a> {
+    /// As the categories and settings are now.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub(crate) fn new(store: &'a dyn CatalogStore) -> Result<Self> {
+        Ok(Self { store, compliance: Compliance::read(store)?, known: BTreeMap::new() })
+    }
+
+    /// For how many days the records of a category's rooms stay on the disk.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub(crate) fn of(&mut self, category: CategoryId) -> Result<u32> {
+        if let Some(class) = self.known.get(&category) {
+            return Ok(*class);
+        }
+        let row = self.store.get(Family::State, &keys::category(category))?;
+        let days = match row {
+            Some(row) => decode_row::<CategoryRow>(&row, "category row")?.settings.retention_days,
+            None => 0,
+        };
+        let class = match (days, self.compliance) {
+            (0, _) | (_, Compliance { on: true, days: 0 }) => CLASS_KEPT,
+            (days, Compliance { on: true, days: own }) => days.max(own),
+            (days, _) => days,
+        };
+        self.known.insert(category, class);
+        Ok(class)
+    }
+}
+
+/// The records of one day and one retention class, in the order of a pack.
 type Day = BTreeMap<(CategoryId, RoomId), Vec<TailEntry>>;
 
-/// What a seal makes.
+/// Packs that a seal or a merge made.
 #[derive(Debug, Default)]
-pub(crate) struct Sealed {
-    pub metas: Vec<PackMeta>,
-    pub runs: Vec<Run>,
+pub(crate) struct Sealed(pub Vec<(PackMeta, PackIndex)>);
+
+impl Sealed {
+    pub(crate) fn metas(&self) -> impl Iterator<Item = &PackMeta> {
+        self.0.iter().map(|(meta, _)| meta)
+    }
+
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.0.iter().flat_map(|(_, index)| &index.runs)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.metas().map(|meta| meta.bytes).sum()
+    }
 }
 
 /// Numbers for new packs. One that has a file already is passed over: whatever stands in it is not
@@ -67,17 +121,24 @@ pub(crate) fn category_of(store: &dyn CatalogStore, room: RoomId) -> Result<Cate
     }
 }
 
-/// Sorts unsealed records by UTC day of `recorded`, category and room.
+/// Sorts unsealed records by UTC day of `recorded`, retention class, category and room.
 fn by_day(
     store: &dyn CatalogStore,
     rooms: Vec<(RoomId, Vec<TailEntry>)>,
-) -> Result<BTreeMap<i64, Day>> {
-    let mut days: BTreeMap<i64, Day> = BTreeMap::new();
+) -> Result<BTreeMap<(i64, u32), Day>> {
+    let mut days: BTreeMap<(i64, u32), Day> = BTreeMap::new();
+    let mut classes = Classes::new(store)?;
     for (room, entries) in rooms {
         let category = category_of(store, room)?;
+        let takes = |entry: &TailEntry| takes_seq(entry.kind) || entry.kind.is_amendment();
+        let class = match entries.iter().any(takes) {
+            true => classes.of(category)?,
+            false => CLASS_KEPT,
+        };
         for entry in entries {
             let day = decode_record(&entry.bytes)?.recorded.day();
-            days.entry(day).or_default().entry((category, room)).or_default().push(entry);
+            let day = days.entry((day, class)).or_default();
+            day.entry((category, room)).or_default().push(entry);
         }
     }
     Ok(days)
@@ -108,12 +169,12 @@ pub(crate) fn write_packs(
 
 fn write_days(
     disk: &Disk,
-    days: BTreeMap<i64, Day>,
+    days: BTreeMap<(i64, u32), Day>,
     sealed: &mut Sealed,
     number: &mut dyn FnMut() -> Result<u64>,
 ) -> Result<()> {
-    for (day, rooms) in days {
-        let kind = PackKind { class: 0, level: 0, day };
+    for ((day, class), rooms) in days {
+        let kind = PackKind { class, level: 0, day };
         let mut writer: Option<PackWriter> = None;
         for ((category, room), entries) in rooms {
             let open = match &mut writer {
@@ -146,9 +207,7 @@ pub(crate) fn discard(disk: &Disk, ids: &[u64]) {
 
 pub(crate) fn finish(writer: Option<PackWriter>, sealed: &mut Sealed) -> Result<()> {
     if let Some(writer) = writer {
-        let (meta, runs) = writer.finish()?;
-        sealed.metas.push(meta);
-        sealed.runs.extend(runs);
+        sealed.0.push(writer.finish()?);
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::format::pack::Places;
 use crate::format::payload::LsnSpan;
 use crate::limits;
 use crate::types::Lsn;
@@ -45,6 +46,38 @@ impl LsnSet {
         word.is_some_and(|word| word & bit != 0)
     }
 
+    /// Adds every place of these.
+    pub fn insert_all(&mut self, places: &Places) {
+        for span in &places.0 {
+            let mut at = span.first.0;
+            while at <= span.last.0 {
+                let (part, word, _) = bit_of(Lsn(at));
+                // As many as stand in one word.
+                let end = (at | (WORD - 1)).min(span.last.0);
+                let bits = u64::MAX >> (WORD - 1 - (end - at)) << (at % WORD);
+                let part = self.0.entry(part).or_insert_with(|| Box::new([0; WORDS]));
+                if let Some(word) = part.get_mut(word) {
+                    *word |= bits;
+                }
+                let Some(next) = end.checked_add(1) else { break };
+                at = next;
+            }
+        }
+    }
+
+    /// Its places as spans.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let mut spans: Vec<LsnSpan> = Vec::new();
+        for lsn in self.from(Lsn::ZERO) {
+            match spans.last_mut() {
+                Some(last) if last.last.next() == lsn => last.last = lsn,
+                _ => spans.push(LsnSpan { first: lsn, last: lsn }),
+            }
+        }
+        Places(spans)
+    }
+
     /// Adds what another holds.
     pub fn absorb(&mut self, other: &Self) {
         for (part, theirs) in &other.0 {
@@ -57,22 +90,25 @@ impl LsnSet {
 
     /// What it holds from `first` on, in order.
     pub fn from(&self, first: Lsn) -> impl Iterator<Item = Lsn> + '_ {
-        let words = self.0.range(first.0 / PART..).flat_map(|(part, words)| {
+        self.since_part(first.0 / PART).skip_while(move |lsn| *lsn < first)
+    }
+
+    fn since_part(&self, first: u64) -> impl Iterator<Item = Lsn> + '_ {
+        let words = self.0.range(first..).flat_map(|(part, words)| {
             let places = (0..).map(move |at| part * PART + at * WORD);
             words.iter().zip(places).filter(|(word, _)| **word != 0)
         });
-        let all = words.flat_map(|(word, place)| {
+        words.flat_map(|(word, place)| {
             let set = (0..WORD).filter(move |bit| word & (1 << bit) != 0);
             set.map(move |bit| Lsn(place + bit))
-        });
-        all.skip_while(move |lsn| *lsn < first)
+        })
     }
 
     /// The greatest it holds; zero if it is empty.
     #[must_use]
     pub fn last(&self) -> Lsn {
         let last = self.0.last_key_value();
-        last.and_then(|(part, _)| self.from(Lsn(part * PART)).last()).unwrap_or(Lsn::ZERO)
+        last.and_then(|(part, _)| self.since_part(*part).last()).unwrap_or(Lsn::ZERO)
     }
 
     /// What of `first..=last` it does not hold, in order. Of more than `HOLES_MAX` spans the last
@@ -158,6 +194,18 @@ mod tests {
         let all = [1, 2, 3, 63, 64, 65, 700, 4095, 4096, 5000, 8192, u64::MAX];
         assert_eq!(some.from(Lsn::ZERO).collect::<Vec<_>>(), all.map(Lsn));
         assert_eq!(some.last(), Lsn(u64::MAX));
+    }
+
+    #[test]
+    fn spans_go_in_and_come_out() {
+        let list =
+            [(1, 1), (3, 62), (64, 64), (66, 127), (129, 4096), (5000, 9000), (12_300, 12_301)];
+        let places = Places(spans(&list));
+        let mut all = set([64, 130]);
+        all.insert_all(&places);
+        assert_eq!(all.places(), places);
+        assert_eq!(all, set(list.iter().flat_map(|(first, last)| *first..=*last)));
+        assert_eq!(places.count(), 1 + 60 + 1 + 62 + 3968 + 4001 + 2);
     }
 
     #[test]

@@ -138,6 +138,10 @@ pub struct Stats {
     pub merge_written_bytes: Counter,
     /// Entries that retention took.
     pub expired_entries: Counter,
+    /// Records that were dropped from packs because retention took them.
+    pub dropped_records: Counter,
+    /// Compliance events whose own time was over.
+    pub expired_events: Counter,
     /// Bytes of packs that the scrub read.
     pub scrub_bytes: Counter,
     /// Passes of the scrub.

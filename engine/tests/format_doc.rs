@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use hansard_engine::catalog::rows::*;
 use hansard_engine::format::manifest::Edit;
-use hansard_engine::format::pack::PackMeta;
+use hansard_engine::format::pack::{PackIndex, PackMeta};
 use hansard_engine::format::payload::*;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::Fields;
@@ -69,7 +69,7 @@ fn generated() -> String {
     structs!(&mut out, PrincipalChanged, PrincipalSettings, TokenCreated, TokenRevoked, Audit);
     structs!(&mut out, Setting, LossAccepted, LsnSpan);
     out.push_str("\n### Packs and manifest\n");
-    structs!(&mut out, Run, BlockRef, PackMeta, Edit);
+    structs!(&mut out, PackIndex, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
     structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow);

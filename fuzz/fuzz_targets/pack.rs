@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hansard_engine::format::block::checksum;
-use hansard_engine::format::pack::{FOOTER_BYTES, Footer, check_header, decode_index, header};
-use hansard_engine::format::run::Run;
+use hansard_engine::format::pack::{
+    FOOTER_BYTES, Footer, PackIndex, check_header, decode_index, header,
+};
 use hansard_engine::format::wire::{from_bytes, to_bytes};
 use hansard_engine::pack::{check_block, read_runs};
 use hansard_engine::storage::sim::SimStorage;
@@ -45,8 +46,8 @@ fuzz_target!(|data: &[u8]| {
         level: 0,
     };
     let _ = decode_index(data, &footer, Path::new("fuzz"));
-    if let Ok(runs) = from_bytes::<Vec<Run>>(data, "runs") {
-        assert_eq!(to_bytes(&runs), data);
+    if let Ok(index) = from_bytes::<PackIndex>(data, "index") {
+        assert_eq!(to_bytes(&index), data);
     }
     look(data);
     // Header, blocks, index and footer, the index where the first two bytes say.

@@ -10,7 +10,7 @@ use hansard_engine::format::block::{Block, BlockBuilder, checksum, compressor};
 use hansard_engine::format::frame::{ENTRY_BYTES, FRAME_MAGIC, HEADER_BYTES, record_crc};
 use hansard_engine::format::manifest::{EDIT_HEADER_BYTES, MANIFEST_MAGIC};
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, encode_index, header as pack_header,
+    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, encode_index, header as pack_header,
 };
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -126,7 +126,7 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
     let index_at = usize::try_from(u64_at(bytes, end + 8)).unwrap_or(end);
     let index_at = index_at.clamp(PACK_HEADER_BYTES, end);
     let mut index = bytes[index_at..end].to_vec();
-    let runs = from_bytes::<Vec<Run>>(&index, "runs");
+    let contents = from_bytes::<PackIndex>(&index, "index");
     let mut footer = Footer {
         id,
         index_offset: index_at as u64,
@@ -139,9 +139,10 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
     };
     put(bytes, 0, &pack_header(id));
     bytes.truncate(index_at);
-    if let Ok(mut runs) = runs {
-        mend_blocks(bytes, &mut runs, &mut edit);
-        index = encode_index(&runs);
+    if let Ok(mut contents) = contents {
+        mend_blocks(bytes, &mut contents.runs, &mut edit);
+        let runs = &contents.runs;
+        index = encode_index(&contents);
         footer.index_offset = bytes.len() as u64;
         footer.index_bytes = index.len() as u64;
         footer.index_crc = checksum(&index);

@@ -149,6 +149,8 @@ fn engine_families(out: &mut String, stats: &Stats) {
             &stats.seal_written_bytes,
         ),
         ("hansard_expired_entries", "Entries that retention took.", &stats.expired_entries),
+        ("hansard_dropped_records", "Records dropped from packs.", &stats.dropped_records),
+        ("hansard_expired_events", "Compliance events let go.", &stats.expired_events),
         ("hansard_merges", "Merges of packs done.", &stats.merges),
         ("hansard_merge_failures", "Merges to be tried again.", &stats.merge_failures),
         ("hansard_merge_read_bytes", "Bytes of packs that merges read.", &stats.merge_read_bytes),

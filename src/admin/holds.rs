@@ -1,11 +1,11 @@
-//! `hansard admin hold ...` and `hansard admin retention run`.
+//! `hansard admin hold ...`, `hansard admin retention run` and `hansard admin compliance ...`.
 //!
 //! The server decides what is due and what a hold keeps.
 
 use serde_json::json;
 
 use super::{Out, body, every};
-use crate::cli::{HoldVerb, RetentionVerb};
+use crate::cli::{ComplianceVerb, HoldVerb, RetentionVerb};
 use crate::client::{Ask, Client, Sort, id, segment};
 use crate::exits::Failure;
 
@@ -43,10 +43,28 @@ pub(super) fn run(client: &Client, out: &Out, verb: &HoldVerb) -> Result<(), Fai
 
 /// Runs a verb on retention.
 pub(super) fn retention(client: &Client, out: &Out, verb: RetentionVerb) -> Result<(), Failure> {
-    let RetentionVerb::Run = verb;
-    let done = client.ask("/admin/expire", Ask::Post(&json!({})))?;
+    let RetentionVerb::Run { purge } = verb;
+    let done = client.ask("/admin/expire", Ask::Post(&json!({ "purge": purge })))?;
     let (rooms, entries, held) = (&done["rooms"], &done["entries"], &done["held"]);
-    let words =
-        format!("expired entries={entries} rooms={rooms}, rooms with a hold on some={held}");
+    let mut words = format!(
+        "expired entries={entries} rooms={rooms} events={}, rooms with a hold on some={held}",
+        done["events"]
+    );
+    if purge {
+        words += &format!("\ndropped from packs by this call records={}", done["dropped"]);
+    }
     out.object(&done, &words)
+}
+
+/// Runs a verb on the compliance record.
+pub(super) fn compliance(client: &Client, out: &Out, verb: ComplianceVerb) -> Result<(), Failure> {
+    let ask = match verb {
+        ComplianceVerb::Show => client.ask("/compliance", Ask::Get(&[])),
+        ComplianceVerb::Set { days } => {
+            client.ask("/compliance", Ask::Patch(&json!({ "days": days })))
+        }
+    };
+    let now = ask?;
+    let words = format!("compliance on={} days={}", now["on"], now["days"]);
+    out.object(&now, &words)
 }

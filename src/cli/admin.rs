@@ -55,6 +55,9 @@ pub enum Noun {
     /// Retention: what is older than its category keeps.
     #[command(subcommand)]
     Retention(RetentionVerb),
+    /// The compliance record: for how long its events are kept.
+    #[command(subcommand)]
+    Compliance(ComplianceVerb),
     /// The pass over all packs that looks for damage.
     #[command(subcommand)]
     Scrub(ScrubVerb),
@@ -104,7 +107,24 @@ pub enum HoldVerb {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum RetentionVerb {
     /// Take now what is due, and say how much it was.
-    Run,
+    Run {
+        /// Take it out of every pack as well, which by and by happens by itself.
+        #[arg(long)]
+        purge: bool,
+    },
+}
+
+/// The compliance record.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ComplianceVerb {
+    /// Show whether it is on, and for how long events are kept.
+    Show,
+    /// Change for how long events are kept.
+    Set {
+        /// Days; 0 for ever.
+        #[arg(long)]
+        days: u32,
+    },
 }
 
 /// Sessions.

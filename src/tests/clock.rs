@@ -5,50 +5,20 @@
 
 mod support;
 
-use std::fs;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use support::api::Api;
 use support::history::forwards;
-use support::{Server, Site, done};
+use support::{Server, Site, done, wall};
 
-/// The environment of a program whose wall clock a file moves: `+0`, or `+10y`.
-fn moved_by(file: &str) -> Vec<(String, String)> {
-    let mut faketime = Command::new("faketime");
-    faketime.args(["-m", "--exclude-monotonic", "-f", "+0", "env"]);
-    let output = faketime.output().expect("no faketime: run `make deps`");
-    assert!(output.status.success(), "faketime: {}", support::text(&output.stderr));
-    let said = support::text(&output.stdout);
-    let library = said.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    vec![
-        variable("LD_PRELOAD", library.expect("faketime preloads its library")),
-        variable("FAKETIME_TIMESTAMP_FILE", file),
-        variable("FAKETIME_NO_CACHE", "1"),
-        variable("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ]
-}
-
-/// A site whose servers have the clock that [`set`] sets, and the server that made a room there.
+/// A site whose servers have the clock that is set, and the server that made a room there.
 fn site() -> (Site, Server, Api, String) {
-    let mut site = Site::new();
-    let file = site.path("clock");
-    site.environment = moved_by(file.to_str().expect("a path"));
-    set(&site, "+0");
+    let site = wall::site();
     let server = site.serve();
     let admin = server.admin();
     let room = admin.room("lobby", &admin.category("c"), "open");
     say(&admin, &room, "before").expect(201);
     (site, server, admin, room)
-}
-
-fn set(site: &Site, ahead: &str) {
-    // In place of the old file at once: the server reads it all the time.
-    let new = site.path("clock.new");
-    fs::write(&new, ahead).expect("a file");
-    fs::rename(new, site.path("clock")).expect("it can be replaced");
 }
 
 fn say(api: &Api, room: &str, body: &str) -> support::api::Answer {
@@ -90,7 +60,7 @@ fn a_start_ten_years_later_refuses_posts_until_the_clock_is_accepted() {
     let (site, server, admin, room) = site();
     let this_year = years(&server, &admin);
     assert_eq!(server.stop().code(), Some(0));
-    set(&site, "+10y");
+    wall::set(&site, "+10y");
     let server = site.serve();
     // A session of ten years ago has expired by this clock; the password still works.
     server
@@ -125,7 +95,7 @@ fn a_start_ten_years_later_refuses_posts_until_the_clock_is_accepted() {
     assert_eq!(server.stop().code(), Some(0));
 
     // Set back, the clock is harmless: times do not fall.
-    set(&site, "+0");
+    wall::set(&site, "+0");
     let server = site.serve();
     let admin = server.admin();
     say(&admin, &room, "back").expect(201);
@@ -140,17 +110,17 @@ fn a_start_ten_years_later_refuses_posts_until_the_clock_is_accepted() {
 fn a_clock_that_jumps_refuses_posts_until_it_agrees_again() {
     let (site, server, admin, room) = site();
     let this_year = years(&server, &admin);
-    set(&site, "+20s");
+    wall::set(&site, "+20s");
     refused(&server, &admin, &room);
-    set(&site, "+10y");
+    wall::set(&site, "+10y");
     // The session is too old by this clock, and a new one is recorded in the old time.
     let late = server.admin();
     refused(&server, &late, &room);
     assert_eq!(years(&server, &late), this_year);
-    set(&site, "+0");
+    wall::set(&site, "+0");
     assert_eq!(server.anonymous().plain("/readyz").0, 200);
     say(&admin, &room, "again").expect(201);
-    set(&site, "+20s");
+    wall::set(&site, "+20s");
     refused(&server, &admin, &room);
     done(server.command(&admin).args(["admin", "clock", "accept"]));
     say(&admin, &room, "accepted").expect(201);

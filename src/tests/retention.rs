@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use support::api::{Api, text};
 use support::history::{forwards, number};
-use support::{Server, Site, data_folder, done, fails, tool};
+use support::{Server, Site, data_folder, done, fails, tool, wall};
 
 fn admin(server: &Server, admin: &Api, args: &[&str]) -> String {
     done(server.command(admin).arg("admin").args(args))
@@ -60,7 +60,7 @@ fn what_retention_took_stays_gone_through_a_kill_and_what_is_held_stays() {
     );
     let hold: Value = serde_json::from_str(&placed).expect("JSON");
     let report = admin(&server, &api, &["retention", "run"]);
-    assert!(report.contains("rooms=1, rooms with a hold on some=1"), "{report}");
+    assert!(report.contains("rooms=1 events=0, rooms with a hold on some=1"), "{report}");
     let kept: Vec<Value> =
         all.iter().filter(|m| text(&m["time"]).as_str() >= "2012").cloned().collect();
     assert!(!kept.is_empty() && kept.len() < all.len());
@@ -136,4 +136,75 @@ fn edits_and_redactions_outlive_a_kill_and_the_catalog() {
         assert_eq!(versions["versions"][0]["body"], "a slip");
         server.kill();
     }
+}
+
+/// The bytes of a folder's files.
+fn bytes_of(site: &Site, folder: &str) -> u64 {
+    let files = fs::read_dir(site.data().join(folder)).expect("a folder").flatten();
+    files.map(|file| file.metadata().expect("a file").len()).sum()
+}
+
+#[test]
+fn what_retention_took_leaves_the_packs_once_compliance_lets_it_go() {
+    const CANARY: &str = "zx-canary-41c7";
+    let site = wall::site();
+    let server = site.serve();
+    let api = server.admin();
+    let create = ["category", "create", "desk", "--retention-days", "1", "--edit", "authors"];
+    admin(&server, &api, &create);
+    let category = text(&api.get("/categories").expect(200)["categories"][0]["id"]);
+    let room = api.room("trades", &category, "open");
+    let path = format!("/rooms/{room}/messages");
+    for n in 0..60 {
+        // Each is a text of its own, which does not compress away.
+        let word = |k: u64| (n * 1009 + k).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+        let words: String = (0..200).map(|k| format!("{:x} ", word(k))).collect();
+        let said = json!({ "body": format!("{n} {CANARY} {words}") });
+        let said = api.post(&path, &said).expect(201);
+        if n % 20 == 0 {
+            let edit = json!({ "body": format!("mended {CANARY}") });
+            api.patch(&format!("{path}/{}", text(&said["id"])), &edit).expect(200);
+        }
+    }
+    assert_eq!(server.stop().code(), Some(0));
+    // What the journal has is sealed.
+    done(tool::tool().arg("compact").arg(site.data()));
+    let before = bytes_of(&site, "packs");
+    let dump = |site: &Site| done(tool::tool().arg("dump").arg(site.data()));
+    assert!(dump(&site).contains(CANARY));
+
+    wall::set(&site, "+3d");
+    let server = site.serve();
+    let api = server.admin();
+    let purge = ["retention", "run", "--purge"];
+    let said = admin(&server, &api, &purge);
+    assert!(said.contains("entries=60 rooms=1 events=0"), "{said}");
+    // Compliance keeps its copy.
+    assert!(said.contains("dropped from packs by this call records=0"), "{said}");
+    let said = admin(&server, &api, &["compliance", "show"]);
+    assert_eq!(said.trim(), "compliance on=true days=0");
+    admin(&server, &api, &["compliance", "set", "--days", "2"]);
+    let said = admin(&server, &api, &purge);
+    assert!(!said.contains("events=0"), "{said}");
+    // 60 entries and 3 edits of them: dropped by then, be it by the server on its own.
+    assert_eq!(api.metric("hansard_dropped_records_total"), 63);
+    let gap = json!([{ "room": room, "from_seq": 1, "to_seq": 60, "reason": "expired" }]);
+    assert_eq!(api.get(&path).expect(200)["gaps"], gap);
+    let next = api.post(&path, &json!({ "body": "it goes on" })).expect(201);
+    assert_eq!(number(&next, "seq"), 61);
+    assert_eq!(server.stop().code(), Some(0));
+
+    let shown = dump(&site);
+    assert!(!shown.contains(CANARY) && shown.contains(r#""reason":"expired""#), "{shown}");
+    let verified = tool::done("verify", &site.data());
+    assert_eq!((&verified["ok"], &verified["dropped"]), (&json!(true), &json!(63)));
+    let after = bytes_of(&site, "packs");
+    assert!(after * 2 < before, "the space is back: {before} then, {after} now");
+    fs::remove_dir_all(site.data().join("catalog")).expect("a catalog");
+    fs::create_dir(site.data().join("catalog")).expect("its folder");
+    let server = site.serve();
+    let api = server.admin();
+    let page = api.get(&path).expect(200);
+    assert_eq!((&page["gaps"], &page["messages"]), (&gap, &json!([next])));
+    server.kill();
 }

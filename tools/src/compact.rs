@@ -1,4 +1,5 @@
-//! `compact`, in place: seals the journal into packs and merges small packs into large ones.
+//! `compact`, in place: seals the journal into packs, merges small packs into large ones, and drops
+//! what retention took.
 //!
 //! It opens the directory as a server does, with its lock, does at once what a server does slowly,
 //! and closes it cleanly. It refuses a directory whose damage wants an operator's decision first.
@@ -23,6 +24,7 @@ struct Compacted {
     bytes_read: u64,
     bytes_written: u64,
     records_moved: u64,
+    records_dropped: u64,
     packs: u64,
     pack_bytes: u64,
     lost_messages: u64,
@@ -46,7 +48,8 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
     let (sealed_lsn, packs) = (stats.sealed_lsn.get(), stats.packs.get());
     let pack_bytes = stats.pack_bytes.get();
     engine.close()?;
-    let MergeReport { merges, packs_in, packs_out, bytes_in, bytes_out, records } = merged?;
+    let MergeReport { merges, packs_in, packs_out, bytes_in, bytes_out, records, dropped } =
+        merged?;
     let done = Compacted {
         replayed: report.replayed,
         sealed_lsn,
@@ -56,6 +59,7 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         bytes_read: bytes_in,
         bytes_written: bytes_out,
         records_moved: records,
+        records_dropped: dropped,
         packs,
         pack_bytes,
         lost_messages: report.lost_messages,
@@ -70,6 +74,9 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
                 "merged {packs_in} packs of {bytes_in} bytes into {packs_out} of {bytes_out}, \
                  {records} records, in {merges} merges\n"
             );
+        }
+        if dropped > 0 {
+            lines += &format!("dropped {dropped} records that retention took\n");
         }
         lines += &format!("{packs} packs hold {pack_bytes} bytes\n");
         if done.lost_messages > 0 {
@@ -87,7 +94,7 @@ fn merge(engine: &Engine, show: Show) -> Result<MergeReport> {
     loop {
         let due = engine.merge_due_bytes();
         if due == 0 {
-            return Ok(report);
+            break;
         }
         let progress = Progress::new("merge", due);
         let done = progress.during(show, || {
@@ -98,4 +105,7 @@ fn merge(engine: &Engine, show: Show) -> Result<MergeReport> {
         })?;
         report += done.unwrap_or_default();
     }
+    // However little of a pack it is.
+    report += engine.purge(&mut |_| true)?;
+    Ok(report)
 }

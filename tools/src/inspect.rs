@@ -88,6 +88,8 @@ struct Pack {
     last_lsn: u64,
     records: u64,
     runs: u64,
+    /// Records that stood in its place until retention took them.
+    dropped: u64,
     min_time_us: Option<i64>,
     max_time_us: Option<i64>,
     segments: Vec<Segment>,
@@ -298,6 +300,7 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
             last_lsn: meta.last_lsn.0,
             records: meta.records,
             runs: meta.runs,
+            dropped: meta.dropped,
             min_time_us: known(meta.min_time),
             max_time_us: known(meta.max_time),
             segments,

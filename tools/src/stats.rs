@@ -43,6 +43,8 @@ struct Stats {
     /// How many times smaller the packs are than their records.
     ratio: Option<f64>,
     records: u64,
+    /// Records that stood in packs until retention took them.
+    dropped: u64,
     runs: u64,
     blocks: u64,
     rooms: u64,
@@ -156,6 +158,7 @@ fn look(directory: &Directory) -> Result<Stats> {
         plain_bytes,
         ratio: quotient(plain_bytes, bytes),
         records: sum(|meta| meta.records),
+        dropped: sum(|meta| meta.dropped),
         runs: sums.runs,
         blocks: sums.blocks,
         rooms,
@@ -196,8 +199,10 @@ impl Sums {
     fn run(&mut self, run: &Run) {
         self.runs += 1;
         self.blocks += run.blocks.len() as u64;
-        let entries = run.last_seq.0.saturating_sub(run.seq_base.0);
-        self.packed_messages = self.packed_messages.saturating_add(entries);
+        if run.has_entries() {
+            let entries = run.last_seq.0.saturating_sub(run.seq_base.0);
+            self.packed_messages = self.packed_messages.saturating_add(entries);
+        }
         let room = self.rooms.entry(run.room).or_default();
         room.seq = room.seq.max(run.last_seq);
         room.packed_bytes += run.blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>();
@@ -283,6 +288,7 @@ fn show(out: &mut String, stats: &Stats) -> fmt::Result {
         ("plain bytes", stats.plain_bytes.to_string()),
         ("ratio", shown(stats.ratio)),
         ("records", stats.records.to_string()),
+        ("dropped records", stats.dropped.to_string()),
         ("runs", stats.runs.to_string()),
         ("blocks", stats.blocks.to_string()),
         ("rooms", stats.rooms.to_string()),

@@ -96,6 +96,8 @@ pub struct Report {
     pub blocks: u64,
     /// Records read, journal included.
     pub records: u64,
+    /// Records that packs say were dropped, because retention took them.
+    pub dropped: u64,
     /// Bytes read.
     pub bytes: u64,
 }
@@ -231,6 +233,7 @@ impl Check<'_> {
             self.report.packs += found.packs;
             self.report.blocks += found.blocks;
             self.report.records += found.records;
+            self.report.dropped += found.dropped;
             self.report.bytes += found.bytes;
             self.report.damage.extend(found.damage);
             self.seen.absorb(found.seen);

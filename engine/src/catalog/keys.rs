@@ -161,6 +161,11 @@ pub fn idempotency(principal: PrincipalId, room: RoomId, client_key: &[u8]) -> V
     key
 }
 
+/// The first byte of every key of [`idempotency_age`].
+pub const IDEMPOTENCY_AGES: &[u8] = b"y";
+/// Where the record's place in the log stands in a key of [`idempotency_age`].
+pub const AGE_LSN_AT: usize = 9;
+
 /// Idempotency keys by age.
 #[must_use]
 pub fn idempotency_age(recorded: TimeUs, lsn: Lsn) -> Vec<u8> {
@@ -190,6 +195,9 @@ pub fn setting(name: &str) -> Vec<u8> {
 pub fn amended(room: RoomId, seq: Seq) -> Vec<u8> {
     two(b'e', room.0, seq.0)
 }
+
+/// The first byte of every key of [`past`].
+pub const PASTS: &[u8] = b"E";
 
 /// `PastRow` of a room of which an entry was edited, redacted or expired.
 #[must_use]

@@ -94,12 +94,14 @@ wire_struct! {
         pub amended: u64,
         /// The last entry that retention took; zero if it took none.
         pub floor: Seq,
+        /// The record that says so.
+        pub at: Lsn,
     }
 }
 
 impl PastRow {
     /// A room of which every entry is there and as it was said.
-    pub const EMPTY: Self = Self { amended: 0, floor: Seq::ZERO };
+    pub const EMPTY: Self = Self { amended: 0, floor: Seq::ZERO, at: Lsn::ZERO };
 }
 
 wire_struct! {

@@ -5,11 +5,13 @@
 
 use std::path::Path;
 
-use super::codec::{DecodeError, Reader};
+use super::codec::{DecodeError, Reader, put_varint};
+use super::payload::LsnSpan;
 use super::run::Run;
-use super::wire::{from_bytes, to_bytes, wire_struct};
+use super::wire::{Wire, from_bytes, to_bytes, wire_struct};
 use super::{LAYOUT, SECTOR_BYTES};
 use crate::error::{Error, Result};
+use crate::limits::{PACK_DROPPED_MAX, POSITION_MAX};
 use crate::types::{Lsn, TimeUs};
 
 /// First bytes of a pack.
@@ -50,6 +52,66 @@ wire_struct! {
         pub max_time: TimeUs,
         /// Its records' bytes before compression.
         pub plain_bytes: u64,
+        /// Records that stood in its place and were dropped.
+        pub dropped: u64,
+    }
+}
+
+wire_struct! {
+    /// What a pack says of itself.
+    pub struct PackIndex {
+        /// Its runs, sorted by category, room and first rev.
+        pub runs: Vec<Run>,
+        /// The places in the log of the records that were dropped, in order.
+        pub dropped: Places,
+    }
+}
+
+/// Places of the log as spans, in order and apart from each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places(pub Vec<LsnSpan>);
+
+impl Places {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let places = self.0.iter().map(|span| (span.last.0 - span.first.0).saturating_add(1));
+        places.fold(0, u64::saturating_add)
+    }
+}
+
+impl Wire for Places {
+    const SHAPE: &'static str = "varint count; for each span a varint gap, counted from 0 at first \
+         and then from two behind the one before; a varint length less 1";
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.0.len() as u64);
+        let mut at = 0;
+        for span in &self.0 {
+            put_varint(out, span.first.0.saturating_sub(at));
+            put_varint(out, span.last.0.saturating_sub(span.first.0));
+            at = span.last.0.saturating_add(2);
+        }
+    }
+
+    fn get(reader: &mut Reader<'_>, field: &'static str) -> std::result::Result<Self, DecodeError> {
+        let count = reader.count(reader.remaining(), field)?;
+        let mut spans = Vec::with_capacity(count.min(1024));
+        let mut at: u64 = 0;
+        for _ in 0..count {
+            let wrong = reader.error(field);
+            let first = at.checked_add(reader.varint(field)?).ok_or(wrong)?;
+            let last =
+                first.checked_add(reader.varint(field)?).filter(|last| *last <= POSITION_MAX);
+            let last = last.ok_or(wrong)?;
+            spans.push(LsnSpan { first: Lsn(first), last: Lsn(last) });
+            at = last + 2;
+        }
+        let places = Self(spans);
+        if places.count() > PACK_DROPPED_MAX {
+            return Err(reader.error(field));
+        }
+        Ok(places)
     }
 }
 
@@ -166,23 +228,24 @@ impl Footer {
 
 /// The run index's bytes.
 #[must_use]
-pub fn encode_index(runs: &Vec<Run>) -> Vec<u8> {
-    to_bytes(runs)
+pub fn encode_index(index: &PackIndex) -> Vec<u8> {
+    to_bytes(index)
 }
 
 /// Reads a run index and checks it against the footer.
 ///
 /// # Errors
 /// `Corrupt` naming the file, if the checksum, the form or the counts are wrong.
-pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<Vec<Run>> {
+pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<PackIndex> {
     let found = crc32fast::hash(bytes);
     let at = footer.index_offset;
     if found != footer.index_crc {
         let expected = u64::from(footer.index_crc);
         return Err(Error::corrupt("run index checksum", file, at, expected, u64::from(found)));
     }
-    let runs: Vec<Run> = from_bytes(bytes, "pack.runs")
+    let index: PackIndex = from_bytes(bytes, "pack.index")
         .map_err(|e| Error::corrupt(e.what, file, at + e.at as u64, 0, 0))?;
+    let runs = &index.runs;
     let records: u64 = runs.iter().flat_map(|r| &r.blocks).map(|b| u64::from(b.records)).sum();
     if runs.len() as u64 != footer.runs || records != footer.records {
         return Err(Error::corrupt("run index counts", file, at, footer.records, records));
@@ -195,7 +258,7 @@ pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<Vec<Ru
             })
     };
     if runs.iter().all(inside) {
-        Ok(runs)
+        Ok(index)
     } else {
         Err(Error::corrupt("run index range", file, at, 0, 0))
     }

@@ -211,6 +211,14 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// The compliance record let its oldest events go: their own time is over.
+    pub struct ComplianceExpired {
+        /// The last that is gone.
+        pub upto: Lsn,
+    }
+}
+
+wire_struct! {
     /// What a legal hold keeps from expiry and erasure: entries to which all that is given applies.
     pub struct HoldSettings {
         /// What it is called.
@@ -605,6 +613,8 @@ kinds! {
     HoldPlaced = 67 "hold-placed",
     /// A legal hold is released.
     HoldReleased = 68 "hold-released",
+    /// Compliance events are gone.
+    ComplianceExpired = 69 "compliance-expired",
 }
 
 impl Kind {
@@ -618,6 +628,12 @@ impl Kind {
     #[must_use]
     pub const fn is_entry(self) -> bool {
         matches!(self, Self::Post)
+    }
+
+    /// True for the kinds that change what an entry says to people.
+    #[must_use]
+    pub const fn is_amendment(self) -> bool {
+        matches!(self, Self::Edited | Self::Redacted)
     }
 
     /// True for the kinds that carry what people say: refused while there is no space for it, or
@@ -656,7 +672,9 @@ impl Payload {
             | Self::PrincipalChanged(_)
             | Self::TokenCreated(_)
             | Self::TokenRevoked(_) => Some(RoomId::SYSTEM_PRINCIPALS),
-            Self::HoldPlaced(_) | Self::HoldReleased(_) => Some(RoomId::SYSTEM_HOLDS),
+            Self::HoldPlaced(_) | Self::HoldReleased(_) | Self::ComplianceExpired(_) => {
+                Some(RoomId::SYSTEM_HOLDS)
+            }
             Self::Audit(_) => Some(RoomId::SYSTEM_AUDIT),
             Self::Setting(_) | Self::LossAccepted(_) => Some(RoomId::SYSTEM_SETTINGS),
             _ => None,

@@ -80,6 +80,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Payload::Expired(Expired { floor: Seq(900), time: TimeUs(-4) }),
         Payload::HoldPlaced(HoldPlaced { settings: hold.clone() }),
         Payload::HoldReleased(HoldReleased { hold: HoldId(9), settings: hold }),
+        Payload::ComplianceExpired(ComplianceExpired { upto: Lsn(1 << 40) }),
         Payload::RoomCreated(RoomCreated { settings: settings.clone() }),
         Payload::RoomChanged(RoomChanged { settings: settings.clone() }),
         Payload::RoomDeleted(RoomDeleted { settings }),

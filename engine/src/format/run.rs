@@ -1,7 +1,8 @@
 //! A run: consecutive blocks of one room in one pack, with a fence for each block.
 //!
 //! A run says where a room's records stand and what they span, so that a reader touches only the
-//! blocks it needs. It stands in the pack's run index and, as a row, in the catalog.
+//! blocks it needs. It stands in the pack's run index and, as a row, in the catalog. A run without
+//! blocks says that its records stood there and were dropped: nobody may read them any more.
 //!
 //! INVARIANT: a block's checksum stands here, outside the block, so a misdirected read is seen.
 
@@ -53,7 +54,11 @@ wire_struct! {
         pub first_lsn: Lsn,
         /// The largest place in the log.
         pub last_lsn: Lsn,
-        /// Its blocks in order of rev.
+        /// The smallest entry that an edit or a redaction in it is of; zero if it has none.
+        pub amended_from: Seq,
+        /// The greatest one.
+        pub amended_to: Seq,
+        /// Its blocks in order of rev; none if its records were dropped.
         pub blocks: Vec<BlockRef>,
     }
 }
@@ -62,7 +67,13 @@ impl Run {
     /// True if it holds a timeline entry.
     #[must_use]
     pub fn has_entries(&self) -> bool {
-        self.last_seq > self.seq_base
+        self.last_seq > self.seq_base && !self.is_dropped()
+    }
+
+    /// True if its records were dropped.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        self.blocks.is_empty()
     }
 
     /// The last rev of block `index`.

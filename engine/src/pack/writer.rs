@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use super::DIR;
 use crate::error::{Error, Result};
 use crate::format::block::{BlockBuilder, checksum};
-use crate::format::pack::{Footer, PackMeta, encode_index, header, pack_name};
+use crate::format::pack::{Footer, PackIndex, PackMeta, Places, encode_index, header, pack_name};
 use crate::format::payload::Kind;
 use crate::format::run::{BlockRef, Run};
+use crate::history::decode_record;
 use crate::limits;
+use crate::spans::LsnSet;
 use crate::storage::{Disk, DiskFile, Mode, join};
 use crate::tail::TailEntry;
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
@@ -44,6 +46,9 @@ pub struct PackWriter {
     buffer: Vec<u8>,
     written: u64,
     open: Option<OpenRun>,
+    /// A run of records that are dropped.
+    dropping: Option<Run>,
+    dropped: LsnSet,
     runs: Vec<Run>,
     meta: PackMeta,
 }
@@ -63,26 +68,33 @@ struct OpenRun {
     time_base: TimeUs,
 }
 
+/// A run that begins with this record and holds nothing yet.
+fn run_before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) -> Run {
+    let seq_base = Seq(first.seq_at.0.saturating_sub(u64::from(takes_seq(first.kind))));
+    Run {
+        pack,
+        room,
+        category,
+        first_rev: first.rev,
+        last_rev: first.rev,
+        seq_base,
+        last_seq: seq_base,
+        first_time: TimeUs::MAX,
+        last_time: TimeUs::MIN,
+        first_lsn: first.lsn,
+        last_lsn: first.lsn,
+        amended_from: Seq::ZERO,
+        amended_to: Seq::ZERO,
+        blocks: Vec::new(),
+    }
+}
+
 impl OpenRun {
     /// A run that begins with this record.
     fn before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) -> Self {
-        let seq_base = Seq(first.seq_at.0.saturating_sub(u64::from(takes_seq(first.kind))));
-        let run = Run {
-            pack,
-            room,
-            category,
-            first_rev: first.rev,
-            last_rev: first.rev,
-            seq_base,
-            last_seq: seq_base,
-            first_time: TimeUs::MAX,
-            last_time: TimeUs::MIN,
-            first_lsn: first.lsn,
-            last_lsn: first.lsn,
-            blocks: Vec::new(),
-        };
+        let run = run_before(pack, room, category, first);
         let (block, time_base) = (BlockBuilder::default(), TimeUs::MIN);
-        Self { run, block, first_rev: first.rev, seq_base, time_base }
+        Self { seq_base: run.seq_base, run, block, first_rev: first.rev, time_base }
     }
 
     /// True if a record can stand in this run.
@@ -96,8 +108,14 @@ impl OpenRun {
         *own == room && next.rev == last_rev.next() && !another_day
     }
 
-    fn push(&mut self, entry: &TailEntry) {
+    fn push(&mut self, entry: &TailEntry) -> Result<()> {
         let run = &mut self.run;
+        if entry.kind.is_amendment() {
+            let of = decode_record(&entry.bytes)?.payload.amends().unwrap_or_default();
+            let none = run.amended_to == Seq::ZERO;
+            run.amended_from = if none { of } else { run.amended_from.min(of) };
+            run.amended_to = run.amended_to.max(of);
+        }
         if self.block.is_empty() {
             (self.first_rev, self.seq_base) = (entry.rev, run.last_seq);
             self.time_base = run.last_time;
@@ -115,6 +133,7 @@ impl OpenRun {
             run.first_time = run.first_time.min(entry.time_at);
             run.last_time = run.last_time.max(entry.time_at);
         }
+        Ok(())
     }
 }
 
@@ -144,6 +163,7 @@ impl PackWriter {
             min_time: TimeUs::MAX,
             max_time: TimeUs::MIN,
             plain_bytes: 0,
+            dropped: 0,
         };
         let mut writer = Self {
             disk: disk.clone(),
@@ -154,6 +174,8 @@ impl PackWriter {
             buffer: Vec::with_capacity(BUFFER_BYTES * 2),
             written: 0,
             open: None,
+            dropping: None,
+            dropped: LsnSet::default(),
             runs: Vec::new(),
             meta,
         };
@@ -172,7 +194,7 @@ impl PackWriter {
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn add(&mut self, room: RoomId, category: CategoryId, entry: &TailEntry) -> Result<()> {
-        if self.open.as_ref().is_some_and(|open| !open.takes(room, entry)) {
+        if self.dropping.is_some() || self.open.as_ref().is_some_and(|o| !o.takes(room, entry)) {
             self.end_run()?;
         }
         let full = |open: &OpenRun| {
@@ -186,8 +208,48 @@ impl PackWriter {
             }
         }
         let id = self.meta.id;
-        self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry)).push(entry);
+        self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry)).push(entry)
+    }
+
+    /// Notes that a record of a room is dropped, behind those of smaller revs.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn drop_record(
+        &mut self,
+        room: RoomId,
+        category: CategoryId,
+        entry: &TailEntry,
+    ) -> Result<()> {
+        self.dropped.insert(entry.lsn);
+        let one = Run { last_seq: entry.seq_at, ..run_before(self.meta.id, room, category, entry) };
+        self.keep_dropped(one)
+    }
+
+    /// Takes over a run whose records are dropped; their places in the log `absorb` takes.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`.
+    pub fn keep_dropped(&mut self, run: Run) -> Result<()> {
+        let follows =
+            |before: &Run| before.room == run.room && before.last_rev.next() == run.first_rev;
+        if self.open.is_some() || self.dropping.as_ref().is_some_and(|before| !follows(before)) {
+            self.end_run()?;
+        }
+        match &mut self.dropping {
+            Some(before) => {
+                (before.last_rev, before.last_seq) = (run.last_rev, run.last_seq);
+                before.first_lsn = before.first_lsn.min(run.first_lsn);
+                before.last_lsn = before.last_lsn.max(run.last_lsn);
+            }
+            none => *none = Some(Run { pack: self.meta.id, ..run }),
+        }
         Ok(())
+    }
+
+    /// Takes over places in the log whose records are dropped.
+    pub fn absorb(&mut self, dropped: &Places) {
+        self.dropped.insert_all(dropped);
     }
 
     /// Ends the block being filled.
@@ -224,7 +286,7 @@ impl PackWriter {
     /// `NoSpace` or `Io`.
     pub fn end_run(&mut self) -> Result<()> {
         self.end_block()?;
-        if let Some(OpenRun { run, .. }) = self.open.take() {
+        for run in self.open.take().map(|open| open.run).into_iter().chain(self.dropping.take()) {
             let meta = &mut self.meta;
             meta.min_time = meta.min_time.min(run.first_time);
             meta.max_time = meta.max_time.max(run.last_time);
@@ -247,16 +309,23 @@ impl PackWriter {
     ///
     /// # Errors
     /// `NoSpace` or `Io`; the temporary file is left for [`super::remove_unfinished`].
-    pub fn finish(mut self) -> Result<(PackMeta, Vec<Run>)> {
+    pub fn finish(mut self) -> Result<(PackMeta, PackIndex)> {
         self.end_run()?;
         self.runs.sort_by_key(|r| (r.category, r.room, r.first_rev));
-        let index = encode_index(&self.runs);
+        let dropped = self.dropped.places();
+        self.meta.dropped = dropped.count();
+        if let (Some(first), Some(last)) = (dropped.0.first(), dropped.0.last()) {
+            self.meta.first_lsn = self.meta.first_lsn.min(first.first);
+            self.meta.last_lsn = self.meta.last_lsn.max(last.last);
+        }
+        let contents = PackIndex { runs: std::mem::take(&mut self.runs), dropped };
+        let index = encode_index(&contents);
         let footer = Footer {
             id: self.meta.id,
             index_offset: self.bytes(),
             index_bytes: index.len() as u64,
             index_crc: crc32fast::hash(&index),
-            runs: self.runs.len() as u64,
+            runs: contents.runs.len() as u64,
             records: self.meta.records,
             class: self.meta.class,
             level: self.meta.level,
@@ -266,11 +335,11 @@ impl PackWriter {
         self.spill()?;
         self.file.sync()?;
         self.meta.bytes = self.written;
-        self.meta.runs = self.runs.len() as u64;
+        self.meta.runs = contents.runs.len() as u64;
         self.meta.sha256.copy_from_slice(&self.hasher.finalize());
         // ORDERING: the pack is durable under its name before the manifest may name it.
         self.disk.rename_durably(DIR, &format!("{}.tmp", self.name), &self.name)?;
-        Ok((self.meta, self.runs))
+        Ok((self.meta, contents))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::format::run::{BlockRef, Run};
 use crate::history::decode_record;
 use crate::pack::Packs;
 use crate::spans::{LsnSet, union};
-use crate::types::{Lsn, RoomId};
+use crate::types::{Lsn, RoomId, TimeUs};
 
 /// What the packs can and cannot give back.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Survey {
     pub accepted: Vec<LsnSpan>,
     /// True if nothing but messages of rooms can be missing.
     pub only_messages: bool,
-    /// Where rooms stood after blocks that cannot be read.
+    /// Where rooms stood after blocks that cannot be read, and after records that were dropped.
     pub heads: Vec<(RoomId, HeadRow)>,
 }
 
@@ -47,8 +47,11 @@ pub(crate) fn survey<'a>(
     let mut survey = Survey { only_messages: true, ..Survey::default() };
     let mut lost: Vec<LsnSpan> = Vec::new();
     for meta in metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto) {
-        let runs = match packs.runs(meta) {
-            Ok(runs) => runs,
+        let runs = match packs.index(meta) {
+            Ok(index) => {
+                seen.insert_all(&index.dropped);
+                index.runs
+            }
             Err(error) => {
                 tracing::error!(%error, pack = meta.id, "run index cannot be read");
                 survey.only_messages = false;
@@ -56,6 +59,11 @@ pub(crate) fn survey<'a>(
             }
         };
         for run in runs.iter().filter(|r| r.last_lsn > after && r.first_lsn <= upto) {
+            if run.is_dropped() {
+                // Where the record of an expiry is not the room's last this tells how far it came.
+                let (seq, rev, time) = (run.last_seq, run.last_rev, TimeUs::FLOOR);
+                survey.heads.push((run.room, HeadRow { seq, rev, time }));
+            }
             for (index, fence) in run.blocks.iter().enumerate() {
                 match packs.block(run.pack, fence) {
                     Ok(block) => survey.take(&block, &mut seen),
@@ -142,10 +150,11 @@ impl Cursor {
     /// The record it stands before, and itself one further.
     fn advance(self, packs: &Packs) -> ((Record, Bytes), Option<Self>) {
         let Self { record, bytes, run, block, open, at } = self;
-        let next = open.record(at + 1).and_then(|b| Some((decode_record(&b).ok()?, b)));
+        let at = at + 1;
+        let next = open.record(at).and_then(|b| Some((decode_record(&b).ok()?, b)));
         let further = match next {
-            Some((record, bytes)) => Some(Self { record, bytes, run, block, open, at: at + 1 }),
-            None => Self::find(packs, run, block, at + 1),
+            Some((record, bytes)) => Some(Self { record, bytes, run, block, open, at }),
+            None => Self::find(packs, run, block, at),
         };
         ((record, bytes), further)
     }

@@ -4,14 +4,18 @@
 //! Whole surveys, over the packs of an engine, are in `engine/tests/recovery.rs`.
 
 use super::*;
+use crate::format::pack::FOOTER_BYTES;
 use crate::format::payload::{EntryKind, Kind, Post};
 use crate::format::record::{Actor, Door};
 use crate::open::FOLDERS;
 use crate::pack::{PackKind, PackWriter, Packs};
+use crate::stats::Stats;
 use crate::storage::Disk;
 use crate::storage::sim::SimStorage;
 use crate::tail::TailEntry;
 use crate::types::{CategoryId, Epoch, PrincipalId, Rev, Seq, TimeUs, TokenId};
+
+const PACK: &str = "packs/00000001.pack";
 
 /// A run of two blocks: three places of the timeline, then two.
 fn run(room: RoomId) -> Run {
@@ -36,6 +40,8 @@ fn run(room: RoomId) -> Run {
         last_time: TimeUs(160),
         first_lsn: Lsn(50),
         last_lsn: Lsn(60),
+        amended_from: Seq::ZERO,
+        amended_to: Seq::ZERO,
         blocks: vec![block(3, 21, 10, 100), block(3, 24, 13, 130)],
     }
 }
@@ -102,6 +108,13 @@ fn unknown(room: RoomId, lsn: u64, rev: u64) -> TailEntry {
     TailEntry { bytes: bytes.into(), ..entry }
 }
 
+/// Flips a bit of the pack's byte.
+fn flip(sim: &SimStorage, at: u64) {
+    let mut bytes = sim.bytes_of(PACK).unwrap();
+    bytes[usize::try_from(at).unwrap()] ^= 1;
+    sim.set_bytes(PACK, bytes);
+}
+
 /// A directory of one pack of these rooms.
 fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec<Run>) {
     let sim = SimStorage::new();
@@ -116,8 +129,8 @@ fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec
             writer.add(*room, CategoryId(1), entry).unwrap();
         }
     }
-    let (meta, runs) = writer.finish().unwrap();
-    (sim, Packs::new(&disk, 0, Arc::default()), meta, runs)
+    let (meta, index) = writer.finish().unwrap();
+    (sim, Packs::new(&disk, 0, Arc::default()), meta, index.runs)
 }
 
 #[test]
@@ -160,16 +173,38 @@ fn the_log_is_read_between_two_places_and_each_record_once() {
 }
 
 #[test]
+fn damage_outside_the_places_asked_for_is_not_met() {
+    let [first, second] = [RoomId::NONE, RoomId(1 << 20)];
+    let of_first = [entry(first, 1, 1), entry(first, 2, 2)];
+    let of_second = [entry(second, 3, 1), entry(second, 4, 2)];
+    let (sim, _, meta, runs) = packed(&[(first, &of_first), (second, &of_second)]);
+    let stats = Arc::<Stats>::default();
+    let packs = Packs::new(&Disk::new(Arc::new(sim.clone())), 0, Arc::clone(&stats));
+    let look = |after, upto| {
+        let survey = survey(&packs, std::iter::once(&meta), Lsn(after), Lsn(upto));
+        (survey.missing, survey.heads.len(), survey.only_messages)
+    };
+    let lost = runs.iter().find(|run| run.room == first).unwrap();
+    flip(&sim, lost.blocks[0].offset + 20);
+    assert_eq!(look(2, 4), (vec![], 0, true), "it stands in the run before");
+    let log = PackLog::new(&packs, std::iter::once(&meta), Lsn(2), Lsn(4));
+    assert_eq!(log.map(|(record, _)| record.lsn.0).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(stats.block_damage.get(), 0, "the log does not read that run either");
+    // Of a pack that ends before, or begins behind, not even the index of its runs is read.
+    flip(&sim, meta.bytes - FOOTER_BYTES as u64 - 8);
+    assert_eq!((look(4, 4), look(0, 0)), ((vec![], 0, true), (vec![], 0, true)));
+    assert!(!look(3, 4).2, "it cannot be read");
+}
+
+#[test]
 fn a_hole_that_reaches_past_the_lost_blocks_may_be_more_than_messages() {
     let [first, second] = [RoomId(1 << 20), RoomId(2 << 20)];
     let of_first = [entry(first, 1, 1), entry(first, 2, 2)];
     let of_second = [entry(second, 5, 1), entry(second, 6, 2)];
     let (sim, packs, meta, runs) = packed(&[(first, &of_first), (second, &of_second)]);
     let look = |upto| survey(&packs, std::iter::once(&meta), Lsn::ZERO, Lsn(upto));
-    let mut bytes = sim.bytes_of("packs/00000001.pack").unwrap();
     let lost = runs.iter().find(|run| run.room == second).unwrap();
-    bytes[usize::try_from(lost.blocks[0].offset).unwrap() + 20] ^= 1;
-    sim.set_bytes("packs/00000001.pack", bytes);
+    flip(&sim, lost.blocks[0].offset + 20);
     let missing = |survey: &Survey| -> Vec<(u64, u64)> {
         survey.missing.iter().map(|s| (s.first.0, s.last.0)).collect()
     };
@@ -178,9 +213,7 @@ fn a_hole_that_reaches_past_the_lost_blocks_may_be_more_than_messages() {
     assert_eq!((missing(&whole), whole.only_messages), (vec![(3, 6)], false));
     // Nor what is behind it.
     let (sim, packs, meta, runs) = packed(&[(second, &of_second)]);
-    let mut bytes = sim.bytes_of("packs/00000001.pack").unwrap();
-    bytes[usize::try_from(runs[0].blocks[0].offset).unwrap() + 20] ^= 1;
-    sim.set_bytes("packs/00000001.pack", bytes);
+    flip(&sim, runs[0].blocks[0].offset + 20);
     let look = |upto| survey(&packs, std::iter::once(&meta), Lsn(4), Lsn(upto));
     let (just, more) = (look(6), look(7));
     assert_eq!((missing(&just), just.only_messages), (vec![(5, 6)], true));

@@ -47,6 +47,7 @@ pub(super) fn admit(draft: &Draft, room: RoomId, head: &HeadRow, state: &SeqStat
             let row: Option<HoldRow> = state.applied_row(&keys::hold(p.hold), "hold row")?;
             row.map(|_| ()).ok_or(Error::NotFound { what: "hold" })
         }
+        Payload::ComplianceExpired(_) => own(draft),
         Payload::Lost(_) => Err(Error::invalid("a loss cannot be appended")),
         Payload::ImportProgress(p) => {
             live_room(room, state)?;
@@ -201,6 +202,13 @@ fn post(post: &Post) -> Result<()> {
     }
 }
 
+fn own(draft: &Draft) -> Result<()> {
+    match draft.actor.id {
+        PrincipalId::SYSTEM => Ok(()),
+        _ => Err(Error::invalid("retention is the server's own")),
+    }
+}
+
 /// Entries go by the server's own doing only, and further each time.
 fn expired(
     draft: &Draft,
@@ -209,9 +217,7 @@ fn expired(
     head: &HeadRow,
     state: &SeqState,
 ) -> Result<()> {
-    if draft.actor.id != PrincipalId::SYSTEM {
-        return Err(Error::invalid("retention is the server's own"));
-    }
+    own(draft)?;
     if expired.floor > head.seq || expired.floor <= state.floor(room)? {
         return Err(Error::invalid(format!("nothing expires floor={}", expired.floor)));
     }

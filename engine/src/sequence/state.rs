@@ -286,7 +286,7 @@ impl SeqState {
                 look(Policy::Category(p.settings.category));
                 look(Policy::Holds);
             }
-            Payload::Expired(_) => look(Policy::Holds),
+            Payload::Expired(_) | Payload::ComplianceExpired(_) => look(Policy::Holds),
             Payload::CategoryChanged(p) => look(Policy::Category(p.category)),
             Payload::CategoryDeleted(p) => {
                 look(Policy::Category(p.category));

@@ -5,9 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hansard_engine::Engine;
+use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use hansard_engine::expire::Due;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
+use hansard_engine::format::run::Run;
+use hansard_engine::format::wire::from_bytes;
 use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order};
 use hansard_engine::types::*;
 
@@ -366,6 +369,47 @@ pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
     }
     assert!(due.iter().all(|due| facts.rooms.iter().any(|room| room.id == due.room)));
     effects
+}
+
+/// Compliance keeps events for a day, and while there is a hold: the last that was recorded before
+/// `cutoff`.
+pub fn events_due(engine: &Engine, facts: &Facts, cutoff: TimeUs) -> Option<Effect> {
+    let mut upto = None;
+    let mut after = Some(Lsn::ZERO);
+    while let Some(from) = after {
+        let (records, more) = engine.events(from, 100).unwrap();
+        let old = records.iter().take_while(|record| record.recorded < cutoff);
+        upto = old.last().map(|record| record.lsn).or(upto);
+        after = more.filter(|more| upto.is_some_and(|upto| upto >= *more));
+    }
+    let kept = !facts.holds.is_empty();
+    upto.filter(|_| !kept).map(|upto| Effect::ForgetEvents { upto })
+}
+
+/// After a purge no pack holds what retention took, unless a row repeats it.
+pub fn purged(store: &dyn CatalogStore, facts: &Facts, what: &str) {
+    let first = |family, from: &[u8], to: &[u8], at| {
+        let mut first = u64::MAX;
+        let see = &mut |key: &[u8], _: &[u8]| {
+            first = keys::number_at(key, at);
+            Ok(Go::Stop)
+        };
+        store.range(family, from, to, Walk::Up, see).unwrap();
+        Lsn(first)
+    };
+    let key = first(Family::State, b"y", b"z", 9);
+    let bound = first(Family::Compliance, &[0; 8], &[255; 9], 0).min(key);
+    for room in &facts.rooms {
+        let see = &mut |_: &[u8], value: &[u8]| {
+            let run: Run = from_bytes(value, "run").unwrap();
+            let old = run.last_lsn < bound && !run.is_dropped();
+            let entries = run.last_seq > run.seq_base && run.seq_base < room.floor();
+            let edits = run.amended_to > Seq::ZERO && run.amended_from <= room.floor();
+            assert!(!(old && (entries || edits)), "{what}: {} {run:?}", room.id);
+            Ok(Go::On)
+        };
+        walk_prefix(store, Family::Index, &keys::runs(room.id), see).unwrap();
+    }
 }
 
 /// One read at a random place, against the model. Only while nothing is damaged.

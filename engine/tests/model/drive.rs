@@ -39,6 +39,7 @@ pub struct Tally {
     pub checkpoints: u64,
     pub merges: u64,
     pub expiries: u64,
+    pub dropped: u64,
     pub messages: u64,
 }
 
@@ -58,6 +59,7 @@ impl std::ops::AddAssign for Tally {
         self.checkpoints += o.checkpoints;
         self.merges += o.merges;
         self.expiries += o.expiries;
+        self.dropped += o.dropped;
         self.messages += o.messages;
     }
 }
@@ -71,6 +73,8 @@ pub struct Scenario {
     tally: Tally,
     /// The disk as it was some time before.
     older: SimStorage,
+    /// Compliance keeps its events for a day.
+    events_for_a_day: bool,
     trace: String,
     /// The trace is also printed as it grows.
     aloud: bool,
@@ -157,6 +161,7 @@ impl Scenario {
             options,
             tally: Tally::default(),
             older,
+            events_for_a_day: false,
             trace: String::new(),
         }
     }
@@ -202,6 +207,13 @@ impl Scenario {
             );
             self.facts.take(&Effect::Other);
             self.facts.compliance = Some(done.lsn);
+            if self.choices.one_in(2) {
+                let day = Setting { key: "compliance-days".into(), value: "1".into() };
+                let by = self.facts.users[0];
+                support::one(engine, draft(by, RoomId::NONE, Payload::Setting(day)));
+                self.facts.take(&Effect::Other);
+                self.events_for_a_day = true;
+            }
         }
     }
 
@@ -234,8 +246,10 @@ impl Scenario {
 
     fn operation(&mut self, engine: &Engine) {
         self.world.clock.pass_us(1 + self.choices.below(3_000_000) as i64);
-        match self.choices.below(21) {
+        match self.choices.below(23) {
             20 => self.expire(engine),
+            21 => self.expire_events(engine),
+            22 => self.purge(engine),
             0 => {
                 engine.idle();
                 self.protect(engine);
@@ -315,6 +329,48 @@ impl Scenario {
             }
             Err(Error::Poisoned { .. }) => self.facts.unknown.push(effects),
             Err(error) => self.note(&format!("nothing expires: {error}")),
+        }
+    }
+
+    /// The compliance record lets go of what is older than a day, as the model says.
+    fn expire_events(&mut self, engine: &Engine) {
+        if !self.events_for_a_day || !self.facts.unknown.is_empty() {
+            return;
+        }
+        let cutoff = self.world.clock.now().saturating_add_us(-TimeUs::DAY_US);
+        let effect = check::events_due(engine, &self.facts, cutoff);
+        match (engine.expire_events(), effect) {
+            (Ok(events), None) => assert_eq!(events, 0, "events go"),
+            (Ok(events), Some(effect)) => {
+                assert!(events > 0, "events stay: {effect:?}");
+                self.tally.expiries += 1;
+                self.facts.take(&effect);
+            }
+            (Err(Error::Poisoned { .. }), Some(effect)) => self.facts.unknown.push(vec![effect]),
+            (Err(error), _) => self.note(&format!("no event expires: {error}")),
+        }
+    }
+
+    /// What retention took is dropped from packs, or that is cut off.
+    fn purge(&mut self, engine: &Engine) {
+        if self.choices.one_in(3) {
+            let at = 1 + self.choices.below(30) as u64;
+            let trouble = self.choices.pick(&[Trouble::Stop, Trouble::Once, Trouble::Full]);
+            self.world.sim.arrange(at, trouble);
+            self.tally.faults += 1;
+            self.note(&format!("{trouble:?} in {at} operations of a purge"));
+        }
+        let mut left = self.choices.pick(&[1, 3, usize::MAX, usize::MAX]);
+        let done = engine.purge(&mut |_| {
+            left = left.saturating_sub(1);
+            left > 0
+        });
+        self.note(&format!("purged {done:?}"));
+        if let Ok(report) = done {
+            self.tally.dropped += report.dropped;
+            if self.facts.unknown.is_empty() {
+                check::purged(&self.world.store, &self.facts, "a purge");
+            }
         }
     }
 

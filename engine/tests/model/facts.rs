@@ -30,6 +30,10 @@ pub enum Effect {
         room: usize,
         floor: Seq,
     },
+    /// Compliance events are gone.
+    ForgetEvents {
+        upto: Lsn,
+    },
     /// A category keeps its entries for a day, or for ever.
     Retain {
         category: usize,
@@ -166,7 +170,7 @@ pub struct Facts {
     pub keys: BTreeMap<(usize, usize, String), (Place, String)>,
     /// Acknowledged records up to here stand under a promise or a witness.
     pub protected: Lsn,
-    /// Compliance events begin behind this record, if they are on.
+    /// Compliance events begin with this record, if they are on.
     pub compliance: Option<Lsn>,
     /// Appends whose outcome is unknown, in order.
     pub unknown: Vec<Vec<Effect>>,
@@ -246,6 +250,7 @@ impl Facts {
                 place.room = Some(at.id);
                 place.rev = Some(at.rev);
             }
+            Effect::ForgetEvents { upto } => self.compliance = Some(upto.next()),
             Effect::Retain { category, day } => {
                 match day {
                     true => self.retained.insert(*category),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use hansard_engine::error::Error;
 use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::{Audit, AuditKind, Payload};
 use hansard_engine::scrub::{Finding, ScrubReport};
@@ -155,6 +156,15 @@ pub(crate) async fn checkpoint(
     Ok((StatusCode::CREATED, axum::Json(Done { done: true })))
 }
 
+/// How far retention goes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpireRequest {
+    /// Take it out of every pack as well, at once.
+    #[serde(default)]
+    purge: bool,
+}
+
 /// What retention took.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,21 +175,32 @@ pub(crate) struct Expiry {
     entries: u64,
     /// Rooms in which a legal hold kept entries that were due.
     held: u64,
+    /// Compliance events whose own time was over.
+    events: u64,
+    /// Records that were dropped from packs, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<u64>,
 }
 
 /// Let retention take now what is due. Administrators only.
 #[utoipa::path(
-    post, path = "/api/v1/admin/expire", tag = "operations", request_body = NoFields,
+    post, path = "/api/v1/admin/expire", tag = "operations", request_body = ExpireRequest,
     responses((status = 200, body = Expiry)),
 )]
 pub(crate) async fn expire(
     State(app): State<App>,
     caller: Caller,
-    Json(NoFields {}): Json<NoFields>,
+    Json(ExpireRequest { purge }): Json<ExpireRequest>,
 ) -> Result<axum::Json<Expiry>, Problem> {
     Access::begin(&app.directory(), &caller.principal).may_administer()?;
-    let ExpireReport { rooms, entries, held } = app.read(|engine| engine.expire()).await??;
-    Ok(axum::Json(Expiry { rooms, entries, held }))
+    let done = app.read(move |engine| {
+        let ExpireReport { rooms, entries, held } = engine.expire()?;
+        let events = engine.expire_events()?;
+        let dropped = purge.then(|| engine.purge(&mut |_| true)).transpose()?;
+        let dropped = dropped.map(|report| report.dropped);
+        Ok::<_, Error>(Expiry { rooms, entries, held, events, dropped })
+    });
+    Ok(axum::Json(done.await??))
 }
 
 /// How the scrub of all packs stands and what it found. Administrators only.

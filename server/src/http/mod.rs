@@ -8,6 +8,7 @@ mod amendments;
 mod categories;
 mod category_messages;
 mod changes;
+mod compliance;
 mod data;
 mod events;
 mod health;
@@ -90,6 +91,8 @@ routes! {
     post   "/api/v1/holds"                             holds::create,
     get    "/api/v1/holds"                             holds::list,
     delete "/api/v1/holds/{id}"                        holds::delete,
+    get    "/api/v1/compliance"                        compliance::show,
+    patch  "/api/v1/compliance"                        compliance::change,
     post   "/api/v1/admin/expire"                      admin::expire,
     get    "/api/v1/admin/scrub"                       admin::scrub,
     post   "/api/v1/admin/scrub"                       admin::scrub_now,

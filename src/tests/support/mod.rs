@@ -15,6 +15,7 @@ pub mod load;
 pub mod mounts;
 pub mod reference;
 pub mod tool;
+pub mod wall;
 pub mod websocket;
 
 use std::fs::{self, File};

@@ -21,7 +21,7 @@ use hansard_engine::storage::{DiskFile, Mode, join};
 use hansard_engine::types::{Rev, RoomId, Seq};
 
 use super::follow::{Follow, Found, Times};
-use super::out::{Gap, Out, Place, Step};
+use super::out::{EXPIRED, Gap, Out, Place, Step};
 use crate::open::Directory;
 use crate::verify::{Blocks, Progress};
 
@@ -50,13 +50,16 @@ pub(super) struct RunOutline {
     last_rev: Rev,
     seq_base: Seq,
     last_seq: Seq,
+    /// Its records were dropped.
+    dropped: bool,
     source: Source,
 }
 
 impl RunOutline {
     fn new(run: &Run, source: Source) -> Self {
         let Run { room, pack, first_rev, last_rev, seq_base, last_seq, .. } = *run;
-        Self { room, pack, first_rev, last_rev, seq_base, last_seq, source }
+        let dropped = run.is_dropped();
+        Self { room, pack, first_rev, last_rev, seq_base, last_seq, dropped, source }
     }
 
     fn is_of(&self, run: &Run) -> bool {
@@ -226,6 +229,9 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         follow.upto((Rev(outline.first_rev.0.saturating_sub(1)), outline.seq_base), out)?;
+        if outline.dropped {
+            return follow.lacks((outline.last_rev, outline.last_seq), EXPIRED, None, out);
+        }
         let read = self.file(outline.pack).and_then(|file| {
             let run = self.run(outline, &file)?;
             Ok((file, run))

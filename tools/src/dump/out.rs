@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use super::line::Line;
 
+/// The reason of a gap that is no damage: retention took what stood there.
+pub(super) const EXPIRED: &str = "expired";
+
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -130,7 +133,7 @@ impl<W: Write> Out<W> {
 
     /// Writes a gap.
     pub(super) fn gap(&mut self, gap: &Gap) -> Step {
-        self.damaged = true;
+        self.damaged |= gap.reason != EXPIRED;
         self.json(&GapLine { gap })
     }
 

@@ -160,6 +160,8 @@ mod tests {
             last_time: TimeUs(0),
             first_lsn: Lsn(1),
             last_lsn: Lsn(1),
+            amended_from: Seq::ZERO,
+            amended_to: Seq::ZERO,
             blocks: Vec::new(),
         };
         let list = [

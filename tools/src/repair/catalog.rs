@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use hansard_engine::apply::applied_row;
-use hansard_engine::catalog::{CatalogStore, Family, Go, Walk};
+use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys};
 use hansard_engine::error::Result;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -24,11 +24,14 @@ use hansard_engine::storage::{Disk, Mode, join};
 use hansard_engine::types::Lsn;
 use serde::{Deserialize, Serialize};
 
+use super::heal::Rows;
 use crate::open::{CATALOG, open_catalog};
 use crate::say_json;
 
 /// What the keys of runs begin with.
 const RUNS: &[u8] = b"R";
+/// What the keys of packs begin with.
+const MARKS: &[u8] = b"P";
 /// The tool's command for the second process.
 pub(crate) const CHECK: &str = "check-catalog";
 /// The time it gets, and so much more for every 10 MiB.
@@ -47,6 +50,8 @@ struct Answer {
     applied: u64,
     /// Rows of runs, as they are.
     runs: Vec<Vec<u8>>,
+    /// Packs, and what was dropped from them.
+    dropped: Vec<(u64, Vec<u8>)>,
 }
 
 /// What the catalog says.
@@ -54,8 +59,8 @@ struct Answer {
 pub(super) struct Told {
     /// How far it had applied the log.
     pub applied: Lsn,
-    /// The runs of the packs that it was asked for.
-    pub runs: Vec<Run>,
+    /// What it says of the packs that it was asked for.
+    pub rows: Rows,
 }
 
 /// Reads every row of a directory's catalog, and prints what it says of these packs.
@@ -64,7 +69,7 @@ pub(super) struct Told {
 /// What keeps it from being read.
 pub(crate) fn check(data: &Path, packs: &[u64]) -> Result<u8> {
     let catalog = open_catalog(&Disk::new(Arc::new(RealStorage::new(data))))?;
-    let mut runs = Vec::new();
+    let (mut runs, mut dropped) = (Vec::new(), Vec::new());
     for family in Family::ALL {
         catalog.range(family, &[], &[u8::MAX; 64], Walk::Up, &mut |key, value| {
             let is_run = family == Family::Index && key.first() == RUNS.first();
@@ -73,10 +78,15 @@ pub(crate) fn check(data: &Path, packs: &[u64]) -> Result<u8> {
             {
                 runs.push(value.to_vec());
             }
+            let pack = keys::number_at(key, 1);
+            let is_mark = family == Family::Index && key.first() == MARKS.first();
+            if is_mark && packs.contains(&pack) {
+                dropped.push((pack, value.to_vec()));
+            }
             Ok(Go::On)
         })?;
     }
-    say_json(&Answer { applied: applied_row(&catalog)?.lsn.0, runs })?;
+    say_json(&Answer { applied: applied_row(&catalog)?.lsn.0, runs, dropped })?;
     Ok(0)
 }
 
@@ -107,7 +117,9 @@ pub(super) fn ask(disk: &Disk, packs: &[u64]) -> Option<Told> {
     let _ = child.kill();
     let _ = child.wait();
     let answer = answer.join().ok()?.ok()?;
-    let Answer { applied, runs } = serde_json::from_str(&answer).ok().filter(|_| sound)?;
+    let Answer { applied, runs, dropped } = serde_json::from_str(&answer).ok().filter(|_| sound)?;
     let runs = runs.iter().map(|row| from_bytes(row, "run row").ok()).collect::<Option<_>>()?;
-    Some(Told { applied: Lsn(applied), runs })
+    let places = |(pack, row): (u64, Vec<u8>)| Some((pack, from_bytes(&row, "pack row").ok()?));
+    let dropped = dropped.into_iter().map(places).collect::<Option<_>>()?;
+    Some(Told { applied: Lsn(applied), rows: Rows { runs, dropped } })
 }

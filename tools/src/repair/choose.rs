@@ -104,7 +104,8 @@ fn twice<'a>(
     named: impl Fn(&u64) -> bool,
     seen: impl Fn(&u64) -> Option<&'a Seen>,
 ) -> BTreeSet<u64> {
-    let mut merged: Vec<&PackMeta> = kept.values().copied().filter(|meta| meta.level > 0).collect();
+    let anew = |meta: &&PackMeta| meta.level > 0 || meta.dropped > 0;
+    let mut merged: Vec<&PackMeta> = kept.values().copied().filter(anew).collect();
     merged.sort_by_key(|meta| std::cmp::Reverse((meta.level, meta.id)));
     let mut gone = BTreeSet::new();
     let places = |set: &LsnSet| set.from(Lsn::ZERO).count();
@@ -113,7 +114,9 @@ fn twice<'a>(
         let Some(own) = seen(id).filter(|_| !gone.contains(id)) else { continue };
         let meets = |low: &&PackMeta| {
             let shares = |seen: &Seen| seen.lsns.from(Lsn::ZERO).any(|lsn| own.lsns.has(lsn));
-            low.level < *level && !gone.contains(&low.id) && seen(&low.id).is_some_and(shares)
+            // One of the same level and with a smaller number was written anew to drop records.
+            let before = low.level < *level || low.level == *level && low.id < *id;
+            before && !gone.contains(&low.id) && seen(&low.id).is_some_and(shares)
         };
         let lows: Vec<u64> = kept.values().copied().filter(meets).map(|low| low.id).collect();
         let mut union = LsnSet::default();

@@ -21,6 +21,7 @@ fn meta(id: u64, first: u64, last: u64) -> PackMeta {
         min_time: TimeUs(0),
         max_time: TimeUs(0),
         plain_bytes: 1,
+        dropped: 0,
     }
 }
 

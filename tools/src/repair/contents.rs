@@ -25,11 +25,13 @@ pub(super) struct Contents {
 /// # Errors
 /// `Io`, or `Corrupt` if its run index does not check.
 pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result<Contents> {
-    let Index { footer, runs } = read_index(file, id)?;
+    let Index { footer, contents } = read_index(file, id)?;
+    let runs = &contents.runs;
     let mut seen = Seen::default();
+    seen.lsns.insert_all(&contents.dropped);
     let mut blocks = Blocks::new(file);
     let (mut day, mut plain_bytes) = (None, 0);
-    for run in &runs {
+    for run in runs {
         seen.spans.push(RoomSpan::from(run));
         blocks.fetch(run);
         for block in run.blocks.iter().filter_map(|fence| blocks.block(fence).ok()) {
@@ -46,7 +48,8 @@ pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result
     let meta = match known {
         Some(known) => known.clone(),
         None => {
-            let ((first_lsn, last_lsn), (min_time, max_time)) = (lsns(&runs), times(&runs));
+            let (first_lsn, last_lsn) = lsns(&contents);
+            let (min_time, max_time) = times(runs);
             PackMeta {
                 id,
                 bytes: file.len()?,
@@ -61,6 +64,7 @@ pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result
                 min_time,
                 max_time,
                 plain_bytes,
+                dropped: contents.dropped.count(),
             }
         }
     };

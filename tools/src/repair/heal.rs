@@ -6,11 +6,13 @@
 //!
 //! INVARIANT: a pack that was made good as a whole has the digest that the manifest wants.
 
+use std::collections::BTreeMap;
+
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::{Block, checksum};
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackMeta, decode_index, encode_index, header,
-    pack_name,
+    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, Places, decode_index,
+    encode_index, header, pack_name,
 };
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::pack;
@@ -42,19 +44,31 @@ pub(super) struct BadBlock {
     fence: BlockRef,
 }
 
+/// What the catalog says of packs.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Their runs.
+    pub runs: Vec<Run>,
+    /// What was dropped from them.
+    pub dropped: BTreeMap<u64, Places>,
+}
+
 /// A pack's run index, read without regard to the pack's header.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     pub footer: Footer,
-    pub runs: Vec<Run>,
+    pub contents: PackIndex,
 }
 
 impl Index {
     /// Made again of its runs, whose blocks must fill what the manifest says of the pack.
-    fn of(runs: &[Run], meta: &PackMeta) -> Option<Self> {
-        let mut runs: Vec<Run> = runs.iter().filter(|run| run.pack == meta.id).cloned().collect();
+    fn of(rows: &Rows, meta: &PackMeta) -> Option<Self> {
+        let of_it = rows.runs.iter().filter(|run| run.pack == meta.id);
+        let mut runs: Vec<Run> = of_it.cloned().collect();
         runs.sort_by_key(|run| (run.category, run.room, run.first_rev));
-        let bytes = encode_index(&runs);
+        let dropped = rows.dropped.get(&meta.id).cloned().unwrap_or_default();
+        let contents = PackIndex { runs, dropped };
+        let (runs, bytes) = (&contents.runs, encode_index(&contents));
         let index_bytes = bytes.len() as u64;
         let index_offset = meta.bytes.checked_sub(index_bytes + FOOTER_BYTES as u64)?;
         let (mut end, mut records) = (PACK_HEADER_BYTES as u64, 0);
@@ -69,7 +83,7 @@ impl Index {
         let PackMeta { id, class, level, .. } = *meta;
         let footer =
             Footer { id, index_offset, index_bytes, index_crc, runs: count, records, class, level };
-        (end == index_offset).then_some(Self { footer, runs })
+        (end == index_offset).then_some(Self { footer, contents })
     }
 
     /// The length of its pack.
@@ -78,7 +92,7 @@ impl Index {
     }
 
     fn blocks(&self) -> usize {
-        self.runs.iter().map(|run| run.blocks.len()).sum()
+        self.contents.runs.iter().map(|run| run.blocks.len()).sum()
     }
 }
 
@@ -137,7 +151,7 @@ pub(super) fn examine(disk: &Disk, id: u64, meta: Option<PackMeta>, progress: &P
     }
     let header = header_is_sound(&file, id);
     let index = read_index(&file, id).map_err(|error| words(&error));
-    let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&file, &index.runs));
+    let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&file, &index.contents.runs));
     let whole = meta.is_none() && header && index.is_ok() && bad.is_empty() && digest.is_some();
     let state = if whole { State::Sound } else { State::Damaged { index, header, bad } };
     Found { id, meta, state, digest }
@@ -173,8 +187,8 @@ pub(super) fn read_index(file: &DiskFile, id: u64) -> Result<Index> {
         return Err(wrong("pack number", footer.id));
     }
     let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
-    let runs = decode_index(&file.read(footer.index_offset, bytes)?, &footer, file.path())?;
-    Ok(Index { footer, runs })
+    let contents = decode_index(&file.read(footer.index_offset, bytes)?, &footer, file.path())?;
+    Ok(Index { footer, contents })
 }
 
 /// A block's bytes, if they check.
@@ -207,8 +221,8 @@ pub(super) const fn whole(bytes: u64) -> Place {
     Place { offset: 0, bytes, room: None, seqs: (1, 0) }
 }
 
-/// Makes good what can be made good of a pack, in the new file `to`. `runs` is what the catalog
-/// says of its runs, if it was asked.
+/// Makes good what can be made good of a pack, in the new file `to`. `rows` is what the catalog
+/// says of it, if it was asked.
 ///
 /// # Errors
 /// `NoSpace` or `Io` of what is written.
@@ -216,7 +230,7 @@ pub(super) fn heal(
     disk: &Disk,
     found: &Found,
     donor: Option<&Donor>,
-    runs: &[Run],
+    rows: &Rows,
     to: (&Disk, &str),
 ) -> Result<Made> {
     let (damaged, bad, header) = match &found.state {
@@ -246,7 +260,7 @@ pub(super) fn heal(
         _ => "pack is missing".to_owned(),
     };
     let files = (ours.as_ref(), theirs.as_ref().map(|(file, _)| file));
-    let Some(plan) = Plan::make(found, damaged, files, runs) else {
+    let Some(plan) = Plan::make(found, damaged, files, rows) else {
         return Ok(Made::Unreadable(reason));
     };
     let foreign = plan.whose != Whose::Own;
@@ -306,7 +320,7 @@ impl<'a> Plan<'a> {
         found: &Found,
         own: Option<&Index>,
         (ours, theirs): (Option<&DiskFile>, Option<&'a DiskFile>),
-        runs: &[Run],
+        rows: &Rows,
     ) -> Option<Self> {
         let meant = |index: &Index| found.meta.as_ref().is_none_or(|meta| agrees(index, meta));
         let (index, whose) = match own.filter(|own| meant(own)) {
@@ -316,7 +330,7 @@ impl<'a> Plan<'a> {
                 let meta = found.meta.as_ref()?;
                 let theirs = theirs.and_then(|file| read_index(file, found.id).ok());
                 let theirs = theirs.map(|index| (index, Whose::Copy));
-                let made = || Some((Index::of(runs, meta)?, Whose::Catalog));
+                let made = || Some((Index::of(rows, meta)?, Whose::Catalog));
                 theirs.filter(|(index, _)| meant(index)).or_else(made)?
             }
         };
@@ -325,8 +339,8 @@ impl<'a> Plan<'a> {
         }
         let bad = match (whose, &found.state, ours) {
             (Whose::Own, State::Damaged { bad, .. }, _) => bad.clone(),
-            (_, _, Some(file)) => bad_blocks(file, &index.runs),
-            (_, _, None) => every_block(&index.runs),
+            (_, _, Some(file)) => bad_blocks(file, &index.contents.runs),
+            (_, _, None) => every_block(&index.contents.runs),
         };
         let sound = |bad: &BadBlock| theirs.is_some_and(|file| block(file, &bad.fence).is_some());
         let (patches, lost) = bad.into_iter().partition(sound);
@@ -335,12 +349,12 @@ impl<'a> Plan<'a> {
 
     /// Writes the pack; returns its digest.
     fn write(&self, id: u64, ours: Option<&DiskFile>, to: (&Disk, &str)) -> Result<[u8; 32]> {
-        let Index { footer, runs } = &self.index;
+        let Index { footer, contents } = &self.index;
         copy(ours, self.index.pack_bytes(), to)?;
         let file = to.0.open(to.1, Mode::Write)?;
         file.write(0, &header(id))?;
         if self.whose != Whose::Own {
-            let mut bytes = encode_index(runs);
+            let mut bytes = encode_index(contents);
             bytes.extend(footer.to_bytes());
             file.write(footer.index_offset, &bytes)?;
         }
@@ -372,8 +386,9 @@ fn every_block(runs: &[Run]) -> Vec<BadBlock> {
 fn agrees(index: &Index, meta: &PackMeta) -> bool {
     let Index { footer, .. } = index;
     (index.pack_bytes(), footer.records, footer.runs) == (meta.bytes, meta.records, meta.runs)
-        && lsns(&index.runs) == (meta.first_lsn, meta.last_lsn)
-        && times(&index.runs) == (meta.min_time, meta.max_time)
+        && lsns(&index.contents) == (meta.first_lsn, meta.last_lsn)
+        && times(&index.contents.runs) == (meta.min_time, meta.max_time)
+        && index.contents.dropped.count() == meta.dropped
 }
 
 /// The smallest and the largest time of a pack's entries, as the writer states them.
@@ -382,10 +397,12 @@ pub(super) fn times(runs: &[Run]) -> (TimeUs, TimeUs) {
     (first, runs.iter().map(|run| run.last_time).max().unwrap_or(TimeUs::MIN))
 }
 
-/// The smallest and the largest place in the log of a pack's records, as the writer states them.
-pub(super) fn lsns(runs: &[Run]) -> (Lsn, Lsn) {
-    let first = runs.iter().map(|run| run.first_lsn).min().unwrap_or(Lsn(u64::MAX));
-    (first, runs.iter().map(|run| run.last_lsn).max().unwrap_or(Lsn::ZERO))
+/// The smallest and the largest place in the log of a pack's records, those that were dropped with
+/// them, as the writer states them.
+pub(super) fn lsns(contents: &PackIndex) -> (Lsn, Lsn) {
+    let runs = contents.runs.iter().map(|run| (run.first_lsn, run.last_lsn));
+    let spans = runs.chain(contents.dropped.0.iter().map(|span| (span.first, span.last)));
+    spans.fold((Lsn(u64::MAX), Lsn::ZERO), |all, one| (all.0.min(one.0), all.1.max(one.1)))
 }
 
 /// Writes `bytes` bytes of a file to a new one; what cannot be read becomes zeros, which pass no

@@ -20,7 +20,7 @@ use super::catalog::{self, Told};
 use super::choose::{self, Choice, choose};
 use super::contents::{self, Contents};
 use super::donor::Donor;
-use super::heal::{Found, Made, State, examine, heal, path_of};
+use super::heal::{Found, Made, Rows, State, examine, heal, path_of};
 use super::journal;
 use super::report::{Healed, Report};
 use super::target::{Plan, Target};
@@ -136,7 +136,7 @@ impl<'a> Work<'a> {
             State::Sound => None,
             _ => {
                 let to = Target::unfinished(found.id);
-                Some(heal(self.disk, &found, self.donor, &[], (self.target, &to))?)
+                Some(heal(self.disk, &found, self.donor, &Rows::default(), (self.target, &to))?)
             }
         };
         self.items.push(Item { found, made, contents: None });
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
 
     /// The runs that it told of, if it was asked.
     pub(super) fn into_runs(self) -> Vec<Run> {
-        self.told.into_inner().flatten().map_or_else(Vec::new, |told| told.runs)
+        self.told.into_inner().flatten().map_or_else(Vec::new, |told| told.rows.runs)
     }
 
     /// Makes run indexes again of what the catalog says of them.
@@ -164,12 +164,13 @@ impl<'a> Work<'a> {
         if self.unreadable().is_empty() || self.told().is_none() {
             return Ok(());
         }
-        let runs = self.told.get().and_then(Option::as_ref).map_or(&[][..], |told| &told.runs);
+        let none = Rows::default();
+        let rows = self.told.get().and_then(Option::as_ref).map_or(&none, |told| &told.rows);
         for item in self.items.iter_mut().filter(|item| !item.usable()) {
             let to = Target::unfinished(item.id());
             // Without the manifest's word nobody knows whether that is the pack.
             if self.manifest.is_some_and(|known| known.state.packs.contains_key(&item.id())) {
-                let made = heal(self.disk, &item.found, self.donor, runs, (self.target, &to))?;
+                let made = heal(self.disk, &item.found, self.donor, rows, (self.target, &to))?;
                 item.made = Some(made);
             }
         }

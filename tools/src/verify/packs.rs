@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::{Block, BlockDecoder, checksum};
-use hansard_engine::format::pack::{PackMeta, pack_name};
+use hansard_engine::format::pack::{PackIndex, PackMeta, pack_name};
 use hansard_engine::format::record::Outline;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::to_bytes;
-use hansard_engine::pack::{self, read_runs};
+use hansard_engine::pack::{self, read_index};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
 use hansard_engine::types::{Rev, Seq};
 use sha2::{Digest, Sha256};
@@ -60,6 +60,7 @@ pub(super) struct PackCheck {
     pub packs: u64,
     pub blocks: u64,
     pub records: u64,
+    pub dropped: u64,
     pub bytes: u64,
     pub seen: Seen,
 }
@@ -70,6 +71,7 @@ impl PackCheck {
         self.packs += other.packs;
         self.blocks += other.blocks;
         self.records += other.records;
+        self.dropped += other.dropped;
         self.bytes += other.bytes;
         self.seen.absorb(other.seen);
     }
@@ -246,7 +248,16 @@ impl Look<'_> {
             let text = format!("pack length expected={} found={bytes}", meta.bytes);
             check.damage.push(finding(file.path(), 0, bytes, text));
         }
-        let runs = read_runs(&file, meta.id)?;
+        let PackIndex { runs, dropped } = read_index(&file, meta.id)?;
+        if dropped.count() != meta.dropped {
+            let (expected, found) = (meta.dropped, dropped.count());
+            let text = format!("dropped records expected={expected} found={found}");
+            check.damage.push(finding(file.path(), 0, bytes, text));
+        }
+        check.dropped += meta.dropped;
+        if self.collect {
+            check.seen.lsns.insert_all(&dropped);
+        }
         Ok((file, bytes, runs))
     }
 

@@ -1,0 +1,166 @@
+//! What may be dropped from packs: the words of entries that retention took.
+//!
+//! An entry below its room's floor, and every edit and redaction of it, leaves the disk with the
+//! next pack that is written anew; a run without blocks stays in its place. What a room went
+//! through beside its entries stays, and so does whatever a row of the catalog still repeats: a
+//! compliance event, an idempotency key within its window. So rows rebuilt from packs equal those
+//! that were kept.
+//!
+//! INVARIANT: a floor counts only once a pack holds the record that says so: what is dropped was
+//! taken by a record that a start finds.
+
+use std::collections::BTreeMap;
+
+use crate::apply::decode_row;
+use crate::catalog::rows::PastRow;
+use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
+use crate::error::Result;
+use crate::format::record::Outline;
+use crate::format::run::Run;
+use crate::history::{block_has_entries, decode_record};
+use crate::pack::takes_seq;
+use crate::types::{Lsn, RoomId, Seq};
+
+/// Says of records whether they may be dropped.
+pub(super) struct Purge<'a> {
+    store: &'a dyn CatalogStore,
+    /// Packs hold every record up to here.
+    sealed: Lsn,
+    /// No row repeats a record before this one.
+    bound: Lsn,
+    last: Option<(RoomId, Seq)>,
+    /// A floor did not count because no pack has its record yet.
+    pub waits: bool,
+}
+
+/// The place in the log that the first row between these keys is of, which stands at `at` in its
+/// key.
+fn first_lsn(
+    store: &dyn CatalogStore,
+    family: Family,
+    (from, to): (&[u8], &[u8]),
+    at: usize,
+) -> Result<Lsn> {
+    let mut first = Lsn(u64::MAX);
+    store.range(family, from, to, Walk::Up, &mut |key, _| {
+        first = Lsn(keys::number_at(key, at));
+        Ok(Go::Stop)
+    })?;
+    Ok(first)
+}
+
+impl<'a> Purge<'a> {
+    /// As things stand, with every record up to `sealed` in packs.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub(super) fn new(store: &'a dyn CatalogStore, sealed: Lsn) -> Result<Self> {
+        let events = (&*keys::event(Lsn::ZERO), &*keys::event(Lsn(u64::MAX)));
+        let ages = (keys::IDEMPOTENCY_AGES, &*keys::after_prefix(keys::IDEMPOTENCY_AGES));
+        let event = first_lsn(store, Family::Compliance, events, 0)?;
+        let key = first_lsn(store, Family::State, ages, keys::AGE_LSN_AT)?;
+        let bound = event.min(key).min(sealed.next());
+        Ok(Self { store, sealed, bound, last: None, waits: false })
+    }
+
+    /// The last entry of a room that retention took, as far as it counts.
+    fn floor(&mut self, room: RoomId) -> Result<Seq> {
+        if let Some((_, floor)) = self.last.filter(|(last, _)| *last == room) {
+            return Ok(floor);
+        }
+        let row = match room.is_system() {
+            true => None,
+            false => self.store.get(Family::State, &keys::past(room))?,
+        };
+        let past: PastRow = row.map_or(Ok(PastRow::EMPTY), |row| decode_row(&row, "past row"))?;
+        self.waits |= past.at > self.sealed;
+        let floor = if past.at <= self.sealed { past.floor } else { Seq::ZERO };
+        self.last = Some((room, floor));
+        Ok(floor)
+    }
+
+    /// True if a record may be dropped.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(super) fn takes(&mut self, outline: &Outline, bytes: &bytes::Bytes) -> Result<bool> {
+        if outline.lsn >= self.bound {
+            return Ok(false);
+        }
+        let floor = self.floor(outline.room)?;
+        if floor == Seq::ZERO {
+            return Ok(false);
+        }
+        if outline.kind.is_amendment() {
+            let of = decode_record(bytes)?.payload.amends();
+            return Ok(of.is_some_and(|seq| seq <= floor));
+        }
+        Ok(takes_seq(outline.kind) && outline.seq <= floor)
+    }
+
+    /// True if nothing is left of a run that retention will take.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(super) fn settles(&mut self, run: &Run) -> Result<bool> {
+        if run.is_dropped() || !is_of_entries(run) {
+            return Ok(true);
+        }
+        let floor = self.floor(run.room)?;
+        let gone = !run.has_entries() || run.last_seq <= floor;
+        Ok(gone && run.amended_to <= floor && run.last_lsn < self.bound)
+    }
+
+    /// About how many bytes of a run would be dropped, as its index tells; not zero if any would.
+    fn dead_bytes(&self, run: &Run, floor: Seq) -> u64 {
+        if !is_of_entries(run) || run.last_lsn >= self.bound {
+            return 0;
+        }
+        let entries = run.has_entries() && run.seq_base < floor;
+        let amendments = run.amended_to > Seq::ZERO && run.amended_from <= floor;
+        let whole = (!run.has_entries() || run.last_seq <= floor) && run.amended_to <= floor;
+        let dead = |index: &usize| {
+            whole || block_has_entries(run, *index) && run.block_last_seq(*index) <= floor
+        };
+        let blocks = (0..run.blocks.len()).filter(dead).filter_map(|index| run.blocks.get(index));
+        let bytes: u64 = blocks.map(|block| u64::from(block.bytes)).sum();
+        bytes.max(u64::from(entries || amendments))
+    }
+
+    /// The bytes of each pack that would be dropped from it; packs without any are left out.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(super) fn dead(&mut self) -> Result<BTreeMap<u64, u64>> {
+        let store = self.store;
+        let mut rooms = Vec::new();
+        walk_prefix(store, Family::State, keys::PASTS, &mut |key, value| {
+            let past: PastRow = decode_row(value, "past row")?;
+            if past.floor > Seq::ZERO {
+                rooms.push(RoomId(keys::number_at(key, 1)));
+            }
+            Ok(Go::On)
+        })?;
+        let mut dead: BTreeMap<u64, u64> = BTreeMap::new();
+        for room in rooms {
+            let floor = self.floor(room)?;
+            if floor == Seq::ZERO {
+                continue;
+            }
+            walk_prefix(store, Family::Index, &keys::runs(room), &mut |_, value| {
+                let run: Run = decode_row(value, "run row")?;
+                let bytes = self.dead_bytes(&run, floor);
+                if bytes > 0 {
+                    *dead.entry(run.pack).or_default() += bytes;
+                }
+                Ok(Go::On)
+            })?;
+        }
+        Ok(dead)
+    }
+}
+
+/// True if a run holds entries, or changes of entries.
+fn is_of_entries(run: &Run) -> bool {
+    !run.room.is_system() && (run.has_entries() || run.amended_to > Seq::ZERO)
+}

@@ -1,0 +1,291 @@
+//! Writing packs anew: every record moved as it is, but for those that nobody may read any more.
+//!
+//! It reads the packs of a job and writes those that take their place. Nothing names these yet: the
+//! caller commits them, or has them removed.
+//!
+//! INVARIANT: what was read is in what was written, byte for byte, or stands there as dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Job;
+use super::purge::Purge;
+use crate::catalog::CatalogStore;
+use crate::error::{Error, Result};
+use crate::format::pack::PackMeta;
+use crate::format::record::Outline;
+use crate::format::run::{BlockRef, Run};
+use crate::limits;
+use crate::pack::{self, PackKind, PackWriter, Packs, takes_seq};
+use crate::seal::{self, PackNumbers, Sealed};
+use crate::spans::LsnSet;
+use crate::storage::Disk;
+use crate::tail::TailEntry;
+use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
+
+/// Why packs could not be written anew, and the pack that cannot be read, if it is one.
+pub(super) struct Failed {
+    pub error: Error,
+    pub pack: Option<u64>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, pack: None }
+    }
+}
+
+/// What is needed to write packs anew.
+pub(super) struct Tools<'a> {
+    pub disk: &'a Disk,
+    pub store: &'a dyn CatalogStore,
+    pub numbers: &'a PackNumbers,
+    pub purge: Purge<'a>,
+    /// Told of bytes read; false ends the work.
+    pub pace: &'a mut dyn FnMut(usize) -> bool,
+}
+
+/// Packs written in the place of others.
+#[derive(Default)]
+pub(super) struct Made {
+    pub sealed: Sealed,
+    /// The runs whose place they take.
+    pub old: Vec<Run>,
+    /// Records moved.
+    pub records: u64,
+    /// Records dropped.
+    pub dropped: u64,
+}
+
+/// Where a room stands in what is written.
+#[derive(Clone, Copy)]
+struct Part {
+    category: CategoryId,
+    bytes: u64,
+    /// The retention class of its category now; that of what is kept for ever if nothing of it is
+    /// left that retention will take.
+    class: u32,
+}
+
+/// Packs being written anew.
+pub(super) struct Rewrite<'a> {
+    tools: Tools<'a>,
+    packs: Packs,
+    kind: PackKind,
+    writer: Option<PackWriter>,
+    made: Made,
+    pub taken: Vec<u64>,
+    /// Over every record in the order of writing.
+    digest: crc32fast::Hasher,
+    /// Places of records that were dropped before, until a pack has taken them over.
+    carried: LsnSet,
+    dropped_before: u64,
+}
+
+impl<'a> Rewrite<'a> {
+    pub(super) fn new(tools: Tools<'a>, kind: PackKind) -> Self {
+        Self {
+            packs: Packs::aside(tools.disk),
+            tools,
+            kind,
+            writer: None,
+            made: Made::default(),
+            taken: Vec::new(),
+            digest: crc32fast::Hasher::new(),
+            carried: LsnSet::default(),
+            dropped_before: 0,
+        }
+    }
+
+    /// Writes the packs, and reads them back.
+    pub(super) fn run(&mut self, job: &Job) -> std::result::Result<Made, Failed> {
+        let mut old = Vec::new();
+        for meta in &job.inputs {
+            let index = self.packs.index(meta);
+            let index = index.map_err(|error| Failed { error, pack: Some(meta.id) })?;
+            self.carried.insert_all(&index.dropped);
+            self.dropped_before += index.dropped.count();
+            old.extend(index.runs);
+        }
+        let parts = self.parts(&old)?;
+        let of = |run: &Run| parts.get(&run.room).copied();
+        // Rooms in order of the category they are in now, as in a seal.
+        old.sort_by_key(|run| (of(run).map(|part| part.category), run.room, run.first_rev));
+        let classes: BTreeSet<u32> = parts.values().map(|part| part.class).collect();
+        for class in classes {
+            self.kind = PackKind { class, ..job.kind };
+            for runs in old.chunk_by(|a, b| a.room == b.room) {
+                if let Some(part) = runs.first().and_then(of).filter(|part| part.class == class) {
+                    self.part(part, runs)?;
+                }
+            }
+            self.end_pack()?;
+        }
+        self.check()?;
+        self.made.old = old;
+        Ok(std::mem::take(&mut self.made))
+    }
+
+    /// The rooms of these runs.
+    fn parts(&mut self, runs: &[Run]) -> Result<BTreeMap<RoomId, Part>> {
+        let mut parts: BTreeMap<RoomId, Part> = BTreeMap::new();
+        for run in runs {
+            let bytes: u64 = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
+            if let Some(part) = parts.get_mut(&run.room) {
+                part.bytes += bytes;
+            } else {
+                let category = seal::category_of(self.tools.store, run.room)?;
+                parts.insert(run.room, Part { category, bytes, class: seal::CLASS_KEPT });
+            }
+        }
+        let mut classes = seal::Classes::new(self.tools.store)?;
+        for run in runs {
+            let Some(part) = parts.get_mut(&run.room) else { continue };
+            if !self.tools.purge.settles(run)? {
+                part.class = classes.of(part.category)?;
+            }
+        }
+        Ok(parts)
+    }
+
+    fn part(&mut self, part: Part, runs: &[Run]) -> std::result::Result<(), Failed> {
+        // A big room fills packs alone.
+        let alone = part.bytes >= limits::PACK_BYTES_TARGET;
+        if alone {
+            self.end_pack()?;
+        }
+        self.room(part.category, runs)?;
+        if alone {
+            self.end_pack()?;
+        }
+        Ok(())
+    }
+
+    /// Moves the records of a room.
+    fn room(&mut self, category: CategoryId, runs: &[Run]) -> std::result::Result<(), Failed> {
+        let mut at = (TimeUs::FLOOR, None);
+        for run in runs {
+            if run.is_dropped() {
+                self.next(run, run.first_rev, &mut at.1)?;
+                at.1 = Some(run.last_rev);
+                self.open()?.keep_dropped(Run { category, ..run.clone() })?;
+                continue;
+            }
+            let mut seq_at = run.seq_base;
+            for fence in &run.blocks {
+                self.block(category, run, fence, (&mut seq_at, &mut at.0, &mut at.1))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Beside the order of the work itself, what stands twice must be looked at by people.
+    fn next(&self, run: &Run, rev: Rev, last: &mut Option<Rev>) -> std::result::Result<(), Failed> {
+        if last.is_some_and(|last| rev <= last) {
+            let file = self.tools.disk.full(pack::DIR);
+            let error = Error::corrupt("record stands in two packs", &file, 0, run.room.0, rev.0);
+            return Err(Failed { error, pack: Some(run.pack) });
+        }
+        *last = Some(rev);
+        Ok(())
+    }
+
+    /// Moves the records of a block. `seq_at`, `time_at` and `last` go along with them.
+    fn block(
+        &mut self,
+        category: CategoryId,
+        run: &Run,
+        fence: &BlockRef,
+        (seq_at, time_at, last): (&mut Seq, &mut TimeUs, &mut Option<Rev>),
+    ) -> std::result::Result<(), Failed> {
+        let bad = |error| Failed { error, pack: Some(run.pack) };
+        let block = self.packs.block(run.pack, fence).map_err(bad)?;
+        self.told(fence)?;
+        for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
+            let wrong = |what, at| {
+                let file = self.tools.disk.full(pack::DIR);
+                bad(Error::corrupt(what, &file, fence.offset + at, run.room.0, 0))
+            };
+            let found = Outline::from_bytes(&bytes);
+            let outline = found.map_err(|e| wrong(e.what, e.at as u64))?;
+            if outline.room != run.room {
+                return Err(wrong("record of another room", 0));
+            }
+            self.next(run, outline.rev, last)?;
+            if takes_seq(outline.kind) {
+                *seq_at = outline.seq;
+            }
+            if outline.kind.is_entry() {
+                *time_at = outline.time;
+            }
+            let (lsn, rev, kind) = (outline.lsn, outline.rev, outline.kind);
+            let drops = self.tools.purge.takes(&outline, &bytes)?;
+            let entry = TailEntry { lsn, rev, seq_at: *seq_at, time_at: *time_at, kind, bytes };
+            let open = self.open()?;
+            if drops {
+                open.drop_record(run.room, category, &entry)?;
+                self.made.dropped += 1;
+            } else {
+                open.add(run.room, category, &entry)?;
+                self.digest.update(&entry.bytes);
+                self.made.records += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pack being written, with room for more.
+    fn open(&mut self) -> Result<&mut PackWriter> {
+        if self.writer.as_ref().is_some_and(|open| open.bytes() >= limits::PACK_BYTES_TARGET) {
+            self.end_pack()?;
+        }
+        match &mut self.writer {
+            Some(open) => Ok(open),
+            none => {
+                let id = self.tools.numbers.take(self.tools.disk)?;
+                self.taken.push(id);
+                let mut writer = PackWriter::create(self.tools.disk, id, self.kind)?;
+                writer.absorb(&std::mem::take(&mut self.carried).places());
+                Ok(none.insert(writer))
+            }
+        }
+    }
+
+    /// Tells of bytes that were read.
+    fn told(&mut self, fence: &BlockRef) -> Result<()> {
+        let ended = Error::Unavailable { why: "the merge was ended" };
+        if (self.tools.pace)(fence.bytes as usize) { Ok(()) } else { Err(ended) }
+    }
+
+    fn end_pack(&mut self) -> Result<()> {
+        seal::finish(self.writer.take(), &mut self.made.sealed)
+    }
+
+    /// Reads what was written, from the file: the same records in the same order.
+    fn check(&mut self) -> Result<()> {
+        let packs = Packs::aside(self.tools.disk);
+        let (mut digest, mut records, mut dropped) = (crc32fast::Hasher::new(), 0, 0);
+        let metas: Vec<PackMeta> = self.made.sealed.metas().cloned().collect();
+        for meta in &metas {
+            let index = packs.index(meta)?;
+            dropped += index.dropped.count();
+            for run in index.runs {
+                for fence in &run.blocks {
+                    let block = packs.block(run.pack, fence)?;
+                    self.told(fence)?;
+                    for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
+                        digest.update(&bytes);
+                        records += 1;
+                    }
+                }
+            }
+        }
+        let (expected, found) = (self.digest.clone().finalize(), digest.finalize());
+        let sums = (expected, self.made.records, self.dropped_before + self.made.dropped);
+        if sums == (found, records, dropped) {
+            return Ok(());
+        }
+        let (expected, found) = (u64::from(expected), u64::from(found));
+        let what = "merged packs do not hold what was merged";
+        Err(Error::corrupt(what, &self.tools.disk.full(pack::DIR), 0, expected, found))
+    }
+}
