@@ -38,6 +38,7 @@ pub fn run(args: &AdminArgs) -> Result<(), Failure> {
         Noun::Clock(verb) => system::clock(&client, &out, verb),
         Noun::Hold(verb) => holds::run(&client, &out, verb),
         Noun::Retention(verb) => holds::retention(&client, &out, *verb),
+        Noun::Erase(args) => holds::erase(&client, &out, args),
         Noun::Compliance(verb) => holds::compliance(&client, &out, *verb),
         Noun::Scrub(verb) => system::scrub(&client, &out, *verb),
         Noun::Checkpoint { dir } => system::checkpoint(&client, &out, dir),

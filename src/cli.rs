@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use admin::{
-    AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, ComplianceVerb, EventVerb, HoldVerb,
-    MemberVerb, Noun, RetentionVerb, Role, RoomKind, RoomOptions, RoomPrivacy, RoomVerb, ScrubVerb,
-    SessionVerb, TokenVerb, UserVerb,
+    AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, ComplianceVerb, EraseArgs, EventVerb,
+    HoldVerb, MemberVerb, Noun, RetentionVerb, Role, RoomKind, RoomOptions, RoomPrivacy, RoomVerb,
+    ScrubVerb, SessionVerb, TokenVerb, UserVerb,
 };
 
 /// A chat server whose history is never lost.

@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry;
 
 use crate::apply::decode_row;
 use crate::catalog::rows::AmendRow;
-use crate::catalog::{Family, Go, keys, walk_prefix};
+use crate::catalog::{Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::payload::Payload;
 use crate::format::record::Record;
@@ -27,6 +27,13 @@ fn silence(record: &mut Record) {
         Payload::Edited(edit) => edit.body.clear(),
         _ => {}
     }
+}
+
+/// What may be shown of an entry.
+enum Said {
+    Shown,
+    Redacted(Box<Amendment>),
+    Erased,
 }
 
 impl History {
@@ -82,6 +89,11 @@ impl History {
                 records.push(record);
                 continue;
             };
+            if row.is_erased() {
+                let reason = GapReason::Erased;
+                gaps.push(Gap { room, from_seq: seq, to_seq: seq, reason });
+                continue;
+            }
             let amendment = self.amendment(room, seq, &row)?;
             match (&mut record.payload, amendment.edit.as_ref().map(|edit| &edit.payload)) {
                 _ if amendment.redacted => silence(&mut record),
@@ -101,30 +113,88 @@ impl History {
         Ok(amended)
     }
 
-    /// Takes the words of redacted entries out of a room's records.
-    pub(crate) fn silence(&self, room: RoomId, records: &mut [Record]) -> Result<Vec<Amendment>> {
-        let mut redacted: BTreeMap<Seq, Option<Amendment>> = BTreeMap::new();
+    /// Tells gaps where something was erased from those where something is damaged.
+    pub(crate) fn name_erased(&self, room: RoomId, gaps: &mut Vec<Gap>) -> Result<()> {
+        if gaps.is_empty() || !self.has_amended(room)? {
+            return Ok(());
+        }
+        for gap in std::mem::take(gaps) {
+            if gap.reason != GapReason::Damaged {
+                gaps.push(gap);
+                continue;
+            }
+            let (from, to) =
+                (keys::amended(room, gap.from_seq), keys::amended(room, gap.to_seq.next()));
+            let mut next = gap.from_seq;
+            self.store.range(Family::State, &from, &to, Walk::Up, &mut |key, value| {
+                let row: AmendRow = decode_row(value, "amend row")?;
+                if row.is_erased() {
+                    let seq = Seq(keys::number_at(key, 9));
+                    if next < seq {
+                        gaps.push(Gap { from_seq: next, to_seq: Seq(seq.0 - 1), ..gap.clone() });
+                    }
+                    let reason = GapReason::Erased;
+                    gaps.push(Gap { room, from_seq: seq, to_seq: seq, reason });
+                    next = seq.next();
+                }
+                Ok(Go::On)
+            })?;
+            if next <= gap.to_seq {
+                gaps.push(Gap { from_seq: next, ..gap });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the words of redacted entries out of a room's records, and erased ones wholly: the
+    /// revs of these are added to `gone`.
+    pub(crate) fn silence(
+        &self,
+        room: RoomId,
+        records: &mut Vec<Record>,
+        gone: &mut Vec<(Rev, Rev)>,
+    ) -> Result<Vec<Amendment>> {
+        let mut known: BTreeMap<Seq, Said> = BTreeMap::new();
         if !self.has_amended(room)? {
             return Ok(Vec::new());
         }
-        for record in records {
+        for mut record in std::mem::take(records) {
             let seq = match &record.payload {
-                Payload::Post(_) => record.seq,
-                Payload::Edited(edit) => edit.seq,
-                _ => continue,
+                Payload::Post(_) => Some(record.seq),
+                Payload::Edited(edit) => Some(edit.seq),
+                Payload::Redacted(redacted) => Some(redacted.seq),
+                _ => None,
             };
-            let known = match redacted.entry(seq) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    let row = self.amend_row(room, seq)?.filter(AmendRow::is_redacted);
-                    new.insert(row.map(|row| self.amendment(room, seq, &row)).transpose()?)
+            let said = match seq.map(|seq| (seq, known.entry(seq))) {
+                None => None,
+                Some((_, Entry::Occupied(known))) => Some(known.into_mut()),
+                Some((seq, Entry::Vacant(new))) => Some(new.insert(self.said(room, seq)?)),
+            };
+            match said {
+                Some(Said::Erased) => {
+                    gone.push((record.rev, record.rev));
+                    continue;
                 }
-            };
-            if known.is_some() {
-                silence(record);
+                Some(Said::Redacted(_)) => silence(&mut record),
+                _ => {}
             }
+            records.push(record);
         }
-        Ok(redacted.into_values().flatten().collect())
+        let redacted = known.into_values().filter_map(|said| match said {
+            Said::Redacted(amendment) => Some(*amendment),
+            _ => None,
+        });
+        Ok(redacted.collect())
+    }
+
+    fn said(&self, room: RoomId, seq: Seq) -> Result<Said> {
+        Ok(match self.amend_row(room, seq)? {
+            Some(row) if row.is_erased() => Said::Erased,
+            Some(row) if row.is_redacted() => {
+                Said::Redacted(Box::new(self.amendment(room, seq, &row)?))
+            }
+            _ => Said::Shown,
+        })
     }
 
     /// All that an entry ever said; none if there is no such entry, or if it is damaged.
@@ -135,6 +205,9 @@ impl History {
             return Ok(None);
         };
         let row = self.amend_row(room, seq)?.unwrap_or(AmendRow::NONE);
+        if row.is_erased() {
+            return Ok(None);
+        }
         let mut revs = Vec::new();
         if row.edits > 0 {
             walk_prefix(&*self.store, Family::State, &keys::edits(room, seq), &mut |key, _| {

@@ -15,7 +15,9 @@ use crate::catalog::rows::{
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
-use crate::format::payload::{CategorySettings, Expired, LsnSpan, Payload, Roles, RoomSettings};
+use crate::format::payload::{
+    CategorySettings, Erased, Expired, LsnSpan, Payload, Roles, RoomSettings,
+};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::limits;
@@ -33,6 +35,8 @@ const BATCH_ROWS: usize = 16 * 1024;
 type RowOf = fn(RoomId, Seq) -> Vec<u8>;
 /// The setting that turns compliance on.
 pub const SETTING_COMPLIANCE: &str = "compliance";
+/// The setting that keeps compliance events from erasure.
+pub const SETTING_COMPLIANCE_LOCKED: &str = "compliance-locked";
 /// The setting that says how many days compliance events are kept; without it for ever.
 pub const SETTING_COMPLIANCE_DAYS: &str = "compliance-days";
 
@@ -303,6 +307,10 @@ impl Applier {
             }
             Payload::Edited(p) => self.amend(record, p.seq)?,
             Payload::Redacted(p) => self.amend(record, p.seq)?,
+            Payload::Erased(p) => {
+                self.amend(record, p.seq)?;
+                self.erase(record, p)?;
+            }
             Payload::Expired(p) => {
                 self.expire(record, p)?;
                 // A key that is remembered for longer than it must be keeps its record on the disk.
@@ -360,7 +368,8 @@ impl Applier {
     /// An entry is edited or redacted.
     fn amend(&mut self, record: &Record, seq: Seq) -> Result<()> {
         let mut past = self.past(record.room)?;
-        if seq <= past.floor {
+        let erases = matches!(record.payload, Payload::Erased(_));
+        if seq <= past.floor && !erases {
             // It was on its way when retention took the entry.
             return Ok(());
         }
@@ -386,6 +395,27 @@ impl Applier {
         Ok(())
     }
 
+    /// No row keeps what an erased entry was but that it is.
+    fn erase(&mut self, record: &Record, erased: &Erased) -> Result<()> {
+        let room = record.room;
+        let (from, to) = (keys::edits(room, erased.seq), keys::edits(room, erased.seq.next()));
+        for key in self.rows_between(&from, &to, usize::MAX)?.into_keys() {
+            self.remove(key);
+        }
+        self.remove(keys::lost(room, erased.seq));
+        for gone in &erased.records {
+            self.changes.insert((Family::Compliance, keys::event(gone.lsn)), None);
+            let key = keys::idempotency(gone.actor, room, gone.key.as_bytes());
+            let row: Option<KeyRow> = self.get(&key, "key row")?;
+            // A key used again has a younger row under the same name.
+            if row.is_some_and(|row| row.lsn == gone.lsn) {
+                self.remove(key);
+            }
+            self.remove(keys::idempotency_age(gone.recorded, gone.lsn));
+        }
+        Ok(())
+    }
+
     fn past(&self, room: RoomId) -> Result<PastRow> {
         Ok(self.get(&keys::past(room), "past row")?.unwrap_or(PastRow::EMPTY))
     }
@@ -401,8 +431,15 @@ impl Applier {
             [(keys::amended, true), (keys::edits, false), (keys::lost, false)];
         for (of, is_amended) in rows {
             let (from, to) = (of(room, Seq::ZERO), of(room, floor.next()));
-            for key in self.rows_between(&from, &to, usize::MAX)?.into_keys() {
-                past.amended = past.amended.saturating_sub(u64::from(is_amended));
+            for (key, row) in self.rows_between(&from, &to, usize::MAX)? {
+                if is_amended {
+                    let row: AmendRow = decode_row(&row, "amend row")?;
+                    if row.is_erased() {
+                        // Its bytes may still be owed.
+                        continue;
+                    }
+                    past.amended = past.amended.saturating_sub(1);
+                }
                 self.remove(key);
             }
         }

@@ -119,6 +119,8 @@ impl History {
         merge.run()?;
         let page = &mut merge.page;
         page.amended = self.amend(&mut page.records, &mut page.gaps)?;
+        // What is gone on purpose is no gap here: once it has left the packs nothing tells when.
+        page.gaps.retain(|gap| gap.reason != GapReason::Erased);
         page.gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
         page.gaps.dedup_by(|next, before| {
             let joins = before.room == next.room && next.from_seq <= before.to_seq.next();

@@ -7,7 +7,7 @@
 //! INVARIANT: no event goes that was recorded at or after the time from which a legal hold keeps
 //! entries.
 
-use crate::apply::{SETTING_COMPLIANCE, SETTING_COMPLIANCE_DAYS};
+use crate::apply::{SETTING_COMPLIANCE, SETTING_COMPLIANCE_DAYS, SETTING_COMPLIANCE_LOCKED};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::draft::{Draft, Said};
 use crate::engine::{Engine, Inner};
@@ -27,6 +27,8 @@ pub struct Compliance {
     pub on: bool,
     /// For how many days events are kept; zero for ever.
     pub days: u32,
+    /// Nothing of it is erased before its time.
+    pub locked: bool,
 }
 
 impl Compliance {
@@ -39,7 +41,8 @@ impl Compliance {
         let on = setting(SETTING_COMPLIANCE)?.as_deref() == Some(b"on");
         let days = setting(SETTING_COMPLIANCE_DAYS)?.unwrap_or_default();
         let days = std::str::from_utf8(&days).ok().and_then(|days| days.parse().ok());
-        Ok(Self { on, days: days.unwrap_or(0) })
+        let locked = setting(SETTING_COMPLIANCE_LOCKED)?.as_deref() == Some(b"on");
+        Ok(Self { on, days: days.unwrap_or(0), locked })
     }
 }
 

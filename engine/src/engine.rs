@@ -178,6 +178,7 @@ pub(crate) struct Inner {
     pub scrub: crate::scrub::Scrub,
     pub merger: crate::merge::Merger,
     pub expirer: crate::expire::Expirer,
+    pub eraser: crate::erase::Eraser,
     /// Numbers for new packs.
     pub numbers: crate::seal::PackNumbers,
     pub threads: Mutex<Vec<JoinHandle<()>>>,

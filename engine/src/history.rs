@@ -193,6 +193,7 @@ impl History {
     pub(crate) fn page(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
         let _view = self.views.newest();
         let mut page = self.page_as_said(room, anchor, limit)?;
+        self.name_erased(room, &mut page.gaps)?;
         page.amended = self.amend(&mut page.records, &mut page.gaps)?;
         page.gaps = joined(page.gaps);
         Ok(page)
@@ -425,13 +426,13 @@ impl History {
             expired.extend(gone.then_some((record.rev, record.rev)));
             !gone
         });
+        changes.redacted = self.silence(room, &mut changes.records, expired)?;
         expired.sort_unstable();
         expired.dedup_by(|next, before| {
             let joins = next.0 <= before.1.next();
             before.1 = if joins { before.1.max(next.1) } else { before.1 };
             joins
         });
-        changes.redacted = self.silence(room, &mut changes.records)?;
         Ok(changes)
     }
 

@@ -15,6 +15,7 @@ mod cover;
 pub mod directory;
 pub mod draft;
 pub mod engine;
+pub mod erase;
 pub mod error;
 pub mod expire;
 pub mod format;

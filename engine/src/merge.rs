@@ -20,13 +20,14 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::format::pack::PackMeta;
+use crate::format::pack::{PackMeta, pack_name};
 use crate::index;
 use crate::limits;
 use crate::pace::Bell;
-use crate::pack::PackKind;
+use crate::pack::{self, PackKind};
 use crate::seal::{self, CLASS_KEPT};
 use crate::stats::Stopwatch;
+use crate::storage::join;
 use crate::sync::Mutex;
 use crate::types::TimeUs;
 use purge::Purge;
@@ -263,6 +264,9 @@ impl Inner {
         let mut wait = interval;
         while self.merger.bell.wait(wait) {
             wait = interval;
+            if let Err(error) = self.erase_owed() {
+                tracing::warn!(%error, "erased words are still on the disk: it is tried again");
+            }
             let rate = self.options.merge_bytes_per_second;
             let mut watch = Stopwatch::start();
             let mut pace = |bytes: usize| {
@@ -343,7 +347,14 @@ impl Inner {
         if let Some(poisoned) = self.progress.poison.get() {
             return Err(poisoned);
         }
-        let Some(job) = self.next_merge(when) else { return Ok(None) };
+        match self.next_merge(when) {
+            Some(job) => self.do_job(&job, pace).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes packs anew. Merges must stand still.
+    fn do_job(&self, job: &Job, pace: &mut dyn FnMut(usize) -> bool) -> Result<MergeReport> {
         let bytes_in = sum(&job.inputs);
         self.space_for(bytes_in)?;
         // ORDERING: how far is sealed first: what is below it stands in packs by now.
@@ -352,7 +363,7 @@ impl Inner {
         let (disk, store, numbers) = (&self.disk, &*self.store, &self.numbers);
         let tools = Tools { disk, store, numbers, purge, pace };
         let mut rewrite = Rewrite::new(tools, job.kind);
-        let made = match rewrite.run(&job) {
+        let made = match rewrite.run(job) {
             Ok(made) => made,
             Err(Failed { error, pack }) => {
                 seal::discard(&self.disk, &rewrite.taken);
@@ -361,7 +372,7 @@ impl Inner {
                     self.stats.merge_failures.add(1);
                     tracing::error!(%error, pack, "pack that cannot be read is not merged");
                     self.merger.passed_over.lock().insert(pack);
-                    return Ok(Some(MergeReport::default()));
+                    return Ok(MergeReport::default());
                 }
                 return Err(error);
             }
@@ -375,12 +386,31 @@ impl Inner {
             records: made.records,
             dropped: made.dropped,
         };
-        self.commit_merge(&job, &made)?;
+        self.commit_merge(job, &made)?;
         self.stats.merges.add(1);
         self.stats.merge_read_bytes.add(bytes_in);
         self.stats.merge_written_bytes.add(report.bytes_out);
         self.stats.dropped_records.add(made.dropped);
-        Ok(Some(report))
+        Ok(report)
+    }
+
+    /// Writes these packs anew, one by one, those that are still there. `Corrupt` if one cannot be
+    /// read.
+    pub(crate) fn rewrite_packs(&self, ids: &BTreeSet<u64>) -> Result<MergeReport> {
+        let _one_at_a_time = self.merger.merging.lock();
+        let mut report = MergeReport::default();
+        for id in ids {
+            let found = self.manifest.lock().state().packs.get(id).cloned();
+            let Some(meta) = found else { continue };
+            let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
+            let done = self.do_job(&Job { inputs: vec![meta], kind }, &mut |_| true)?;
+            if done == MergeReport::default() {
+                let path = self.disk.full(&join(pack::DIR, &pack_name(*id)));
+                return Err(Error::corrupt("pack cannot be written anew", &path, 0, *id, 0));
+            }
+            report += done;
+        }
+        Ok(report)
     }
 
     /// A merge must not take the space that is reserved for what was acknowledged.

@@ -422,6 +422,7 @@ fn assemble(
         scrub: crate::scrub::Scrub::default(),
         merger: crate::merge::Merger::default(),
         expirer: crate::expire::Expirer::default(),
+        eraser: crate::erase::Eraser::default(),
         numbers,
         threads: Mutex::new(Vec::new()),
         threaded: drive == Drive::Threads && !restricted,

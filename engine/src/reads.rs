@@ -36,6 +36,8 @@ pub enum GapReason {
     NotKept,
     /// Retention removed them.
     Expired,
+    /// They were erased.
+    Erased,
 }
 
 impl GapReason {
@@ -46,6 +48,7 @@ impl GapReason {
             Self::Damaged => "damaged",
             Self::NotKept => "not-kept",
             Self::Expired => "expired",
+            Self::Erased => "erased",
         }
     }
 }
@@ -122,7 +125,7 @@ pub struct Changes {
     pub redacted: Vec<Amendment>,
     /// Revs that are damaged: (first, last), within what was covered.
     pub holes: Vec<(Rev, Rev)>,
-    /// Revs of what retention took, entries and their edits: (first, last).
+    /// Revs of what retention took or what was erased, entries and their edits: (first, last).
     pub expired: Vec<(Rev, Rev)>,
     /// The last rev this answer covers: ask again after it.
     pub through: Rev,

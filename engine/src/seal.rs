@@ -56,8 +56,8 @@ impl<'a> Classes<'a> {
             None => 0,
         };
         let class = match (days, self.compliance) {
-            (0, _) | (_, Compliance { on: true, days: 0 }) => CLASS_KEPT,
-            (days, Compliance { on: true, days: own }) => days.max(own),
+            (0, _) | (_, Compliance { on: true, days: 0, .. }) => CLASS_KEPT,
+            (days, Compliance { on: true, days: own, .. }) => days.max(own),
             (days, _) => days,
         };
         self.known.insert(category, class);

@@ -195,7 +195,7 @@ impl Inner {
         }
     }
 
-    fn pass_to_writer(&self, group: Group) {
+    pub(crate) fn pass_to_writer(&self, group: Group) {
         self.writing.fetch_add(1, Ordering::AcqRel);
         if let Err(group) = self.to_writer.give(group, 1) {
             fail_group(&group, &Error::Poisoned { first: "the writer has stopped".into() });
@@ -213,7 +213,7 @@ impl Inner {
         self.to_applier.close();
     }
 
-    fn write_waiting(&self) {
+    pub(crate) fn write_waiting(&self) {
         while let Taken::Items(groups) = self.to_writer.take(1, Some(Duration::ZERO)) {
             groups.into_iter().for_each(|g| self.write_one(g));
         }

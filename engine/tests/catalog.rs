@@ -135,6 +135,13 @@ fn rare_kinds(engine: &Engine, room: RoomId) {
     }
     let redacted = Redacted { seq: Seq(1), reason: "a slip".into() };
     one(engine, draft(system, room, Payload::Redacted(redacted)));
+    one(engine, post(system, room, "said, and erased"));
+    // Without its records: what the compliance family loses would be missing in this log.
+    let (reason, records) = ("asked to".into(), Vec::new());
+    let erased = Erased { seq: Seq(2), time: START, author: system, reason, records };
+    one(engine, draft(system, room, Payload::Erased(erased)));
+    let none = ComplianceExpired { upto: Lsn::ZERO };
+    one(engine, draft(system, RoomId::NONE, Payload::ComplianceExpired(none)));
     let expired = Expired { floor: Seq(1), time: START };
     one(engine, draft(system, room, Payload::Expired(expired)));
     let settings = HoldSettings { room, ..hold_settings() };
@@ -232,8 +239,8 @@ impl CatalogStore for Counting {
         self.0.checkpoint(to)
     }
 
-    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
-        self.0.erase_range(family, from, to)
+    fn erase_removed(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
+        self.0.erase_removed(family, from, to)
     }
 }
 

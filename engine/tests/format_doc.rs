@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use hansard_engine::catalog::rows::*;
+use hansard_engine::erase::Owed;
 use hansard_engine::format::manifest::Edit;
 use hansard_engine::format::pack::{PackIndex, PackMeta};
 use hansard_engine::format::payload::*;
@@ -62,7 +63,8 @@ fn generated() -> String {
     );
     out.push_str("\n### Bodies of records and the structs in them\n");
     structs!(&mut out, Post, ImportMark, Lost, ImportProgress, Edited, Redacted);
-    structs!(&mut out, Expired, HoldPlaced, HoldReleased, HoldSettings);
+    structs!(&mut out, Expired, Erased, ErasedRecord, HoldPlaced, HoldReleased, HoldSettings);
+    structs!(&mut out, ComplianceExpired);
     structs!(&mut out, RoomCreated, RoomChanged);
     structs!(&mut out, RoomDeleted, RoomSettings, MemberSet, MemberRemoved, CategoryCreated);
     structs!(&mut out, CategoryChanged, CategoryDeleted, CategorySettings, PrincipalCreated);
@@ -72,7 +74,7 @@ fn generated() -> String {
     structs!(&mut out, PackIndex, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
-    structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow);
+    structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow, Owed);
     out.push('\n');
     out
 }

@@ -149,8 +149,8 @@ impl CatalogStore for Batches {
         self.rows.checkpoint(to)
     }
 
-    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
-        self.rows.erase_range(family, from, to)
+    fn erase_removed(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
+        self.rows.erase_removed(family, from, to)
     }
 }
 

@@ -73,7 +73,7 @@ struct Dirty {
 
 /// True for what takes words away that were said before it.
 fn takes_words(record: &Record) -> bool {
-    matches!(record.payload, Payload::Redacted(_) | Payload::Expired(_))
+    matches!(record.payload, Payload::Redacted(_) | Payload::Expired(_) | Payload::Erased(_))
 }
 
 /// The meeting place of commits and connections.

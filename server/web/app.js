@@ -398,6 +398,13 @@ function expired(floor) {
   state.older = null;
 }
 
+// An entry was erased: in its place a gap says so.
+function erased(seq) {
+  const row = [...log.children].find((row) => row.seq === seq && row.classList.contains("entry"));
+  row?.replaceWith(drawGap({ from_seq: seq, to_seq: seq, reason: "erased" }));
+  dress();
+}
+
 // ---- the live stream ----
 
 function banner(text) {
@@ -446,6 +453,7 @@ function take(frame) {
     case "change":
       if (/^(room|member)-/.test(frame.kind)) loadRooms().catch(() => {});
       if (frame.kind === "edited" || frame.kind === "redacted") changed(frame);
+      if (frame.kind === "erased" && frame.room === state.room) erased(frame.seq);
       if (frame.kind === "expired" && frame.room === state.room) expired(frame.data.floor);
       if (frame.kind !== "post") break;
       if (frame.room === state.room && !state.loading) {

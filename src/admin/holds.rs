@@ -1,11 +1,11 @@
-//! `hansard admin hold ...`, `hansard admin retention run` and `hansard admin compliance ...`.
+//! `hansard admin hold|retention|compliance|erase ...`: what stays, and what goes.
 //!
 //! The server decides what is due and what a hold keeps.
 
 use serde_json::json;
 
 use super::{Out, body, every};
-use crate::cli::{ComplianceVerb, HoldVerb, RetentionVerb};
+use crate::cli::{ComplianceVerb, EraseArgs, HoldVerb, RetentionVerb};
 use crate::client::{Ask, Client, Sort, id, segment};
 use crate::exits::Failure;
 
@@ -60,11 +60,29 @@ pub(super) fn retention(client: &Client, out: &Out, verb: RetentionVerb) -> Resu
 pub(super) fn compliance(client: &Client, out: &Out, verb: ComplianceVerb) -> Result<(), Failure> {
     let ask = match verb {
         ComplianceVerb::Show => client.ask("/compliance", Ask::Get(&[])),
-        ComplianceVerb::Set { days } => {
-            client.ask("/compliance", Ask::Patch(&json!({ "days": days })))
+        ComplianceVerb::Set { days, locked } => {
+            let body = body([
+                ("days", days.map(|days| json!(days))),
+                ("locked", locked.map(|locked| json!(locked))),
+            ]);
+            client.ask("/compliance", Ask::Patch(&body))
         }
     };
     let now = ask?;
-    let words = format!("compliance on={} days={}", now["on"], now["days"]);
+    let words =
+        format!("compliance on={} days={} locked={}", now["on"], now["days"], now["locked"]);
     out.object(&now, &words)
+}
+
+/// Erases messages.
+pub(super) fn erase(client: &Client, out: &Out, args: &EraseArgs) -> Result<(), Failure> {
+    let room = client.id_of(Sort::Room, &args.room)?;
+    let reason = args.reason.as_deref().unwrap_or_default();
+    let request = json!({ "messages": args.messages, "reason": reason });
+    let done = client.ask(&format!("/rooms/{}/erasures", segment(&room)), Ask::Post(&request))?;
+    let words = format!(
+        "erased messages={} records={} packs written anew={} journal files zeroed={}",
+        done["erased"], done["records"], done["packs"], done["journal_files"]
+    );
+    out.object(&done, &words)
 }

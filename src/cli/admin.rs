@@ -52,6 +52,8 @@ pub enum Noun {
     /// Legal holds: what they keep, retention does not take.
     #[command(subcommand)]
     Hold(HoldVerb),
+    /// Erase messages, with every version of them, from every file; it cannot be taken back.
+    Erase(EraseArgs),
     /// Retention: what is older than its category keeps.
     #[command(subcommand)]
     Retention(RetentionVerb),
@@ -103,6 +105,20 @@ pub enum HoldVerb {
     },
 }
 
+/// What is to be erased.
+#[derive(Debug, clap::Args)]
+pub struct EraseArgs {
+    /// The room: its name or id.
+    #[arg(long)]
+    pub room: String,
+    /// Why, in words, for the record.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Messages, by their ids.
+    #[arg(required = true, value_name = "MESSAGE")]
+    pub messages: Vec<String>,
+}
+
 /// Retention.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum RetentionVerb {
@@ -119,11 +135,14 @@ pub enum RetentionVerb {
 pub enum ComplianceVerb {
     /// Show whether it is on, and for how long events are kept.
     Show,
-    /// Change for how long events are kept.
+    /// Change for how long events are kept, or whether they may be erased.
     Set {
         /// Days; 0 for ever.
         #[arg(long)]
-        days: u32,
+        days: Option<u32>,
+        /// Whether nothing of it is erased before its time.
+        #[arg(long, value_name = "BOOL")]
+        locked: Option<bool>,
     },
 }
 

@@ -182,7 +182,7 @@ fn what_retention_took_leaves_the_packs_once_compliance_lets_it_go() {
     // Compliance keeps its copy.
     assert!(said.contains("dropped from packs by this call records=0"), "{said}");
     let said = admin(&server, &api, &["compliance", "show"]);
-    assert_eq!(said.trim(), "compliance on=true days=0");
+    assert_eq!(said.trim(), "compliance on=true days=0 locked=false");
     admin(&server, &api, &["compliance", "set", "--days", "2"]);
     let said = admin(&server, &api, &purge);
     assert!(!said.contains("events=0"), "{said}");
@@ -207,4 +207,83 @@ fn what_retention_took_leaves_the_packs_once_compliance_lets_it_go() {
     let page = api.get(&path).expect(200);
     assert_eq!((&page["gaps"], &page["messages"]), (&gap, &json!([next])));
     server.kill();
+}
+
+/// Files of the data directory in which a word stands, and what a dump says of it.
+fn with_word(site: &Site, word: &str) -> Vec<String> {
+    let mut folders = vec![site.data()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path).expect("a file");
+            if bytes.windows(word.len()).any(|part| part == word.as_bytes()) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    let dump = done(tool::tool().arg("dump").arg(site.data()));
+    found.extend(dump.contains(word).then(|| "the dump".to_owned()));
+    found
+}
+
+#[test]
+fn erased_words_are_in_no_file_whatever_they_stood_in() {
+    // Nothing in it repeats, so that it stands as it is also where it is compressed.
+    const CANARY: &str = "qzXw7-Kv2pJ9";
+    let site = Site::new();
+    let server = site.serve();
+    let api = server.admin();
+    admin(&server, &api, &["category", "create", "desk", "--edit", "authors"]);
+    let category = text(&api.get("/categories").expect(200)["categories"][0]["id"]);
+    let room = api.room("trades", &category, "open");
+    let path = format!("/rooms/{room}/messages");
+    let post = |body: &str| text(&api.post(&path, &json!({ "body": body })).expect(201)["id"]);
+    let (first, old) = (post("stays"), post(&format!("old {CANARY}")));
+    api.patch(&format!("{path}/{old}"), &json!({ "body": format!("mended {CANARY}") })).expect(200);
+    assert_eq!(server.stop().code(), Some(0));
+    done(tool::tool().arg("compact").arg(site.data()));
+    let found = with_word(&site, CANARY);
+    for place in ["journal/", "catalog/", "the dump"] {
+        assert!(found.iter().any(|file| file.contains(place)), "{place}: {found:?}");
+    }
+
+    let server = site.serve();
+    let api = server.admin();
+    let new = text(&api.post(&path, &json!({ "body": format!("new {CANARY}") })).expect(201)["id"]);
+    let hold = ["hold", "create", "case 7", "--room", "trades", "--json"];
+    let hold: Value = serde_json::from_str(&admin(&server, &api, &hold)).expect("JSON");
+    let hold = text(&hold["id"]);
+    let erase = ["admin", "erase", "--room", "trades", "--reason", "asked to", &old, &new];
+    let said = fails(server.command(&api).args(erase), 65);
+    assert!(said.contains(&hold), "{said}");
+    admin(&server, &api, &["hold", "release", &hold]);
+    admin(&server, &api, &["compliance", "set", "--locked", "true"]);
+    let said = fails(server.command(&api).args(erase), 65);
+    assert!(said.contains("locked"), "{said}");
+    admin(&server, &api, &["compliance", "set", "--locked", "false"]);
+    let said = done(server.command(&api).args(erase));
+    assert!(said.starts_with("erased messages=2 records=3"), "{said}");
+    let page = api.get(&path).expect(200);
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
+    assert_eq!(
+        (&page["messages"][0]["id"], &page["gaps"][0]["reason"]),
+        (&json!(first), &json!("erased"))
+    );
+    api.get(&format!("{path}/{old}")).problem(404, "not-found");
+    assert!(!api.get("/events").expect(200).to_string().contains(CANARY));
+    let again = done(server.command(&api).args(erase));
+    assert!(again.starts_with("erased messages=0"), "{again}");
+    server.kill();
+    assert_eq!(with_word(&site, CANARY), [] as [String; 0]);
+    assert_eq!(tool::done("verify", &site.data())["ok"], true);
+    let server = site.serve();
+    let api = server.admin();
+    assert_eq!(api.get(&path).expect(200)["gaps"], page["gaps"]);
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(with_word(&site, CANARY), [] as [String; 0]);
 }

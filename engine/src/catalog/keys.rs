@@ -196,6 +196,9 @@ pub fn amended(room: RoomId, seq: Seq) -> Vec<u8> {
     two(b'e', room.0, seq.0)
 }
 
+/// The first byte of every key of [`amended`].
+pub const AMENDS: &[u8] = b"e";
+
 /// The first byte of every key of [`past`].
 pub const PASTS: &[u8] = b"E";
 

@@ -136,14 +136,7 @@ impl CatalogStore for MemoryCatalog {
         Ok(())
     }
 
-    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
-        self.check()?;
-        let inside = |key: &(Family, Vec<u8>)| {
-            key.0 == family && key.1.as_slice() >= from && key.1.as_slice() < to
-        };
-        let mut inner = self.inner.write();
-        inner.rows.retain(|key, _| !inside(key));
-        inner.flushed.retain(|key, _| !inside(key));
-        Ok(())
+    fn erase_removed(&self, _: Family, _: &[u8], _: &[u8]) -> Result<()> {
+        self.flush()
     }
 }

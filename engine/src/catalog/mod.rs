@@ -113,11 +113,11 @@ pub trait CatalogStore: Send + Sync {
     /// `Io`.
     fn checkpoint(&self, to: &Path) -> Result<()>;
 
-    /// Removes the rows with `from <= key < to` and their bytes from the disk.
+    /// Removes the bytes of rows that were removed, with `from <= key < to`, from the disk.
     ///
     /// # Errors
     /// `Io`.
-    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()>;
+    fn erase_removed(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()>;
 }
 
 /// Visits every row whose key starts with `prefix`.

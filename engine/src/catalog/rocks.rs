@@ -264,16 +264,12 @@ impl CatalogStore for RocksCatalog {
         checkpoint.create_checkpoint(to).map_err(|e| failed("checkpoint catalog", to, &e))
     }
 
-    fn erase_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
-        let handle = self.family(family)?;
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(handle, from, to);
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|e| self.failed("write catalog", &e))?;
+    fn erase_removed(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
         self.flush()?;
         let mut compact = CompactOptions::default();
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        compact.set_exclusive_manual_compaction(true);
+        let handle = self.family(family)?;
         self.db.compact_range_cf_opt(handle, Some(from), Some(to), &compact);
         Ok(())
     }
@@ -300,6 +296,36 @@ mod tests {
     fn manifest(path: &Path) -> PathBuf {
         let files = std::fs::read_dir(path).unwrap().map(|f| f.unwrap().path());
         files.filter(|f| f.to_string_lossy().contains("MANIFEST-")).max().unwrap()
+    }
+
+    /// True if bytes stand in a file of the catalog.
+    fn holds(path: &Path, bytes: &[u8]) -> bool {
+        let files = std::fs::read_dir(path).unwrap().flatten();
+        let mut texts = files.map(|file| std::fs::read(file.path()).unwrap());
+        texts.any(|text| text.windows(bytes.len()).any(|part| part == bytes))
+    }
+
+    #[test]
+    fn the_bytes_of_removed_rows_leave_the_tables() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        filled(&path);
+        let store = RocksCatalog::open(&path, RocksOptions::default()).unwrap();
+        let (key, canary) = (vec![7; 40], b"zx-canary-5e1f".to_vec());
+        let change = |value| Change { family: Family::State, key: key.clone(), value };
+        store.write(&[change(Some(canary.clone()))]).unwrap();
+        store.flush().unwrap();
+        assert!(holds(&path, &canary), "or it could not be found either way");
+        store.write(&[change(None)]).unwrap();
+        store.flush().unwrap();
+        store.erase_removed(Family::State, &key, &[8]).unwrap();
+        // Tables that are no longer needed are removed behind the compaction.
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            !holds(&path, &canary)
+        });
+        assert!(gone, "the bytes stay");
+        assert!(store.get(Family::State, &[6; 40]).unwrap().is_some());
     }
 
     #[test]

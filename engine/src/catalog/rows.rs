@@ -55,13 +55,20 @@ wire_struct! {
         pub edited: Rev,
         /// The redaction; zero if there is none.
         pub redacted: Rev,
+        /// The erasure; zero if there is none.
+        pub erased: Rev,
     }
 }
 
 impl AmendRow {
     /// An entry to which nothing happened.
-    pub const NONE: Self =
-        Self { changed: Lsn::ZERO, edits: 0, edited: Rev::ZERO, redacted: Rev::ZERO };
+    pub const NONE: Self = Self {
+        changed: Lsn::ZERO,
+        edits: 0,
+        edited: Rev::ZERO,
+        redacted: Rev::ZERO,
+        erased: Rev::ZERO,
+    };
 
     /// True if the entry is hidden from people.
     #[must_use]
@@ -69,13 +76,20 @@ impl AmendRow {
         self.redacted.0 > 0
     }
 
+    /// True if the entry is gone, with every version of it.
+    #[must_use]
+    pub const fn is_erased(&self) -> bool {
+        self.erased.0 > 0
+    }
+
     /// The row behind a further record about the entry. One that it knows of already changes
     /// nothing.
     pub fn take(&mut self, lsn: Lsn, rev: Rev, change: &Payload) {
-        if lsn <= self.changed {
+        if lsn <= self.changed || self.is_erased() {
             return;
         }
         match change {
+            Payload::Erased(_) => *self = Self { erased: rev, ..Self::NONE },
             Payload::Edited(_) => {
                 self.edits += 1;
                 self.edited = rev;

@@ -201,6 +201,36 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// A record whose words are erased: what else the rows know of it.
+    pub struct ErasedRecord {
+        /// Its place in the log.
+        pub lsn: Lsn,
+        /// When it was recorded.
+        pub recorded: TimeUs,
+        /// Who it was.
+        pub actor: PrincipalId,
+        /// The client's key; empty if it gave none.
+        pub key: String,
+    }
+}
+
+wire_struct! {
+    /// An entry is erased, with every version of it: its words are to leave every file.
+    pub struct Erased {
+        /// The entry.
+        pub seq: Seq,
+        /// Its time.
+        pub time: TimeUs,
+        /// Its author.
+        pub author: PrincipalId,
+        /// Why, in words; empty if nobody said.
+        pub reason: String,
+        /// The entry's record, and those of its edits and its redaction.
+        pub records: Vec<ErasedRecord>,
+    }
+}
+
+wire_struct! {
     /// Retention took a room's entries up to a place: they are gone from everything people read.
     pub struct Expired {
         /// The last entry that is gone.
@@ -579,6 +609,8 @@ kinds! {
     Redacted = 5 "redacted",
     /// Retention took entries of a room.
     Expired = 6 "expired",
+    /// An entry is erased.
+    Erased = 7 "erased",
     /// A room comes to be.
     RoomCreated = 16 "room-created",
     /// A room changes.
@@ -651,12 +683,13 @@ impl Kind {
 }
 
 impl Payload {
-    /// The entry that an edit or a redaction is about.
+    /// The entry that an edit, a redaction or an erasure is about.
     #[must_use]
     pub const fn amends(&self) -> Option<Seq> {
         match self {
             Self::Edited(body) => Some(body.seq),
             Self::Redacted(body) => Some(body.seq),
+            Self::Erased(body) => Some(body.seq),
             _ => None,
         }
     }

@@ -6,6 +6,17 @@ use super::*;
 use crate::format::payload::*;
 use crate::types::{CategoryId, HoldId};
 
+fn erased() -> Erased {
+    let (lsn, recorded, actor, key) = (Lsn(80), TimeUs(5), PrincipalId(9), "a key".into());
+    Erased {
+        seq: Seq(7),
+        time: TimeUs(-4),
+        author: PrincipalId(9),
+        reason: "asked to".into(),
+        records: vec![ErasedRecord { lsn, recorded, actor, key }],
+    }
+}
+
 /// One record of every kind, with every optional part present once and absent once.
 pub(crate) fn samples() -> Vec<Record> {
     let settings = RoomSettings {
@@ -78,6 +89,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Payload::Edited(Edited { seq: Seq(3), body: "not that".into() }),
         Payload::Redacted(Redacted { seq: Seq(3), reason: "a slip".into() }),
         Payload::Expired(Expired { floor: Seq(900), time: TimeUs(-4) }),
+        Payload::Erased(erased()),
         Payload::HoldPlaced(HoldPlaced { settings: hold.clone() }),
         Payload::HoldReleased(HoldReleased { hold: HoldId(9), settings: hold }),
         Payload::ComplianceExpired(ComplianceExpired { upto: Lsn(1 << 40) }),

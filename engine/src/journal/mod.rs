@@ -98,6 +98,8 @@ pub struct JournalEnd {
     offset: u64,
     prev_crc: u32,
     header: Option<Vec<u8>>,
+    /// The next frame goes into a new file.
+    turning: bool,
 }
 
 /// Where the log ended when it was opened.
@@ -185,20 +187,25 @@ impl JournalPool {
         let fill = || -> Result<()> {
             self.disk.remove_if_there(&path)?;
             let file = self.disk.open(&path, Mode::Create)?;
-            let zeros = vec![0; usize::try_from(self.file_bytes.min(1 << 20)).unwrap_or(1 << 20)];
-            let mut at = 0;
-            while at < self.file_bytes {
-                let left = usize::try_from(self.file_bytes - at).unwrap_or(usize::MAX);
-                let piece = zeros.get(..left.min(zeros.len())).unwrap_or(&zeros);
-                file.write(at, piece)?;
-                at += piece.len() as u64;
-            }
+            self.write_zeros(&file)?;
             file.sync()?;
             self.disk.rename_durably(DIR, &temporary, &name)
         };
         fill().inspect_err(|_| {
             let _ = self.disk.remove_if_there(&path);
         })
+    }
+
+    fn write_zeros(&self, file: &DiskFile) -> Result<()> {
+        let zeros = vec![0; usize::try_from(self.file_bytes.min(1 << 20)).unwrap_or(1 << 20)];
+        let mut at = 0;
+        while at < self.file_bytes {
+            let left = usize::try_from(self.file_bytes - at).unwrap_or(usize::MAX);
+            let piece = zeros.get(..left.min(zeros.len())).unwrap_or(&zeros);
+            file.write(at, piece)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Takes a free file for the next use, waiting for one if all are needed.
@@ -251,6 +258,31 @@ impl JournalPool {
             self.changed.notify_all();
         }
         freed
+    }
+
+    /// Fills the files with zeros that hold nothing that is needed: until they are used again they
+    /// hold what was written before. Returns how many.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`: a file that failed is not used again.
+    pub fn zero_free(&self) -> Result<usize> {
+        let numbers = self.pool.lock().free.clone();
+        let mut zeroed = 0;
+        for number in numbers {
+            {
+                let mut pool = self.pool.lock();
+                // It may have been taken meanwhile, and is written over then.
+                let Some(at) = pool.free.iter().position(|free| *free == number) else { continue };
+                pool.free.remove(at);
+            }
+            let file = self.disk.open(&join(DIR, &file_name(number)), Mode::Write)?;
+            self.write_zeros(&file)?;
+            file.sync()?;
+            self.pool.lock().free.push(number);
+            self.changed.notify_all();
+            zeroed += 1;
+        }
+        Ok(zeroed)
     }
 
     /// How many files hold records that are needed, and how many there may be.
@@ -319,6 +351,7 @@ impl JournalEnd {
             offset: SECTOR_BYTES as u64,
             prev_crc: mark.prev_crc,
             header: Some(header.to_sector()),
+            turning: false,
         })
     }
 
@@ -334,7 +367,7 @@ impl JournalEnd {
         epoch: Epoch,
         wait: Wait,
     ) -> Result<Placement> {
-        if self.offset + frame_bytes as u64 > self.pool.file_bytes {
+        if self.turning || self.offset + frame_bytes as u64 > self.pool.file_bytes {
             let mark = EndMark {
                 incarnation: self.incarnation,
                 end: self.offset,
@@ -351,6 +384,17 @@ impl JournalEnd {
             prev_crc: self.prev_crc,
             header: self.header.take(),
         })
+    }
+
+    /// Lets the next frame go into a new file.
+    pub const fn turn(&mut self) {
+        self.turning = true;
+    }
+
+    /// The use of the file that the next frame goes to, unless it turns.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     /// Takes a placement back that was not used.

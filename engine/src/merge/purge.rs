@@ -1,4 +1,4 @@
-//! What may be dropped from packs: the words of entries that retention took.
+//! What may be dropped from packs: the words of entries that retention took or that are erased.
 //!
 //! An entry below its room's floor, and every edit and redaction of it, leaves the disk with the
 //! next pack that is written anew; a run without blocks stays in its place. What a room went
@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::PastRow;
+use crate::catalog::rows::{AmendRow, PastRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::record::Outline;
@@ -21,6 +21,15 @@ use crate::history::{block_has_entries, decode_record};
 use crate::pack::takes_seq;
 use crate::types::{Lsn, RoomId, Seq};
 
+/// What went of a room.
+#[derive(Clone, Copy)]
+struct Past {
+    /// The last entry that retention took.
+    floor: Seq,
+    /// Entries were edited, redacted or erased.
+    amended: bool,
+}
+
 /// Says of records whether they may be dropped.
 pub(super) struct Purge<'a> {
     store: &'a dyn CatalogStore,
@@ -28,7 +37,7 @@ pub(super) struct Purge<'a> {
     sealed: Lsn,
     /// No row repeats a record before this one.
     bound: Lsn,
-    last: Option<(RoomId, Seq)>,
+    last: Option<(RoomId, Past)>,
     /// A floor did not count because no pack has its record yet.
     pub waits: bool,
 }
@@ -63,20 +72,21 @@ impl<'a> Purge<'a> {
         Ok(Self { store, sealed, bound, last: None, waits: false })
     }
 
-    /// The last entry of a room that retention took, as far as it counts.
-    fn floor(&mut self, room: RoomId) -> Result<Seq> {
-        if let Some((_, floor)) = self.last.filter(|(last, _)| *last == room) {
-            return Ok(floor);
+    /// What went of a room, as far as it counts.
+    fn past(&mut self, room: RoomId) -> Result<Past> {
+        if let Some((_, past)) = self.last.filter(|(last, _)| *last == room) {
+            return Ok(past);
         }
         let row = match room.is_system() {
             true => None,
             false => self.store.get(Family::State, &keys::past(room))?,
         };
-        let past: PastRow = row.map_or(Ok(PastRow::EMPTY), |row| decode_row(&row, "past row"))?;
-        self.waits |= past.at > self.sealed;
-        let floor = if past.at <= self.sealed { past.floor } else { Seq::ZERO };
-        self.last = Some((room, floor));
-        Ok(floor)
+        let row: PastRow = row.map_or(Ok(PastRow::EMPTY), |row| decode_row(&row, "past row"))?;
+        self.waits |= row.at > self.sealed;
+        let floor = if row.at <= self.sealed { row.floor } else { Seq::ZERO };
+        let past = Past { floor, amended: row.amended > 0 };
+        self.last = Some((room, past));
+        Ok(past)
     }
 
     /// True if a record may be dropped.
@@ -84,18 +94,24 @@ impl<'a> Purge<'a> {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub(super) fn takes(&mut self, outline: &Outline, bytes: &bytes::Bytes) -> Result<bool> {
-        if outline.lsn >= self.bound {
+        let Past { floor, amended } = self.past(outline.room)?;
+        if floor == Seq::ZERO && !amended {
             return Ok(false);
         }
-        let floor = self.floor(outline.room)?;
-        if floor == Seq::ZERO {
-            return Ok(false);
-        }
-        if outline.kind.is_amendment() {
-            let of = decode_record(bytes)?.payload.amends();
-            return Ok(of.is_some_and(|seq| seq <= floor));
-        }
-        Ok(takes_seq(outline.kind) && outline.seq <= floor)
+        let of = match outline.kind {
+            kind if kind.is_amendment() => decode_record(bytes)?.payload.amends(),
+            kind => takes_seq(kind).then_some(outline.seq),
+        };
+        let Some(seq) = of else { return Ok(false) };
+        // What is erased no row repeats.
+        Ok(seq <= floor && outline.lsn < self.bound
+            || amended && self.is_erased(outline.room, seq)?)
+    }
+
+    fn is_erased(&self, room: RoomId, seq: Seq) -> Result<bool> {
+        let row = self.store.get(Family::State, &keys::amended(room, seq))?;
+        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        Ok(row.is_some_and(|row| row.is_erased() && row.changed <= self.sealed))
     }
 
     /// True if nothing is left of a run that retention will take.
@@ -106,7 +122,7 @@ impl<'a> Purge<'a> {
         if run.is_dropped() || !is_of_entries(run) {
             return Ok(true);
         }
-        let floor = self.floor(run.room)?;
+        let floor = self.past(run.room)?.floor;
         let gone = !run.has_entries() || run.last_seq <= floor;
         Ok(gone && run.amended_to <= floor && run.last_lsn < self.bound)
     }
@@ -143,7 +159,7 @@ impl<'a> Purge<'a> {
         })?;
         let mut dead: BTreeMap<u64, u64> = BTreeMap::new();
         for room in rooms {
-            let floor = self.floor(room)?;
+            let floor = self.past(room)?.floor;
             if floor == Seq::ZERO {
                 continue;
             }

@@ -222,7 +222,9 @@ impl PackWriter {
         entry: &TailEntry,
     ) -> Result<()> {
         self.dropped.insert(entry.lsn);
-        let one = Run { last_seq: entry.seq_at, ..run_before(self.meta.id, room, category, entry) };
+        let last_time = if entry.kind.is_entry() { entry.time_at } else { TimeUs::MIN };
+        let before = run_before(self.meta.id, room, category, entry);
+        let one = Run { last_seq: entry.seq_at, last_time, ..before };
         self.keep_dropped(one)
     }
 
@@ -239,6 +241,7 @@ impl PackWriter {
         match &mut self.dropping {
             Some(before) => {
                 (before.last_rev, before.last_seq) = (run.last_rev, run.last_seq);
+                before.last_time = before.last_time.max(run.last_time);
                 before.first_lsn = before.first_lsn.min(run.first_lsn);
                 before.last_lsn = before.last_lsn.max(run.last_lsn);
             }
@@ -288,8 +291,10 @@ impl PackWriter {
         self.end_block()?;
         for run in self.open.take().map(|open| open.run).into_iter().chain(self.dropping.take()) {
             let meta = &mut self.meta;
-            meta.min_time = meta.min_time.min(run.first_time);
-            meta.max_time = meta.max_time.max(run.last_time);
+            if !run.is_dropped() {
+                meta.min_time = meta.min_time.min(run.first_time);
+                meta.max_time = meta.max_time.max(run.last_time);
+            }
             meta.first_lsn = meta.first_lsn.min(run.first_lsn);
             meta.last_lsn = meta.last_lsn.max(run.last_lsn);
             self.runs.push(run);

@@ -60,8 +60,9 @@ pub(crate) fn survey<'a>(
         };
         for run in runs.iter().filter(|r| r.last_lsn > after && r.first_lsn <= upto) {
             if run.is_dropped() {
-                // Where the record of an expiry is not the room's last this tells how far it came.
-                let (seq, rev, time) = (run.last_seq, run.last_rev, TimeUs::FLOOR);
+                // What was dropped may have been the room's last.
+                let time = run.last_time.max(TimeUs::FLOOR);
+                let (seq, rev) = (run.last_seq, run.last_rev);
                 survey.heads.push((run.room, HeadRow { seq, rev, time }));
             }
             for (index, fence) in run.blocks.iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::catalog::rows::{
 use crate::draft::Draft;
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::{
-    CategorySettings, Expired, HoldSettings, ImportProgress, Payload, Post, PrincipalKind,
+    CategorySettings, Erased, Expired, HoldSettings, ImportProgress, Payload, Post, PrincipalKind,
     PrincipalSettings, RoomSettings,
 };
 use crate::format::record::Record;
@@ -41,6 +41,7 @@ pub(super) fn admit(draft: &Draft, room: RoomId, head: &HeadRow, state: &SeqStat
             text("reason", &p.reason, limits::TEXT_BYTES_MAX / 4, 0)?;
             amendable(draft, room, p.seq, head, state).map(|_| ())
         }
+        Payload::Erased(p) => erased(draft, room, p, head, state),
         Payload::Expired(p) => expired(draft, room, p, head, state),
         Payload::HoldPlaced(p) => hold(&p.settings, state),
         Payload::HoldReleased(p) => {
@@ -173,6 +174,9 @@ fn amendable(
         return Err(Error::NotFound { what: "entry" });
     }
     let row = state.amended(room, seq)?;
+    if row.is_erased() {
+        return Err(Error::NotFound { what: "entry" });
+    }
     if row.is_redacted() {
         let text = format!("entry is redacted already room={room} seq={seq}");
         return Err(Error::conflict(ConflictCode::Redacted, text));
@@ -182,6 +186,43 @@ fn amendable(
         unchanged(draft, row.changed)?;
     }
     Ok(row)
+}
+
+/// An entry that is there and that no hold keeps.
+fn erased(
+    draft: &Draft,
+    room: RoomId,
+    erased: &Erased,
+    head: &HeadRow,
+    state: &SeqState,
+) -> Result<()> {
+    text("reason", &erased.reason, limits::TEXT_BYTES_MAX / 4, 0)?;
+    if erased.records.len() as u64 > limits::EDITS_MAX + 2 {
+        return Err(Error::invalid("too many versions of one entry"));
+    }
+    let gone = erased.seq <= state.floor(room)? || erased.seq > head.seq;
+    let row = state.amended(room, erased.seq)?;
+    let Some(of) = state.room(room)?.filter(|_| !gone && !row.is_erased()) else {
+        return Err(Error::NotFound { what: "entry" });
+    };
+    if row.changed > Lsn::ZERO {
+        unchanged(draft, row.changed)?;
+    }
+    let holds = state.holds()?;
+    let keeps = |row: &&HoldRow| {
+        let HoldSettings { room: on, category, principal, from, to, .. } = row.settings;
+        (on.is_none() || on == room)
+            && (category.is_none() || category == of.settings.category)
+            && (principal.is_none() || principal == erased.author)
+            && (from..to).contains(&erased.time)
+    };
+    match holds.iter().find(keeps) {
+        Some(hold) => {
+            let text = format!("a legal hold keeps the entry hold={}", hold.id);
+            Err(Error::conflict(ConflictCode::Held, text))
+        }
+        None => Ok(()),
+    }
 }
 
 fn body(body: &str) -> Result<()> {

@@ -99,7 +99,8 @@ pub struct SeqState {
     heads: Overlay<RoomId, HeadRow>,
     rooms: Overlay<RoomId, RoomRow>,
     names: Overlay<Vec<u8>, bool>,
-    keys: Overlay<Vec<u8>, KeyRow>,
+    /// None for one that was erased with its record.
+    keys: Overlay<Vec<u8>, Option<KeyRow>>,
     imports: Overlay<Vec<u8>, ImportProgress>,
     policies: Overlay<Policy, ()>,
     gone_tokens: Overlay<TokenId, ()>,
@@ -215,7 +216,7 @@ impl SeqState {
     pub(super) fn key(&self, who: PrincipalId, room: RoomId, key: &[u8]) -> Result<Option<KeyRow>> {
         let key = keys::idempotency(who, room, key);
         match self.keys.get(&key) {
-            Some(row) => Ok(Some(row.clone())),
+            Some(row) => Ok(row.clone()),
             None => self.row(&key, "key row"),
         }
     }
@@ -286,7 +287,9 @@ impl SeqState {
                 look(Policy::Category(p.settings.category));
                 look(Policy::Holds);
             }
-            Payload::Expired(_) | Payload::ComplianceExpired(_) => look(Policy::Holds),
+            Payload::Expired(_) | Payload::ComplianceExpired(_) | Payload::Erased(_) => {
+                look(Policy::Holds);
+            }
             Payload::CategoryChanged(p) => look(Policy::Category(p.category)),
             Payload::CategoryDeleted(p) => {
                 look(Policy::Category(p.category));
@@ -338,7 +341,17 @@ impl SeqState {
         self.heads.put(record.room, head, lsn);
         if let Some(idempotency) = &record.idempotency {
             let key = keys::idempotency(record.actor.id, record.room, &idempotency.key);
-            self.keys.put(key, key_row(record, idempotency.digest), lsn);
+            self.keys.put(key, Some(key_row(record, idempotency.digest)), lsn);
+        }
+        if let Payload::Erased(erased) = &record.payload {
+            for gone in erased.records.iter().filter(|gone| !gone.key.is_empty()) {
+                let key = keys::idempotency(gone.actor, record.room, gone.key.as_bytes());
+                // A key used again has a younger row under the same name.
+                let own = self.key(gone.actor, record.room, gone.key.as_bytes());
+                if own.is_ok_and(|row| row.is_some_and(|row| row.lsn == gone.lsn)) {
+                    self.keys.put(key, None, lsn);
+                }
+            }
         }
         match &record.payload {
             Payload::ImportProgress(progress) => {

@@ -82,6 +82,7 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
     let mut seen = BTreeSet::new();
     let mut missing = BTreeSet::new();
     let mut expired = BTreeSet::new();
+    let mut erased = BTreeSet::new();
     let mut at = Anchor::At(Seq(1));
     loop {
         let page = engine.page(room.id, at, 1 + choices.below(40)).unwrap();
@@ -101,10 +102,10 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
         }
         for gap in &page.gaps {
             let places = (gap.from_seq.0..=gap.to_seq.0).map(Seq);
-            if gap.reason == GapReason::Expired {
-                expired.extend(places);
-            } else {
-                missing.extend(places);
+            match gap.reason {
+                GapReason::Expired => expired.extend(places),
+                GapReason::Erased => erased.extend(places),
+                _ => missing.extend(places),
             }
         }
         match page.newer {
@@ -120,6 +121,12 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
         let seq = Seq(index as u64 + 1);
         if expired.contains(&seq) {
             assert!(!seen.contains(&seq), "{what}: {} {seq} is expired", room.id);
+            continue;
+        }
+        let gone = entry.erased.is_some_and(|lsn| !leave.named(lsn));
+        assert!(!(gone && seen.contains(&seq)), "{what}: {} {seq} is erased", room.id);
+        if erased.contains(&seq) {
+            assert!(entry.erased.is_some(), "{what}: {} {seq} is not erased", room.id);
             continue;
         }
         let gap = leave.gaps && missing.contains(&seq);
@@ -151,8 +158,9 @@ fn changes(engine: &Engine, room: &Room, leave: &Leave, choices: &mut Choices, w
             let entry = record.payload.amends().unwrap_or(record.seq);
             entry > Seq::ZERO && entry <= certain
         };
+        let takes = room.floor() > Seq::ZERO || room.entries.iter().any(|e| e.erased.is_some());
         assert!(!part.records.iter().any(gone), "{what}: {} what is expired", room.id);
-        assert!(part.expired.is_empty() || room.floor() > Seq::ZERO, "{what}: {}", room.id);
+        assert!(part.expired.is_empty() || takes, "{what}: {}", room.id);
         let mut holes: Vec<_> = part.holes.iter().chain(&part.expired).copied().collect();
         holes.sort_unstable();
         let mut holes = holes.into_iter().peekable();
@@ -186,6 +194,8 @@ fn no_redacted_words(room: &Room, record: &Record, leave: &Leave, what: &str) {
     };
     let entry = usize::try_from(seq.0 - 1).ok().and_then(|at| room.entries.get(at));
     if let Some(entry) = entry {
+        let erased = entry.erased.is_some_and(|lsn| !leave.named(lsn));
+        assert!(!erased, "{what}: {} {seq} is erased", room.id);
         let redacted = entry.changes.iter().find(|(_, body)| body.is_none());
         let redacted = redacted.is_some_and(|(lsn, _)| !leave.named(*lsn));
         assert!(!redacted || words.is_empty(), "{what}: {} {seq} is redacted", room.id);
@@ -199,14 +209,22 @@ fn no_redacted_words(room: &Room, record: &Record, leave: &Leave, what: &str) {
 /// All that an entry ever said is there for those who may see it.
 fn versions(engine: &Engine, room: &Room, choices: &mut Choices, what: &str) {
     let changed: Vec<usize> = (usize::try_from(room.floor().0).unwrap()..room.entries.len())
-        .filter(|index| !room.entries[*index].changes.is_empty())
+        .filter(|index| {
+            let entry = &room.entries[*index];
+            !entry.changes.is_empty() || entry.erased.is_some()
+        })
         .collect();
     if changed.is_empty() {
         return;
     }
     let index = changed[choices.below(changed.len())];
     let entry = &room.entries[index];
-    let versions = engine.versions(room.id, Seq(index as u64 + 1)).unwrap().expect(what);
+    let versions = engine.versions(room.id, Seq(index as u64 + 1)).unwrap();
+    if entry.erased.is_some() {
+        assert_eq!(versions, None, "{what}: {} versions of what is erased", room.id);
+        return;
+    }
+    let versions = versions.expect(what);
     let said: Vec<&str> = versions
         .records
         .iter()
@@ -235,6 +253,9 @@ fn category(
     for room in facts.rooms.iter().filter(|r| r.category == index) {
         let floor = room.certain_floor(|lsn| leave.named(lsn));
         for (at, entry) in room.entries.iter().enumerate().skip(usize::try_from(floor.0).unwrap()) {
+            if entry.erased.is_some_and(|lsn| !leave.named(lsn)) {
+                continue;
+            }
             // Of an entry that was never answered nobody knows the time.
             if let Some(time) = entry.time {
                 all.push((time, room.id, Seq(at as u64 + 1)));
@@ -324,9 +345,15 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
     let mut next = on;
     let mut after = Lsn::ZERO;
     let mut bodies = BTreeMap::new();
+    let entries = || facts.rooms.iter().flat_map(|r| &r.entries);
+    let gone = entries().filter(|e| e.erased.is_some()).flat_map(|e| e.lsns());
+    let gone: BTreeSet<Lsn> = gone.collect();
     loop {
         let (records, more) = engine.events(after, 100).unwrap();
         for record in records {
+            while gone.contains(&next) {
+                next = next.next();
+            }
             assert_eq!(record.lsn, next, "{what}: compliance events");
             next = next.next();
             if let Payload::Post(post) = record.payload {
@@ -339,7 +366,7 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
         }
     }
     assert_eq!(next, facts.next, "{what}: compliance is behind");
-    for entry in facts.rooms.iter().flat_map(|r| &r.entries).filter(|e| e.lsn >= on) {
+    for entry in entries().filter(|e| e.lsn >= on && e.erased.is_none()) {
         assert_eq!(bodies.get(&entry.lsn), Some(&entry.body), "{what}");
     }
 }
@@ -353,12 +380,19 @@ pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
         let old = room.entries.iter().take_while(|entry| entry.time.is_some_and(|t| t < cutoff));
         let floor = Seq(old.count() as u64);
         // Of an entry that was never answered nobody knows the time.
-        let known = room.entries.iter().all(|entry| entry.time.is_some());
+        // One that is erased may be the first that stays, and go with those before it.
+        let known = room.entries.iter().all(|e| e.time.is_some() && e.erased.is_none());
         let kept = !facts.retained.contains(&room.category) || floor <= room.floor();
         let held = facts.holds.iter().any(|(_, of)| *of == index);
         match found {
             None => assert!(kept || !known, "{} does not expire", room.id),
-            Some(due) if held => assert_eq!((due.held, &due.expired), (true, &None), "{}", room.id),
+            Some(due) if held => {
+                // A hold keeps what is there; what is erased goes with the rest.
+                let Some(expired) = &due.expired else { continue };
+                let gone = room.entries.iter().take(usize::try_from(expired.floor.0).unwrap());
+                assert!(gone.into_iter().all(|entry| entry.erased.is_some()), "{}", room.id);
+                effects.push(Effect::Expire { room: index, floor: expired.floor });
+            }
             Some(due) => {
                 let expired = due.expired.as_ref().expect("what is due");
                 assert!(facts.retained.contains(&room.category), "{}", room.id);
@@ -384,6 +418,27 @@ pub fn events_due(engine: &Engine, facts: &Facts, cutoff: TimeUs) -> Option<Effe
     }
     let kept = !facts.holds.is_empty();
     upto.filter(|_| !kept).map(|upto| Effect::ForgetEvents { upto })
+}
+
+/// Once nothing is owed no pack holds what was erased.
+pub fn erased(store: &dyn CatalogStore, facts: &Facts, what: &str) {
+    for room in &facts.rooms {
+        let gone = room.entries.iter().filter(|entry| entry.erased.is_some());
+        let gone: Vec<Lsn> = gone.flat_map(|entry| entry.lsns()).collect();
+        if gone.is_empty() {
+            continue;
+        }
+        let see = &mut |_: &[u8], value: &[u8]| {
+            let run: Run = from_bytes(value, "run").unwrap();
+            for (at, entry) in room.entries.iter().enumerate().filter(|(_, e)| e.erased.is_some()) {
+                let seq = Seq(at as u64 + 1);
+                let holds = run.seq_base < seq && seq <= run.last_seq && !run.is_dropped();
+                assert!(!holds, "{what}: {} {seq} {} {run:?}", room.id, entry.lsn);
+            }
+            Ok(Go::On)
+        };
+        walk_prefix(store, Family::Index, &keys::runs(room.id), see).unwrap();
+    }
 }
 
 /// After a purge no pack holds what retention took, unless a row repeats it.
@@ -445,8 +500,14 @@ pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &st
     };
     let first = first.max(begin);
     let page = engine.page(room.id, anchor, limit).unwrap();
-    let damage = page.gaps.iter().any(|gap| gap.reason != GapReason::Expired);
+    let damage = page.gaps.iter().any(|gap| gap.reason == GapReason::Damaged);
     assert!(!damage, "{what}: {anchor:?} {:?}", page.gaps);
+    if room.entries.iter().any(|entry| entry.erased.is_some()) {
+        // Which of them a page counts depends on whether they have left the disk.
+        let is_erased = |r: &Record| room.entries[usize::try_from(r.seq.0 - 1).unwrap()].erased;
+        assert!(page.records.iter().all(|record| is_erased(record).is_none()), "{what}: erased");
+        return;
+    }
     let found: Vec<u64> = page.records.iter().map(|r| r.seq.0).collect();
     let expected: Vec<u64> = (first..=last).collect();
     assert_eq!(found, expected, "{what}: {} {anchor:?} limit {limit} of {count}", room.id);

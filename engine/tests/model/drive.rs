@@ -40,6 +40,7 @@ pub struct Tally {
     pub merges: u64,
     pub expiries: u64,
     pub dropped: u64,
+    pub erasures: u64,
     pub messages: u64,
 }
 
@@ -60,6 +61,7 @@ impl std::ops::AddAssign for Tally {
         self.merges += o.merges;
         self.expiries += o.expiries;
         self.dropped += o.dropped;
+        self.erasures += o.erasures;
         self.messages += o.messages;
     }
 }
@@ -67,14 +69,14 @@ impl std::ops::AddAssign for Tally {
 /// A scenario under way.
 pub struct Scenario {
     pub(super) choices: Choices,
-    world: World,
+    pub(super) world: World,
     pub(super) facts: Facts,
     options: Options,
-    tally: Tally,
+    pub(super) tally: Tally,
     /// The disk as it was some time before.
     older: SimStorage,
     /// Compliance keeps its events for a day.
-    events_for_a_day: bool,
+    pub(super) events_for_a_day: bool,
     trace: String,
     /// The trace is also printed as it grows.
     aloud: bool,
@@ -166,7 +168,7 @@ impl Scenario {
         }
     }
 
-    fn note(&mut self, text: &str) {
+    pub(super) fn note(&mut self, text: &str) {
         if self.aloud {
             eprintln!("{} {text}", self.world.sim.operations());
         }
@@ -246,7 +248,8 @@ impl Scenario {
 
     fn operation(&mut self, engine: &Engine) {
         self.world.clock.pass_us(1 + self.choices.below(3_000_000) as i64);
-        match self.choices.below(23) {
+        match self.choices.below(24) {
+            23 => self.erase(engine),
             20 => self.expire(engine),
             21 => self.expire_events(engine),
             22 => self.purge(engine),
@@ -308,70 +311,6 @@ impl Scenario {
             self.tally.merges += report.merges;
         }
         self.note(&format!("merged {done:?}"));
-    }
-
-    /// Retention takes what is due, as the model says.
-    fn expire(&mut self, engine: &Engine) {
-        // The clock may be in doubt, or something broken.
-        let Ok(due) = engine.due_to_expire() else { return };
-        let now = self.world.clock.now();
-        let effects = check::due(&self.facts, &due, now.saturating_add_us(-TimeUs::DAY_US));
-        if effects.is_empty() || !self.facts.unknown.is_empty() {
-            return;
-        }
-        match engine.expire() {
-            Ok(report) => {
-                assert_eq!(report.rooms, effects.len() as u64);
-                self.tally.expiries += report.rooms;
-                for effect in &effects {
-                    self.facts.take(effect);
-                }
-            }
-            Err(Error::Poisoned { .. }) => self.facts.unknown.push(effects),
-            Err(error) => self.note(&format!("nothing expires: {error}")),
-        }
-    }
-
-    /// The compliance record lets go of what is older than a day, as the model says.
-    fn expire_events(&mut self, engine: &Engine) {
-        if !self.events_for_a_day || !self.facts.unknown.is_empty() {
-            return;
-        }
-        let cutoff = self.world.clock.now().saturating_add_us(-TimeUs::DAY_US);
-        let effect = check::events_due(engine, &self.facts, cutoff);
-        match (engine.expire_events(), effect) {
-            (Ok(events), None) => assert_eq!(events, 0, "events go"),
-            (Ok(events), Some(effect)) => {
-                assert!(events > 0, "events stay: {effect:?}");
-                self.tally.expiries += 1;
-                self.facts.take(&effect);
-            }
-            (Err(Error::Poisoned { .. }), Some(effect)) => self.facts.unknown.push(vec![effect]),
-            (Err(error), _) => self.note(&format!("no event expires: {error}")),
-        }
-    }
-
-    /// What retention took is dropped from packs, or that is cut off.
-    fn purge(&mut self, engine: &Engine) {
-        if self.choices.one_in(3) {
-            let at = 1 + self.choices.below(30) as u64;
-            let trouble = self.choices.pick(&[Trouble::Stop, Trouble::Once, Trouble::Full]);
-            self.world.sim.arrange(at, trouble);
-            self.tally.faults += 1;
-            self.note(&format!("{trouble:?} in {at} operations of a purge"));
-        }
-        let mut left = self.choices.pick(&[1, 3, usize::MAX, usize::MAX]);
-        let done = engine.purge(&mut |_| {
-            left = left.saturating_sub(1);
-            left > 0
-        });
-        self.note(&format!("purged {done:?}"));
-        if let Ok(report) = done {
-            self.tally.dropped += report.dropped;
-            if self.facts.unknown.is_empty() {
-                check::purged(&self.world.store, &self.facts, "a purge");
-            }
-        }
     }
 
     /// What is acknowledged now stands under a promise, if that could be written.
@@ -477,6 +416,9 @@ impl Scenario {
                 (Err(Error::Poisoned { .. }), Some(_)) => {}
                 (Err(Error::Poisoned { .. }), None) => self.facts.unknown.push(effects),
                 (Err(Error::Conflict { .. }), Some((_, same))) => assert!(!same, "same body"),
+                (Err(Error::Conflict { what, .. }), None) => {
+                    panic!("an append: {what} {effects:?} {:?}", self.facts.keys)
+                }
                 (Err(error @ (Error::NoSpace { .. } | Error::Unavailable { .. })), _) => {
                     self.note(&format!("refused {error}"));
                 }

@@ -25,6 +25,11 @@ pub enum Effect {
         room: usize,
         entry: usize,
     },
+    /// An entry goes, with every version of it.
+    Erase {
+        room: usize,
+        entry: usize,
+    },
     /// Retention takes a room's entries.
     Expire {
         room: usize,
@@ -82,9 +87,16 @@ pub struct Entry {
     pub time: Option<TimeUs>,
     /// What became of it, in order: other words, or none if it was redacted.
     pub changes: Vec<(Lsn, Option<String>)>,
+    /// The record that erased it.
+    pub erased: Option<Lsn>,
 }
 
 impl Entry {
+    /// The places of its record and of what became of it.
+    pub fn lsns(&self) -> impl Iterator<Item = Lsn> {
+        std::iter::once(self.lsn).chain(self.changes.iter().map(|(lsn, _)| *lsn))
+    }
+
     pub fn is_redacted(&self) -> bool {
         self.changes.iter().any(|(_, body)| body.is_none())
     }
@@ -187,7 +199,14 @@ impl Facts {
                 let at = &mut self.rooms[*room];
                 at.rev = at.rev.next();
                 let (said, changes) = (body.clone(), Vec::new());
-                at.entries.push(Entry { lsn, rev: at.rev, body: said, time: None, changes });
+                at.entries.push(Entry {
+                    lsn,
+                    rev: at.rev,
+                    body: said,
+                    time: None,
+                    changes,
+                    erased: None,
+                });
                 place.room = Some(at.id);
                 place.rev = Some(at.rev);
                 place.seq = Seq(at.entries.len() as u64);
@@ -204,6 +223,16 @@ impl Facts {
                 let at = &mut self.rooms[*room];
                 at.rev = at.rev.next();
                 at.entries[*entry].changes.push((lsn, body));
+                place.room = Some(at.id);
+                place.rev = Some(at.rev);
+            }
+            Effect::Erase { room, entry } => {
+                let at = &mut self.rooms[*room];
+                at.rev = at.rev.next();
+                let entry = &mut at.entries[*entry];
+                entry.erased = Some(lsn);
+                let gone = entry.lsn;
+                self.keys.retain(|_, (place, _)| place.lsn != gone);
                 place.room = Some(at.id);
                 place.rev = Some(at.rev);
             }
@@ -327,6 +356,7 @@ impl Facts {
             room.expired.retain(|(lsn, _)| *lsn <= last);
             for entry in &mut room.entries {
                 entry.changes.retain(|(lsn, _)| *lsn <= last);
+                entry.erased = entry.erased.filter(|lsn| *lsn <= last);
             }
         }
     }

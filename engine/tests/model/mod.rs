@@ -13,6 +13,7 @@ mod choices;
 mod damage;
 mod drive;
 mod facts;
+mod goes;
 mod think;
 
 pub use choices::Choices;

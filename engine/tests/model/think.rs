@@ -7,7 +7,7 @@ use hansard_engine::format::payload::*;
 use hansard_engine::types::*;
 
 use super::drive::Scenario;
-use super::facts::{Effect, Facts, Place};
+use super::facts::{Effect, Entry, Facts, Place};
 use crate::support::{self, draft, keyed, post};
 
 impl Scenario {
@@ -77,7 +77,8 @@ impl Scenario {
     ) -> Option<(Vec<Draft>, Vec<Effect>)> {
         let known = &facts.rooms[room];
         let entry = self.choices.below(known.entries.len().max(1));
-        known.entries.get(entry).filter(|entry| !entry.is_redacted())?;
+        let stays = |entry: &&Entry| !entry.is_redacted() && entry.erased.is_none();
+        known.entries.get(entry).filter(stays)?;
         if entry < usize::try_from(known.floor().0).unwrap() {
             return None;
         }

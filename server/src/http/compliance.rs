@@ -4,7 +4,7 @@
 //! here removes one.
 
 use axum::extract::State;
-use hansard_engine::apply::SETTING_COMPLIANCE_DAYS;
+use hansard_engine::apply::{SETTING_COMPLIANCE_DAYS, SETTING_COMPLIANCE_LOCKED};
 use hansard_engine::compliance;
 use hansard_engine::format::payload::{Payload, Setting};
 use hansard_engine::types::RoomId;
@@ -26,6 +26,8 @@ pub(crate) struct Compliance {
     on: bool,
     /// For how many days events are kept; 0 for ever.
     days: u32,
+    /// Nothing of it is erased before its time.
+    locked: bool,
 }
 
 /// What is to change.
@@ -33,13 +35,15 @@ pub(crate) struct Compliance {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CompliancePatch {
     /// For how many days events are kept; 0 for ever.
-    days: u32,
+    days: Option<u32>,
+    /// Whether nothing of it is erased before its time.
+    locked: Option<bool>,
 }
 
 impl Compliance {
     fn of(app: &App) -> Result<Self, Problem> {
-        let compliance::Compliance { on, days } = app.engine.compliance()?;
-        Ok(Self { on, days })
+        let compliance::Compliance { on, days, locked } = app.engine.compliance()?;
+        Ok(Self { on, days, locked })
     }
 }
 
@@ -56,7 +60,7 @@ pub(crate) async fn show(
     Compliance::of(&app).map(axum::Json)
 }
 
-/// Change for how long events are kept. Administrators only.
+/// Change for how long events are kept, or whether they may be erased. Administrators only.
 #[utoipa::path(
     patch, path = "/api/v1/compliance", tag = "compliance", request_body = CompliancePatch,
     responses((status = 200, body = Compliance)),
@@ -64,13 +68,21 @@ pub(crate) async fn show(
 pub(crate) async fn change(
     State(app): State<App>,
     caller: Caller,
-    Json(CompliancePatch { days }): Json<CompliancePatch>,
+    Json(CompliancePatch { days, locked }): Json<CompliancePatch>,
 ) -> Result<axum::Json<Compliance>, Problem> {
-    submit(&app, &caller, |attempt| {
-        attempt.access.may_administer()?;
-        let (key, value) = (SETTING_COMPLIANCE_DAYS.to_owned(), days.to_string());
-        Ok(Plan::of(attempt.draft(RoomId::NONE, Payload::Setting(Setting { key, value }))))
-    })
-    .await?;
+    let word = |locked| if locked { "on" } else { "off" }.to_owned();
+    let settings = [
+        (SETTING_COMPLIANCE_DAYS, days.map(|days| days.to_string())),
+        (SETTING_COMPLIANCE_LOCKED, locked.map(word)),
+    ];
+    for (key, value) in settings {
+        let Some(value) = value else { continue };
+        submit(&app, &caller, |attempt| {
+            attempt.access.may_administer()?;
+            let setting = Setting { key: key.to_owned(), value: value.clone() };
+            Ok(Plan::of(attempt.draft(RoomId::NONE, Payload::Setting(setting))))
+        })
+        .await?;
+    }
     Compliance::of(&app).map(axum::Json)
 }

@@ -42,6 +42,7 @@ pub(crate) fn of(payload: &Payload) -> Value {
             value["hold"] = body.hold.to_string().into();
             value
         }
+        Payload::Erased(body) => json!({ "reason": body.reason }),
         Payload::ComplianceExpired(body) => json!({ "upto_lsn": body.upto.0 }),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),

@@ -269,6 +269,15 @@ pub(super) async fn one(
     record.map(|record| (record, amendment)).ok_or_else(Problem::not_found)
 }
 
+/// True if there is such a message, of this epoch, be it redacted.
+pub(super) async fn is_there(app: &App, name: MessageId) -> Result<bool, Problem> {
+    match one(app, name).await {
+        Ok(_) => Ok(true),
+        Err(problem) if problem.code == Code::NotFound => Ok(false),
+        Err(problem) => Err(problem),
+    }
+}
+
 /// The newest record about a message: its entity tag.
 pub(super) fn changed(record: &Record, amendment: Option<&Amendment>) -> Lsn {
     amendment.map_or(record.lsn, |one| one.changed)

@@ -10,6 +10,7 @@ mod category_messages;
 mod changes;
 mod compliance;
 mod data;
+mod erasures;
 mod events;
 mod health;
 mod holds;
@@ -88,6 +89,7 @@ routes! {
     get    "/api/v1/events"                            events::list,
     post   "/api/v1/admin/clock"                       admin::clock,
     post   "/api/v1/admin/checkpoint"                  admin::checkpoint,
+    post   "/api/v1/rooms/{id}/erasures"               erasures::create,
     post   "/api/v1/holds"                             holds::create,
     get    "/api/v1/holds"                             holds::list,
     delete "/api/v1/holds/{id}"                        holds::delete,

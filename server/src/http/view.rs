@@ -272,6 +272,8 @@ pub enum GapReason {
     NotKept,
     /// Retention removed them.
     Expired,
+    /// They were erased.
+    Erased,
 }
 
 impl From<reads::GapReason> for GapReason {
@@ -280,6 +282,7 @@ impl From<reads::GapReason> for GapReason {
             reads::GapReason::Damaged => Self::Damaged,
             reads::GapReason::NotKept => Self::NotKept,
             reads::GapReason::Expired => Self::Expired,
+            reads::GapReason::Erased => Self::Erased,
         }
     }
 }

@@ -94,6 +94,7 @@ fn content(payload: &Payload) -> Value {
         }
         Payload::HoldPlaced(body) => hold(&body.settings),
         Payload::HoldReleased(body) => with(hold(&body.settings), "hold", body.hold.to_string()),
+        Payload::Erased(body) => json!({ "reason": body.reason }),
         Payload::ComplianceExpired(body) => json!({ "upto_lsn": body.upto.0 }),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),

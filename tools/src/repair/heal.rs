@@ -393,8 +393,9 @@ fn agrees(index: &Index, meta: &PackMeta) -> bool {
 
 /// The smallest and the largest time of a pack's entries, as the writer states them.
 pub(super) fn times(runs: &[Run]) -> (TimeUs, TimeUs) {
-    let first = runs.iter().map(|run| run.first_time).min().unwrap_or(TimeUs::MAX);
-    (first, runs.iter().map(|run| run.last_time).max().unwrap_or(TimeUs::MIN))
+    let runs = || runs.iter().filter(|run| !run.is_dropped());
+    let first = runs().map(|run| run.first_time).min().unwrap_or(TimeUs::MAX);
+    (first, runs().map(|run| run.last_time).max().unwrap_or(TimeUs::MIN))
 }
 
 /// The smallest and the largest place in the log of a pack's records, those that were dropped with

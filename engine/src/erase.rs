@@ -1,0 +1,298 @@
+//! Erasure: the words of an entry leave every file of the directory.
+//!
+//! What is erased is recorded in the room, without a word of it; what follows from the record is
+//! `apply`'s. Then the bytes go: packs that hold them are written anew, compliance's tables are
+//! compacted, the journal turns to another file and those it left are filled with zeros, and what
+//! damage left in quarantine is removed. A note on disk says what is owed until all of that is
+//! done, so that a start goes on with it.
+//!
+//! INVARIANT: the note is durable before the record is, and goes only when nothing is owed.
+//!
+//! ORDERING: free journal files, journal turned, everything sealed and trimmed, packs, catalog,
+//! free journal files again, quarantine, note.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::apply::decode_row;
+use crate::catalog::rows::AmendRow;
+use crate::catalog::{Family, Go, keys, walk_prefix};
+use crate::commit::Closing;
+use crate::compliance::Compliance;
+use crate::engine::{Engine, Inner};
+use crate::error::{ConflictCode, Error, Result};
+use crate::format::payload::{Erased, ErasedRecord};
+use crate::format::record::Record;
+use crate::format::run::Run;
+use crate::format::wire::{from_bytes, to_bytes, wire_struct};
+use crate::open::QUARANTINE;
+use crate::storage::join;
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
+use crate::types::{Lsn, RoomId, Seq};
+
+/// The note of what is owed, in the data directory.
+pub const NOTE: &str = "ERASING";
+/// Bytes of that note at most.
+const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The one folder in quarantine.
+const CATALOG: &str = "catalog";
+/// How long the journal may take to turn to another file.
+const TURN_ROUNDS: u32 = 3000;
+const TURN_PAUSE: Duration = Duration::from_millis(10);
+
+wire_struct! {
+    /// An entry whose bytes are to leave the disk.
+    pub struct Owed {
+        /// Its room.
+        pub room: RoomId,
+        /// Its place in the room.
+        pub seq: Seq,
+    }
+}
+
+/// What only erasures know.
+#[derive(Debug, Default)]
+pub(crate) struct Eraser {
+    /// Who reads and writes the note, and what was noted since the start: its record may be under
+    /// way.
+    note: Mutex<Vec<Owed>>,
+}
+
+/// What an erasure did to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EraseReport {
+    /// Entries that were owed.
+    pub entries: u64,
+    /// Records that were dropped from packs.
+    pub records: u64,
+    /// Packs that were written anew.
+    pub packs: u64,
+    /// Journal files that were filled with zeros.
+    pub journal_files: u64,
+    /// Files that were removed from quarantine.
+    pub quarantined: u64,
+}
+
+impl Engine {
+    /// What has to be recorded to erase an entry with every version of it, and the record that last
+    /// changed the entry, which the draft expects. None if there is no such entry. From now on its
+    /// bytes are owed: append it, and call [`Self::erase_owed`].
+    ///
+    /// # Errors
+    /// `Conflict` if the compliance record is locked; `Corrupt` if a version is damaged, whose
+    /// place a repair or an accepted loss must settle first; `NoSpace` or `Io`.
+    pub fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
+        self.0.erasure(room, seq, reason)
+    }
+
+    /// Takes the bytes of all that is erased out of every file, as far as that is not done.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Unavailable` or `Poisoned`; `Corrupt` if a pack cannot be read. What is
+    /// owed stays owed, and is tried again.
+    pub fn erase_owed(&self) -> Result<EraseReport> {
+        self.0.erase_owed()
+    }
+}
+
+fn erased_record(record: &Record) -> ErasedRecord {
+    let key = record.idempotency.as_ref().map(|idempotency| idempotency.key.clone());
+    let key = String::from_utf8(key.unwrap_or_default()).unwrap_or_default();
+    let (lsn, recorded, actor) = (record.lsn, record.recorded, record.actor.id);
+    ErasedRecord { lsn, recorded, actor, key }
+}
+
+impl Inner {
+    fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
+        let compliance = Compliance::read(&*self.store)?;
+        if compliance.on && compliance.locked {
+            let text = "the compliance record is locked: nothing in it is erased before its time";
+            return Err(Error::conflict(ConflictCode::Held, text));
+        }
+        let Some(versions) = self.history.versions(room, seq)? else { return Ok(None) };
+        let (Some(first), 0) = (versions.records.first(), versions.damaged) else {
+            let path = self.disk.full(crate::pack::DIR);
+            return Err(Error::corrupt("a version of the entry is damaged", &path, 0, seq.0, 0));
+        };
+        let records = versions.records.iter().chain(&versions.redaction);
+        let erased = Erased {
+            seq,
+            time: first.time,
+            author: first.actor.id,
+            reason: reason.to_owned(),
+            records: records.map(erased_record).collect(),
+        };
+        let row = self.store.get(Family::State, &keys::amended(room, seq))?;
+        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        self.owe(Owed { room, seq })?;
+        Ok(Some((erased, row.map_or(first.lsn, |row| row.changed))))
+    }
+
+    /// Adds to the note.
+    fn owe(&self, one: Owed) -> Result<()> {
+        let mut noted = self.eraser.note.lock();
+        let mut owed = self.owed()?;
+        if !owed.contains(&one) {
+            owed.push(one.clone());
+        }
+        noted.push(one);
+        self.write_note(&owed)
+    }
+
+    fn write_note(&self, owed: &Vec<Owed>) -> Result<()> {
+        let body = to_bytes(owed);
+        let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
+        bytes.extend(body);
+        self.disk.write_whole("", NOTE, &bytes)
+    }
+
+    /// What the note says. Of one that is damaged, every entry that is erased.
+    fn owed(&self) -> Result<Vec<Owed>> {
+        if !self.disk.exists(NOTE)? {
+            return Ok(Vec::new());
+        }
+        let bytes = self.disk.read_all(NOTE, NOTE_BYTES_MAX)?;
+        let sound = bytes
+            .split_first_chunk()
+            .filter(|(crc, body)| crc32fast::hash(body) == u32::from_le_bytes(**crc));
+        if let Some(owed) = sound.and_then(|(_, body)| from_bytes(body, "note").ok()) {
+            return Ok(owed);
+        }
+        tracing::error!(
+            file = NOTE,
+            "note of what is erased is damaged: all that was ever is looked for"
+        );
+        let mut owed = Vec::new();
+        walk_prefix(&*self.store, Family::State, keys::AMENDS, &mut |key, value| {
+            let row: AmendRow = decode_row(value, "amend row")?;
+            let (room, seq) = (RoomId(keys::number_at(key, 1)), Seq(keys::number_at(key, 9)));
+            owed.extend(row.is_erased().then_some(Owed { room, seq }));
+            Ok(Go::On)
+        })?;
+        Ok(owed)
+    }
+
+    pub(crate) fn erase_owed(&self) -> Result<EraseReport> {
+        if !self.restricted.is_empty() {
+            return Ok(EraseReport::default());
+        }
+        if !self.disk.exists(NOTE)? {
+            return Ok(EraseReport::default());
+        }
+        if let Some(poisoned) = self.progress.poison.get() {
+            return Err(poisoned);
+        }
+        // ORDERING: what is not erased by now has its turn later: its record may be under way, or
+        // it was refused.
+        let owed: Vec<Owed> = {
+            let _note = self.eraser.note.lock();
+            self.owed()?
+                .into_iter()
+                .filter_map(|one| self.if_erased(one).transpose())
+                .collect::<Result<_>>()?
+        };
+        if owed.is_empty() {
+            return Ok(EraseReport::default());
+        }
+        // ORDERING: before the turn too, or the file it turns to would keep what it held before.
+        let mut journal_files = self.pool.zero_free()?;
+        self.turn_journal()?;
+        self.seal_all()?;
+        let rewritten = self.rewrite_packs(&self.packs_with(&owed)?)?;
+        let (from, to) = (keys::event(Lsn::ZERO), keys::event(Lsn(u64::MAX)));
+        self.store.erase_removed(Family::Compliance, &from, &to)?;
+        journal_files += self.pool.zero_free()?;
+        let quarantined = self.empty_quarantine("")?;
+        let report = EraseReport {
+            entries: owed.len() as u64,
+            records: rewritten.dropped,
+            packs: rewritten.packs_in,
+            journal_files: journal_files as u64,
+            quarantined,
+        };
+        let mut noted = self.eraser.note.lock();
+        noted.retain(|one| !owed.contains(one));
+        let mut left = self.owed()?;
+        // Of an earlier start's what has no record by now was refused.
+        left.retain(|one| !owed.contains(one) && noted.contains(one));
+        match left.is_empty() {
+            true => self.disk.remove_if_there(NOTE)?,
+            false => self.write_note(&left)?,
+        }
+        tracing::info!(?report, "erased words have left the disk");
+        Ok(report)
+    }
+
+    fn if_erased(&self, one: Owed) -> Result<Option<Owed>> {
+        let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
+        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        Ok(row.is_some_and(|row| row.is_erased()).then_some(one))
+    }
+
+    /// Packs that may hold an entry or a version of it.
+    fn packs_with(&self, owed: &[Owed]) -> Result<BTreeSet<u64>> {
+        let mut rooms: BTreeMap<RoomId, Vec<Seq>> = BTreeMap::new();
+        owed.iter().for_each(|one| rooms.entry(one.room).or_default().push(one.seq));
+        let mut packs = BTreeSet::new();
+        for (room, seqs) in rooms {
+            walk_prefix(&*self.store, Family::Index, &keys::runs(room), &mut |_, value| {
+                let run: Run = decode_row(value, "run row")?;
+                let holds = |seq: &Seq| {
+                    let entry = run.has_entries() && run.seq_base < *seq && *seq <= run.last_seq;
+                    entry || (run.amended_from..=run.amended_to).contains(seq)
+                };
+                if !run.is_dropped() && seqs.iter().any(holds) {
+                    packs.insert(run.pack);
+                }
+                Ok(Go::On)
+            })?;
+        }
+        Ok(packs)
+    }
+
+    /// Everything recorded so far stands in journal files that are written no more.
+    fn turn_journal(&self) -> Result<()> {
+        let before = {
+            let mut encoder = self.encoder.lock();
+            let Some(encoder) = encoder.as_mut() else {
+                return Err(Error::Unavailable { why: "the engine closes" });
+            };
+            let before = encoder.end.incarnation();
+            encoder.end.turn();
+            let group = encoder.empty_frame(Closing::No)?;
+            self.pass_to_writer(group);
+            before
+        };
+        if !self.threaded {
+            self.write_waiting();
+        }
+        for _ in 0..TURN_ROUNDS {
+            if let Some(poisoned) = self.progress.poison.get() {
+                return Err(poisoned);
+            }
+            if self.durable_incarnation.load(Ordering::Acquire) > before {
+                return Ok(());
+            }
+            std::thread::sleep(TURN_PAUSE);
+        }
+        Err(Error::Unavailable { why: "the journal did not turn to another file" })
+    }
+
+    /// Removes what damage left for people to look at: it may hold what is erased.
+    fn empty_quarantine(&self, below: &str) -> Result<u64> {
+        let folder = if below.is_empty() { QUARANTINE.to_owned() } else { join(QUARANTINE, below) };
+        let mut removed = 0;
+        for name in self.disk.list(&folder)? {
+            let path = join(&folder, &name);
+            if below.is_empty() && name == CATALOG {
+                removed += self.empty_quarantine(&name)?;
+                continue;
+            }
+            tracing::warn!(path, "file is removed from quarantine: it may hold what is erased");
+            self.disk.remove_if_there(&path)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}

@@ -1,0 +1,269 @@
+//! Erasure: the words of an entry leave every file, and everything else is as it was.
+//!
+//! Files are looked through as an examiner would: every byte, and every block decompressed.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::sync::Arc;
+
+use hansard_engine::Engine;
+use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::draft::Appended;
+use hansard_engine::erase::{EraseReport, NOTE};
+use hansard_engine::error::{ConflictCode, Error, Result};
+use hansard_engine::format::payload::*;
+use hansard_engine::open::Losses;
+use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
+use hansard_engine::storage::Disk;
+use hansard_engine::storage::sim::{Survivors, Trouble};
+use hansard_engine::types::*;
+use support::*;
+
+/// In every version of what is to be erased, and nowhere else.
+const CANARY: &str = "zx-canary-93b1";
+
+/// A room of twelve entries; those to be erased have the canary.
+struct Desk {
+    world: World,
+    category: CategoryId,
+    room: RoomId,
+    ann: PrincipalId,
+}
+
+impl Desk {
+    fn new(compliance: bool) -> (Self, Engine) {
+        let world = World::new();
+        let engine = world.open();
+        let category = make_category(&engine, "Desk");
+        let (room, ann) = (make_room(&engine, category, "trades"), make_user(&engine, "ann"));
+        let desk = Self { world, category, room, ann };
+        if compliance {
+            desk.set(&engine, "compliance", "on");
+        }
+        for n in 1..=12 {
+            let words = if n == 4 || n == 12 { CANARY } else { "nothing" };
+            let sent = post(ann, room, &format!("entry {n} {words}"));
+            one(&engine, if n == 4 { keyed(sent, "a key", 1) } else { sent });
+            if n == 6 {
+                let body = format!("mended {CANARY}");
+                one(&engine, draft(ann, room, Payload::Edited(Edited { seq: Seq(4), body })));
+                let slip = Redacted { seq: Seq(4), reason: format!("a slip {CANARY}") };
+                one(&engine, draft(ann, room, Payload::Redacted(slip)));
+                engine.seal().unwrap();
+            }
+            desk.world.clock.pass_us(TimeUs::DAY_US / 8);
+        }
+        (desk, engine)
+    }
+
+    fn set(&self, engine: &Engine, key: &str, value: &str) {
+        let setting = Payload::Setting(Setting { key: key.into(), value: value.into() });
+        one(engine, draft(self.ann, RoomId::NONE, setting));
+    }
+
+    fn record(&self, engine: &Engine, seq: u64) -> Result<Appended> {
+        let (erased, expect) = engine.erasure(self.room, Seq(seq), "asked to")?.unwrap();
+        let mut draft = draft(self.ann, self.room, Payload::Erased(erased));
+        draft.expect = Some(expect);
+        let ticket = engine.append(vec![draft])?;
+        engine.step();
+        ticket.wait().map(|mut done| done.remove(0))
+    }
+
+    fn erase(&self, engine: &Engine, seq: u64) -> EraseReport {
+        self.record(engine, seq).unwrap();
+        engine.erase_owed().unwrap()
+    }
+
+    /// What is there, by every way to read it.
+    fn check(&self, engine: &Engine, erased: &[u64], what: &str) {
+        let left: Vec<u64> = (1..=12).filter(|seq| !erased.contains(seq)).collect();
+        let gap = |seq: &u64| {
+            let (seq, reason) = (Seq(*seq), GapReason::Erased);
+            Gap { room: self.room, from_seq: seq, to_seq: seq, reason }
+        };
+        let gaps: Vec<Gap> = erased.iter().map(gap).collect();
+        for anchor in [Anchor::At(Seq(1)), Anchor::Last, Anchor::Around(Seq(6))] {
+            let page = engine.page(self.room, anchor, 500).unwrap();
+            assert!(page.records.iter().map(|r| r.seq.0).eq(left.iter().copied()), "{what}");
+            assert_eq!(page.gaps, gaps, "{what} {anchor:?}");
+        }
+        let changes = engine.changes(self.room, Rev::ZERO, 500).unwrap();
+        assert_eq!(changes.holes, [], "{what}");
+        let told: u64 = changes.expired.iter().map(|(a, b)| b.0 - a.0 + 1).sum();
+        assert_eq!(told + changes.records.len() as u64, changes.head.0, "{what}");
+        for order in [Order::Ascending, Order::Descending] {
+            let (category, from, to) = (self.category, TimeUs::MIN, TimeUs::MAX);
+            let (cursor, limit) = (None, 500);
+            let request = CategoryRequest { category, from, to, order, cursor, limit };
+            let page = engine.category_page(&request, &mut |_| true).unwrap();
+            assert_eq!(page.records.len(), left.len(), "{what}");
+        }
+        for seq in 1..=12 {
+            let there = engine.versions(self.room, Seq(seq)).unwrap().is_some();
+            assert_eq!(there, !erased.contains(&seq), "{what} {seq}");
+        }
+        let all = format!("{:?} {:?}", changes.records, engine.events(Lsn::ZERO, 1000).unwrap());
+        assert_eq!(all.contains(CANARY), erased.len() < 2, "{what}");
+    }
+}
+
+/// Files in which the canary stands, in their bytes or in a block of theirs.
+fn with_canary(world: &World) -> Vec<String> {
+    let mut files = world.sim.files();
+    files.retain(|file| {
+        let bytes = world.sim.bytes_of(file).unwrap();
+        let blocks = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"HnBk"));
+        let mut texts = blocks.filter_map(|at| zstd::stream::decode_all(&bytes[at + 16..]).ok());
+        let has = |text: &[u8]| find(text, CANARY.as_bytes()).is_some();
+        has(&bytes) || texts.any(|text| has(&text))
+    });
+    files
+}
+
+fn in_rows(world: &World) -> usize {
+    let rows = world.store.rows();
+    rows.values().filter(|value| find(value, CANARY.as_bytes()).is_some()).count()
+}
+
+#[test]
+fn what_is_erased_leaves_every_file_and_every_row() {
+    for compliance in [false, true] {
+        let (desk, engine) = Desk::new(compliance);
+        let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+        disk.create_dir("quarantine").unwrap();
+        disk.write_whole("quarantine", "000003.journal.7", CANARY.as_bytes()).unwrap();
+        desk.check(&engine, &[], "before");
+        let before = with_canary(&desk.world);
+        assert!(before.iter().any(|file| file.starts_with("packs")), "{before:?}");
+        assert!(before.iter().any(|file| file.starts_with("journal")), "{before:?}");
+        assert_eq!(in_rows(&desk.world), if compliance { 4 } else { 0 });
+        desk.record(&engine, 4).unwrap();
+        desk.record(&engine, 12).unwrap();
+        // From the answer on nobody reads it; the bytes are still owed.
+        desk.check(&engine, &[4, 12], "recorded");
+        assert_eq!(in_rows(&desk.world), 0);
+        let report = engine.erase_owed().unwrap();
+        assert_eq!((report.entries, report.records, report.quarantined), (2, 4, 1), "{report:?}");
+        assert!(report.journal_files > 0);
+        assert_eq!(with_canary(&desk.world), [] as [String; 0]);
+        assert_eq!(engine.erase_owed().unwrap(), EraseReport::default());
+        desk.check(&engine, &[4, 12], "erased");
+        assert_eq!(one(&engine, post(desk.ann, desk.room, "and on")).seq, Seq(13));
+        // The key that it had is forgotten with it.
+        let again = keyed(post(desk.ann, desk.room, "again"), "a key", 2);
+        assert!(!one(&engine, again).replayed);
+        engine.seal().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        let store = MemoryCatalog::default();
+        let copy = World { store, ..desk.world.crashed(Survivors::Everything) };
+        let (engine, report) = copy.try_open(Losses::Restrict).unwrap();
+        assert!(report.holes.is_empty() && report.rebuilt > 0, "{report:?}");
+        engine.seal().unwrap();
+        engine.close().unwrap();
+        assert!(copy.store.rows() == desk.world.store.rows(), "rows differ");
+    }
+}
+
+#[test]
+fn an_erasure_that_is_cut_off_anywhere_is_gone_on_with() {
+    let (desk, engine) = Desk::new(true);
+    engine.close().unwrap();
+    drop(engine);
+    for operation in 1.. {
+        let Desk { category, room, ann, .. } = desk;
+        let world = World {
+            sim: desk.world.sim.crash(Survivors::Everything),
+            store: desk.world.store.crash(),
+            clock: Arc::clone(&desk.world.clock),
+        };
+        let desk = Desk { world, category, room, ann };
+        let engine = desk.world.open();
+        desk.world.sim.arrange(operation, Trouble::Stop);
+        let recorded = desk.record(&engine, 4).is_ok();
+        let also = recorded && desk.record(&engine, 12).is_ok();
+        let done = also && engine.erase_owed().is_ok();
+        drop(engine);
+        desk.world.sim.calm();
+        let modes = [Survivors::Nothing, Survivors::Everything, Survivors::Sectors(operation)];
+        let survivors = modes[usize::try_from(operation % 3).unwrap()];
+        let store = match operation % 4 {
+            0 => MemoryCatalog::default(),
+            _ => desk.world.store.crash(),
+        };
+        let sim = desk.world.sim.crash(survivors);
+        let desk = Desk { world: World { sim, store, clock: desk.world.clock }, ..desk };
+        let what = format!("operation {operation}");
+        let (engine, report) = desk.world.try_open(Losses::Restrict).unwrap();
+        assert!(report.holes.is_empty() && report.lost_messages == 0, "{what}: {report:?}");
+        let gone = |seq| engine.versions(desk.room, Seq(seq)).unwrap().is_none();
+        assert!((gone(4) || !recorded) && (gone(12) || !also), "{what}");
+        engine.erase_owed().unwrap();
+        for seq in [4, 12] {
+            if !gone(seq) {
+                desk.record(&engine, seq).unwrap();
+            }
+        }
+        engine.erase_owed().unwrap();
+        desk.check(&engine, &[4, 12], &what);
+        assert_eq!(with_canary(&desk.world), [] as [String; 0], "{what}");
+        assert!(!desk.world.sim.files().iter().any(|file| file == NOTE), "{what}");
+        if done {
+            assert!(operation > 40, "only {what}");
+            return;
+        }
+    }
+}
+
+fn refused(done: Result<Appended>) -> String {
+    match done {
+        Err(Error::Conflict { code: ConflictCode::Held, what }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_hold_or_a_locked_compliance_record_refuses_and_says_so() {
+    let (desk, engine) = Desk::new(true);
+    let settings = HoldSettings { principal: desk.ann, room: desk.room, ..hold_settings() };
+    let placed = Payload::HoldPlaced(HoldPlaced { settings: settings.clone() });
+    let placed = one(&engine, draft(desk.ann, RoomId::NONE, placed));
+    let hold = HoldId::new(placed.epoch, placed.lsn);
+    assert!(refused(desk.record(&engine, 4)).contains(&hold.to_string()));
+    assert_eq!(engine.erase_owed().unwrap(), EraseReport::default());
+    desk.check(&engine, &[], "held");
+    one(
+        &engine,
+        draft(desk.ann, RoomId::NONE, Payload::HoldReleased(HoldReleased { hold, settings })),
+    );
+    desk.set(&engine, "compliance-locked", "on");
+    assert!(refused(desk.record(&engine, 4)).contains("locked"));
+    desk.set(&engine, "compliance-locked", "off");
+    assert_eq!(desk.erase(&engine, 4).entries, 1);
+    // What is gone is not edited, redacted or erased again.
+    assert!(engine.erasure(desk.room, Seq(4), "").unwrap().is_none());
+    let edit = Payload::Edited(Edited { seq: Seq(4), body: "back".into() });
+    let ticket = engine.append(vec![draft(desk.ann, desk.room, edit)]).unwrap();
+    engine.step();
+    assert!(matches!(ticket.wait(), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn an_edit_between_the_look_and_the_record_sends_the_erasure_back() {
+    let (desk, engine) = Desk::new(false);
+    let (erased, expect) = engine.erasure(desk.room, Seq(12), "").unwrap().unwrap();
+    let edited = Edited { seq: Seq(12), body: format!("later {CANARY}") };
+    one(&engine, draft(desk.ann, desk.room, Payload::Edited(edited)));
+    let mut late = draft(desk.ann, desk.room, Payload::Erased(erased));
+    late.expect = Some(expect);
+    let ticket = engine.append(vec![late]).unwrap();
+    engine.step();
+    let stale = matches!(ticket.wait(), Err(Error::Conflict { code: ConflictCode::Stale, .. }));
+    assert!(stale);
+    desk.erase(&engine, 12);
+    desk.erase(&engine, 4);
+    assert_eq!(with_canary(&desk.world), [] as [String; 0]);
+}
