@@ -23,6 +23,9 @@ use crate::limits;
 use crate::reads::{Anchor, CategoryCursor, CategoryPage, CategoryRequest, Gap, GapReason, Order};
 use crate::types::{CategoryId, RoomId, Seq, TimeUs};
 
+/// Rooms with a tail up to which each is looked for in the category, instead of the other way.
+const FEW_ROOMS: usize = 1024;
+
 /// A block that may hold entries of the span.
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -143,6 +146,21 @@ impl History {
         Ok(rooms)
     }
 
+    /// Those of a category's rooms that have a tail: looked for where there are fewer.
+    fn rooms_with_tails(&self, category: CategoryId) -> Result<Vec<RoomId>> {
+        let Some(mut rooms) = self.tails.some_rooms(FEW_ROOMS) else {
+            let mut rooms = self.rooms_of(category)?;
+            rooms.retain(|room| self.tails.has(*room));
+            return Ok(rooms);
+        };
+        let mut failed = None;
+        rooms.retain(|room| {
+            let row = self.store.get(Family::State, &keys::category_room(category, *room));
+            row.map_err(|error| failed = Some(error)).is_ok_and(|row| row.is_some())
+        });
+        failed.map_or(Ok(rooms), Err)
+    }
+
     fn is_in(&self, room: RoomId, category: CategoryId) -> Result<bool> {
         let Some(bytes) = self.store.get(Family::State, &keys::room(room))? else {
             return Ok(false);
@@ -172,10 +190,7 @@ impl<'a> Merge<'a> {
     }
 
     fn take_tails(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
-        for room in self.history.rooms_of(self.request.category)? {
-            if !self.history.tails.has(room) {
-                continue;
-            }
+        for room in self.history.rooms_with_tails(self.request.category)? {
             let (from, to) = (self.request.from, self.request.to);
             let entries = self.history.tails.between_times(room, from, to);
             if entries.is_empty() || !*seen.entry(room).or_insert_with(|| see(room)) {

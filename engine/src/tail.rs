@@ -120,6 +120,20 @@ impl Tails {
         self.rooms.load(Ordering::Relaxed)
     }
 
+    /// The rooms with a tail, in order, unless there are more than `most`.
+    #[must_use]
+    pub fn some_rooms(&self, most: usize) -> Option<Vec<RoomId>> {
+        let mut rooms = Vec::new();
+        for shard in &self.shards {
+            rooms.extend(shard.read().keys());
+            if rooms.len() > most {
+                return None;
+            }
+        }
+        rooms.sort_unstable();
+        Some(rooms)
+    }
+
     /// A room's head, if it has a tail. The time is `MIN` if the tail holds no timeline entry.
     #[must_use]
     pub fn head(&self, room: RoomId) -> Option<HeadRow> {
