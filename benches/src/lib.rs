@@ -3,5 +3,6 @@
 //! What several programs of `src/bin` share. Nothing here is shipped.
 
 pub mod powercut;
+pub mod scale;
 pub mod soak;
 pub mod tournament;
