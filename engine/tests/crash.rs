@@ -14,7 +14,7 @@ use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::Losses;
-use hansard_engine::reads::{Anchor, CategoryRequest, GapReason, Order};
+use hansard_engine::reads::{Anchor, CategoryPage, CategoryRequest, GapReason, Order};
 use hansard_engine::storage::clock::SimClock;
 use hansard_engine::storage::sim::{Random, SimStorage, Survivors, Trouble};
 use hansard_engine::types::*;
@@ -252,6 +252,14 @@ fn a_flipped_bit_in_a_message_costs_that_message_and_names_it() {
     assert_eq!(next.seq, Seq(21), "the place is not used again");
 }
 
+/// All of the category of every room.
+fn category(engine: &Engine, order: Order) -> CategoryPage {
+    let category = engine.directory().category_by_name("General").unwrap().unwrap().id;
+    let (from, to, limit) = (TimeUs::FLOOR, TimeUs::CEILING, 500);
+    let request = CategoryRequest { category, from, to, order, cursor: None, limit };
+    engine.category_page(&request, &mut |_| true).unwrap()
+}
+
 #[test]
 fn damage_to_what_may_be_a_right_restricts_until_it_is_accepted() {
     for (what, distance) in [("frame header", None), ("directory", Some(96 + 3))] {
@@ -266,6 +274,7 @@ fn damage_to_what_may_be_a_right_restricts_until_it_is_accepted() {
         assert!(refused.is_err(), "{what}");
         drop(engine);
         let (engine, report) = world.try_open(Losses::Accept).unwrap();
+        let unaccepted = category(&engine, Order::Ascending);
         let accepted = hansard_engine::open::accept(&engine, report.holes).unwrap();
         assert_eq!(accepted.epoch, Epoch(2), "{what}");
         engine.close().unwrap();
@@ -276,12 +285,10 @@ fn damage_to_what_may_be_a_right_restricts_until_it_is_accepted() {
         assert_eq!(all_bodies(&engine, ledger.rooms[1], what), ledger.posted[1]);
         let page = engine.page(ledger.rooms[0], Anchor::Last, 100).unwrap();
         assert_eq!(page.records.len() + 2, 20, "{what}: {:?}", page.gaps);
+        assert_eq!(unaccepted.gaps, page.gaps, "{what}, before it is accepted");
         for round in ["from the tail", "from packs"] {
-            let category = engine.directory().category_by_name("General").unwrap().unwrap().id;
-            let (from, to, limit) = (TimeUs::FLOOR, TimeUs::CEILING, 500);
             for order in [Order::Ascending, Order::Descending] {
-                let request = CategoryRequest { category, from, to, order, cursor: None, limit };
-                let found = engine.category_page(&request, &mut |_| true).unwrap();
+                let found = category(&engine, order);
                 assert_eq!(found.records.len() + 2, 60, "{what}, {round}");
                 assert_eq!(found.gaps, page.gaps, "{what}, {round}");
             }

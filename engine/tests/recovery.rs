@@ -10,6 +10,7 @@ mod support;
 use std::sync::Arc;
 
 use hansard_engine::Health;
+use hansard_engine::catalog::CatalogStore;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::run::Run;
@@ -64,7 +65,25 @@ fn what_the_journal_still_has_is_not_read_from_packs() {
     world.store = Default::default();
     let (engine, report) = start(&world);
     assert_eq!((report.rebuilt, report.replayed), (0, 12), "{report:?}");
+    let stats = engine.stats();
+    assert_eq!((stats.tail_rooms.get(), stats.tail_bytes.get()), (0, 0), "packs hold all of it");
     assert_eq!(seqs(&engine, room), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_packs_and_catalog_hold_is_not_read_again() {
+    let world = World::new();
+    let (engine, _) = start(&world);
+    let (user, room) = room_with(&engine, 9);
+    engine.seal().unwrap();
+    for n in 10..=12 {
+        one(&engine, post(user, room, &format!("word {n}")));
+    }
+    drop(engine);
+    let world = world.crashed(Survivors::Everything);
+    let (engine, report) = start(&world);
+    assert_eq!((report.rebuilt, report.replayed), (0, 3), "{report:?}");
+    assert_eq!(seqs(&engine, room), (1..=12).collect::<Vec<_>>());
 }
 
 #[test]
@@ -134,6 +153,37 @@ fn an_acceptance_counts_that_only_the_journal_tells_of() {
     let (engine, report) = start(&world);
     assert_eq!(engine.health(), Health::Ready, "{report:?}");
     assert_eq!(seqs(&engine, room), [1, 2, 3, 4]);
+    // Nothing stands in for a right that is lost: its place is a hole, and it was no message.
+    assert_eq!((report.replayed, report.lost_messages), (8, 0), "{report:?}");
+    let changes = engine.changes(room, Rev::ZERO, 100).unwrap();
+    let revs: Vec<u64> = changes.records.iter().map(|record| record.rev.0).collect();
+    assert_eq!((revs, changes.holes), (vec![1, 2, 3, 4, 6], vec![(Rev(5), Rev(5))]));
+}
+
+#[test]
+fn a_right_stays_though_one_behind_it_is_lost_that_the_catalog_has() {
+    let world = World::new();
+    let (engine, _) = start(&world);
+    let (user, room) = room_with(&engine, 3);
+    engine.seal().unwrap();
+    let set = MemberSet { principal: user, roles: Roles::MEMBER };
+    let kept = one(&engine, draft(user, room, Payload::MemberSet(set)));
+    let removed = MemberRemoved { principal: user };
+    let lost = one(&engine, draft(user, room, Payload::MemberRemoved(removed)));
+    engine.idle();
+    world.store.flush().unwrap();
+    drop(engine);
+    let world = world.crashed(Survivors::Everything);
+    spoil(&world, lost.lsn);
+    // No record that can be read says where in the room's timeline the first of them stands.
+    let (engine, report) = open_on(world.ground(), roomy(), Drive::Steps, Losses::Accept).unwrap();
+    accept(&engine, report.holes).unwrap();
+    for round in ["from the tail", "from packs"] {
+        let changes = engine.changes(room, Rev(4), 100).unwrap();
+        let found: Vec<Lsn> = changes.records.iter().map(|record| record.lsn).collect();
+        assert_eq!((found, changes.holes), (vec![kept.lsn], vec![(Rev(6), Rev(6))]), "{round}");
+        engine.seal().unwrap();
+    }
 }
 
 #[test]

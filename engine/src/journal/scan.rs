@@ -226,8 +226,7 @@ fn behead(
 fn newest_frame(file: &DiskFile, len: u64) -> Result<Option<FrameHeader>> {
     let mut newest: Option<FrameHeader> = None;
     let mut sector = vec![0; SECTOR_BYTES];
-    let mut at = SECTOR_BYTES as u64;
-    while at < len {
+    for at in (SECTOR_BYTES as u64..len).step_by(SECTOR_BYTES) {
         let got = file.read_some(at, &mut sector)?;
         if let Ok(header) = FrameHeader::parse_any(sector.get(..got).unwrap_or_default()) {
             let newer = newest.as_ref().is_none_or(|n| header.incarnation > n.incarnation);
@@ -235,7 +234,6 @@ fn newest_frame(file: &DiskFile, len: u64) -> Result<Option<FrameHeader>> {
                 newest = Some(header);
             }
         }
-        at += SECTOR_BYTES as u64;
     }
     Ok(newest)
 }
@@ -359,9 +357,8 @@ fn resume(
     end: u64,
     expected: Lsn,
 ) -> Result<Option<FrameHeader>> {
-    let mut at = bad;
     let mut chunk = vec![0; 64 * SECTOR_BYTES];
-    while at < end.min(file.len) {
+    for at in (bad..end.min(file.len)).step_by(chunk.len()) {
         let got = file.file.read_some(at, &mut chunk)?;
         let sectors = chunk.get(..got).unwrap_or_default().chunks_exact(SECTOR_BYTES);
         for (index, sector) in sectors.enumerate() {
@@ -378,10 +375,6 @@ fn resume(
                 _ => {}
             }
         }
-        if got < chunk.len() {
-            break;
-        }
-        at += got as u64;
     }
     Ok(None)
 }

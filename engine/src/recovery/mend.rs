@@ -26,14 +26,12 @@ pub(crate) fn wipe_cut(disk: &Disk, scan: &Scan) -> Result<()> {
     let file = disk.open(&path, Mode::Write)?;
     let (len, zeros) = (file.len()?, [0; SECTOR_BYTES]);
     let mut sector = zeros;
-    let mut at = end.end;
-    while at < len {
+    for at in (end.end..len).step_by(SECTOR_BYTES) {
         let got = file.read_some(at, &mut sector)?;
         let frame = FrameHeader::parse_any(sector.get(..got).unwrap_or_default());
         if frame.is_ok_and(|f| f.incarnation == newest.incarnation) {
             file.write(at, zeros.get(..got).unwrap_or_default())?;
         }
-        at += sector.len() as u64;
     }
     file.sync()
 }
