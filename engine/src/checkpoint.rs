@@ -9,6 +9,7 @@
 use std::path::Path;
 
 use crate::engine::Inner;
+use crate::erase;
 use crate::error::{Error, Result};
 use crate::journal;
 use crate::manifest;
@@ -57,6 +58,11 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     copy_file(&inner.disk, &copy, journal::DIR, journal::witness::NAME)?;
     for file in inner.pool.live() {
         copy_file(&inner.disk, &copy, journal::DIR, &journal::file_name(file.number))?;
+    }
+    // ORDERING: at the end. While seals stand still no erasure is done, so one whose record was
+    // just copied is still noted.
+    if inner.disk.exists(erase::NOTE)? {
+        copy_file(&inner.disk, &copy, "", erase::NOTE)?;
     }
     copy.write_whole("", LOCK, b"")?;
     for folder in FOLDERS.iter().chain([&""]) {

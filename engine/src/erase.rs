@@ -48,6 +48,8 @@ wire_struct! {
         pub room: RoomId,
         /// Its place in the room.
         pub seq: Seq,
+        /// The places in the log of its record and of those of its versions.
+        pub lsns: Vec<Lsn>,
     }
 }
 
@@ -125,7 +127,8 @@ impl Inner {
         };
         let row = self.store.get(Family::State, &keys::amended(room, seq))?;
         let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
-        self.owe(Owed { room, seq })?;
+        let lsns = erased.records.iter().map(|record| record.lsn).collect();
+        self.owe(Owed { room, seq, lsns })?;
         Ok(Some((erased, row.map_or(first.lsn, |row| row.changed))))
     }
 
@@ -167,7 +170,8 @@ impl Inner {
         walk_prefix(&*self.store, Family::State, keys::AMENDS, &mut |key, value| {
             let row: AmendRow = decode_row(value, "amend row")?;
             let (room, seq) = (RoomId(keys::number_at(key, 1)), Seq(keys::number_at(key, 9)));
-            owed.extend(row.is_erased().then_some(Owed { room, seq }));
+            let lsns = Vec::new();
+            owed.extend(row.is_erased().then_some(Owed { room, seq, lsns }));
             Ok(Go::On)
         })?;
         Ok(owed)
@@ -200,8 +204,7 @@ impl Inner {
         self.turn_journal()?;
         self.seal_all()?;
         let rewritten = self.rewrite_packs(&self.packs_with(&owed)?)?;
-        let (from, to) = (keys::event(Lsn::ZERO), keys::event(Lsn(u64::MAX)));
-        self.store.erase_removed(Family::Compliance, &from, &to)?;
+        self.erase_events(&owed)?;
         journal_files += self.pool.zero_free()?;
         let quarantined = self.empty_quarantine("")?;
         let report = EraseReport {
@@ -228,6 +231,19 @@ impl Inner {
         let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
         let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
         Ok(row.is_some_and(|row| row.is_erased()).then_some(one))
+    }
+
+    /// The bytes of events that were removed leave the catalog's tables.
+    fn erase_events(&self, owed: &[Owed]) -> Result<()> {
+        let erase = |first: Lsn, behind: Lsn| {
+            let (from, to) = (keys::event(first), keys::event(behind));
+            self.store.erase_removed(Family::Compliance, &from, &to)
+        };
+        if owed.iter().any(|one| one.lsns.is_empty()) {
+            return erase(Lsn::ZERO, Lsn(u64::MAX));
+        }
+        let lsns: BTreeSet<Lsn> = owed.iter().flat_map(|one| one.lsns.iter().copied()).collect();
+        lsns.into_iter().try_for_each(|lsn| erase(lsn, lsn.next()))
     }
 
     /// Packs that may hold an entry or a version of it.

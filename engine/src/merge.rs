@@ -61,6 +61,8 @@ const PAUSE: Duration = Duration::from_secs(60);
 pub(crate) struct Job {
     pub inputs: Vec<PackMeta>,
     pub kind: PackKind,
+    /// It is done to let go of what is in them, and makes room: also from the reserve.
+    pub frees: bool,
 }
 
 /// What merges did.
@@ -160,7 +162,7 @@ fn job(mut group: Vec<&PackMeta>, class: u32, level: u32, least: usize) -> Optio
     let lower = inputs.iter().any(|meta: &PackMeta| meta.level < level);
     let day = inputs.iter().map(|meta| meta.day.day()).min()?;
     let enough = inputs.len() >= least && lower;
-    enough.then_some(Job { inputs, kind: PackKind { class, level, day } })
+    enough.then_some(Job { inputs, kind: PackKind { class, level, day }, frees: false })
 }
 
 /// What of packs may go.
@@ -315,7 +317,7 @@ impl Inner {
         };
         let meta = dead.packs.iter().find_map(|(id, bytes)| due(id, bytes))?;
         let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
-        Some(Job { inputs: vec![meta], kind })
+        Some(Job { inputs: vec![meta], kind, frees: true })
     }
 
     /// Looks for what of packs may go, if that is not known.
@@ -356,7 +358,7 @@ impl Inner {
     /// Writes packs anew. Merges must stand still.
     fn do_job(&self, job: &Job, pace: &mut dyn FnMut(usize) -> bool) -> Result<MergeReport> {
         let bytes_in = sum(&job.inputs);
-        self.space_for(bytes_in)?;
+        self.space_for(bytes_in, job.frees)?;
         // ORDERING: how far is sealed first: what is below it stands in packs by now.
         let sealed = self.manifest.lock().state().sealed;
         let purge = Purge::new(&*self.store, sealed)?;
@@ -403,7 +405,8 @@ impl Inner {
             let found = self.manifest.lock().state().packs.get(id).cloned();
             let Some(meta) = found else { continue };
             let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
-            let done = self.do_job(&Job { inputs: vec![meta], kind }, &mut |_| true)?;
+            let done =
+                self.do_job(&Job { inputs: vec![meta], kind, frees: true }, &mut |_| true)?;
             if done == MergeReport::default() {
                 let path = self.disk.full(&join(pack::DIR, &pack_name(*id)));
                 return Err(Error::corrupt("pack cannot be written anew", &path, 0, *id, 0));
@@ -413,10 +416,12 @@ impl Inner {
         Ok(report)
     }
 
-    /// A merge must not take the space that is reserved for what was acknowledged.
-    fn space_for(&self, bytes: u64) -> Result<()> {
+    /// A merge must not take the space that is reserved for what was acknowledged, unless it makes
+    /// room.
+    fn space_for(&self, bytes: u64, frees: bool) -> Result<()> {
         let reserve = self.options.disk_reserve_bytes;
-        if reserve > 0 && self.disk.free_bytes()? < reserve.saturating_add(bytes) {
+        let kept = if frees { 0 } else { reserve };
+        if reserve > 0 && self.disk.free_bytes()? < kept.saturating_add(bytes) {
             let path = self.disk.root().to_path_buf();
             return Err(Error::NoSpace { what: "a merge: the reserve would be touched", path });
         }

@@ -128,7 +128,7 @@ fn merging_ends_and_leaves_few_packs() {
     }
     let all: u64 = packs.values().map(|meta| meta.bytes).sum();
     let mut written = 0;
-    while let Some(Job { inputs, kind }) = pick(&packs, today, &BTreeSet::new()) {
+    while let Some(Job { inputs, kind, .. }) = pick(&packs, today, &BTreeSet::new()) {
         packs.retain(|id, _| inputs.iter().all(|meta| meta.id != *id));
         let mut rest: u64 = inputs.iter().map(|meta| meta.bytes >> 20).sum();
         written += rest << 20;

@@ -267,3 +267,39 @@ fn an_edit_between_the_look_and_the_record_sends_the_erasure_back() {
     desk.erase(&engine, 4);
     assert_eq!(with_canary(&desk.world), [] as [String; 0]);
 }
+
+#[test]
+fn a_copy_made_while_bytes_are_owed_owes_them_too() {
+    let (desk, engine) = Desk::new(true);
+    desk.record(&engine, 4).unwrap();
+    desk.record(&engine, 12).unwrap();
+    let place = std::path::PathBuf::from("copy");
+    engine.checkpoint(&place).unwrap();
+    let copy = World {
+        sim: desk.world.sim.next_to(&place).crash(Survivors::Everything),
+        store: desk.world.store.copy_at(&place.join("catalog")).unwrap(),
+        clock: Arc::clone(&desk.world.clock),
+    };
+    let Desk { category, room, ann, .. } = desk;
+    let copied = Desk { world: copy, category, room, ann };
+    let engine = copied.world.open();
+    assert!(!with_canary(&copied.world).is_empty());
+    assert_eq!(engine.erase_owed().unwrap().entries, 2);
+    copied.check(&engine, &[4, 12], "a copy");
+    assert_eq!(with_canary(&copied.world), [] as [String; 0]);
+}
+
+#[test]
+fn a_damaged_note_costs_time_and_nothing_else() {
+    let (desk, engine) = Desk::new(true);
+    desk.record(&engine, 4).unwrap();
+    desk.record(&engine, 12).unwrap();
+    drop(engine);
+    let mut bytes = desk.world.sim.bytes_of(NOTE).unwrap();
+    bytes[6] ^= 1;
+    desk.world.sim.set_bytes(NOTE, bytes);
+    let engine = desk.world.open();
+    assert_eq!(engine.erase_owed().unwrap().entries, 2);
+    desk.check(&engine, &[4, 12], "a damaged note");
+    assert_eq!(with_canary(&desk.world), [] as [String; 0]);
+}

@@ -672,7 +672,7 @@ fn a_checkpoint_has_its_version_only_when_everything_else_is_durable() {
         }
         for survivors in [Survivors::Nothing, Survivors::Everything] {
             let what = format!("stopped at operation {at}, {survivors:?}");
-            let store = world.store.copy_at(place).unwrap_or_default();
+            let store = world.store.copy_at(&place.join("catalog")).unwrap_or_default();
             let clock = Arc::new(SimClock::at(START));
             let copy = World { sim: copy.crash(survivors), store, clock };
             match copy.try_open(Losses::Restrict) {

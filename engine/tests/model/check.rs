@@ -389,8 +389,9 @@ pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
             Some(due) if held => {
                 // A hold keeps what is there; what is erased goes with the rest.
                 let Some(expired) = &due.expired else { continue };
-                let gone = room.entries.iter().take(usize::try_from(expired.floor.0).unwrap());
-                assert!(gone.into_iter().all(|entry| entry.erased.is_some()), "{}", room.id);
+                let place = |seq: Seq| usize::try_from(seq.0).unwrap();
+                let gone = &room.entries[place(room.floor())..place(expired.floor)];
+                assert!(gone.iter().all(|entry| entry.erased.is_some()), "{}", room.id);
                 effects.push(Effect::Expire { room: index, floor: expired.floor });
             }
             Some(due) => {

@@ -350,7 +350,7 @@ impl Scenario {
         let sim = self.world.sim.next_to(&place);
         let copy = World {
             sim: sim.crash(survivors),
-            store: self.world.store.copy_at(&place).unwrap_or_default(),
+            store: self.world.store.copy_at(&place.join("catalog")).unwrap_or_default(),
             clock: Arc::new(SimClock::at(self.world.clock.now())),
         };
         for file in sim.files() {
