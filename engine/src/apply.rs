@@ -407,8 +407,9 @@ impl Applier {
             self.changes.insert((Family::Compliance, keys::event(gone.lsn)), None);
             let key = keys::idempotency(gone.actor, room, gone.key.as_bytes());
             let row: Option<KeyRow> = self.get(&key, "key row")?;
-            // A key used again has a younger row under the same name.
-            if row.is_some_and(|row| row.lsn == gone.lsn) {
+            // A key used again has a younger row under the same name. An older one stands there
+            // only while the log is read again and this record has left the packs.
+            if row.is_some_and(|row| row.lsn <= gone.lsn) {
                 self.remove(key);
             }
             self.remove(keys::idempotency_age(gone.recorded, gone.lsn));

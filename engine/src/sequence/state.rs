@@ -348,7 +348,7 @@ impl SeqState {
                 let key = keys::idempotency(gone.actor, record.room, gone.key.as_bytes());
                 // A key used again has a younger row under the same name.
                 let own = self.key(gone.actor, record.room, gone.key.as_bytes());
-                if own.is_ok_and(|row| row.is_some_and(|row| row.lsn == gone.lsn)) {
+                if own.is_ok_and(|row| row.is_some_and(|row| row.lsn <= gone.lsn)) {
                     self.keys.put(key, None, lsn);
                 }
             }
