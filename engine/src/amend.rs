@@ -1,11 +1,13 @@
-//! Edits and redactions, laid over what readers get.
+//! Edits, redactions and erasures, laid over what readers get.
 //!
 //! A change of an entry is a record of its own and never touches the entry's. One row per changed
-//! entry names its newest edit and its redaction; words stand in records only, so whoever reads a
-//! changed entry reads the edit's record too.
+//! entry names its newest edit, its redaction and its erasure; words stand in records only, so
+//! whoever reads a changed entry reads the edit's record too. An erased entry is a gap, whether or
+//! not its bytes have left the disk.
 //!
-//! INVARIANT: no read of a room or a category gives the words of a redacted entry, neither those
-//! that were said first nor those of an edit. Only `versions` does, for callers who may see them.
+//! INVARIANT: no read of a room or a category gives the words of a redacted or erased entry,
+//! neither those that were said first nor those of an edit. Only `versions` gives those of a
+//! redacted one, for callers who may see them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -35,10 +35,6 @@ const BATCH_ROWS: usize = 16 * 1024;
 type RowOf = fn(RoomId, Seq) -> Vec<u8>;
 /// The setting that turns compliance on.
 pub const SETTING_COMPLIANCE: &str = "compliance";
-/// The setting that keeps compliance events from erasure.
-pub const SETTING_COMPLIANCE_LOCKED: &str = "compliance-locked";
-/// The setting that says how many days compliance events are kept; without it for ever.
-pub const SETTING_COMPLIANCE_DAYS: &str = "compliance-days";
 
 /// Applies records to the catalog.
 pub struct Applier {

@@ -7,7 +7,7 @@
 //! INVARIANT: no event goes that was recorded at or after the time from which a legal hold keeps
 //! entries.
 
-use crate::apply::{SETTING_COMPLIANCE, SETTING_COMPLIANCE_DAYS, SETTING_COMPLIANCE_LOCKED};
+use crate::apply::SETTING_COMPLIANCE;
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::draft::{Draft, Said};
 use crate::engine::{Engine, Inner};
@@ -17,6 +17,10 @@ use crate::format::payload::{ComplianceExpired, Payload};
 use crate::history::decode_record;
 use crate::types::{Lsn, RoomId, TimeUs};
 
+/// The setting that says how many days compliance events are kept; without it for ever.
+pub const SETTING_COMPLIANCE_DAYS: &str = "compliance-days";
+/// The setting that keeps compliance events from erasure.
+pub const SETTING_COMPLIANCE_LOCKED: &str = "compliance-locked";
 /// Events that one record lets go: their rows are removed in one batch.
 const EVENTS_MAX: u64 = 8 * 1024;
 

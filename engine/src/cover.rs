@@ -4,8 +4,8 @@
 //! or the manifest is an older one. Revs are dense within a run, so ranges of revs are enough; no
 //! record is looked at.
 //!
-//! INVARIANT: a run counts as covered only if every one of its records stands in a named pack, or
-//! in one whose run index is lost and which held its places in the log.
+//! INVARIANT: a run counts as covered only if every one of its records stands in a named pack, was
+//! dropped from one, or stood in one whose run index is lost and which held its places in the log.
 
 use std::collections::BTreeMap;
 

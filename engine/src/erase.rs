@@ -8,8 +8,8 @@
 //!
 //! INVARIANT: the note is durable before the record is, and goes only when nothing is owed.
 //!
-//! ORDERING: free journal files, journal turned, everything sealed and trimmed, packs, catalog,
-//! free journal files again, quarantine, note.
+//! ORDERING: everything sealed, free journal files, journal turned, everything sealed and trimmed,
+//! packs, catalog, free journal files again, quarantine, note.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +18,8 @@ use crate::apply::decode_row;
 use crate::catalog::rows::AmendRow;
 use crate::catalog::{Family, Go, keys, walk_prefix};
 use crate::commit::Closing;
-use crate::compliance::Compliance;
 use crate::engine::{Engine, Inner};
-use crate::error::{ConflictCode, Error, Result};
+use crate::error::{Error, Result};
 use crate::format::payload::{Erased, ErasedRecord};
 use crate::format::record::Record;
 use crate::format::run::Run;
@@ -37,6 +36,8 @@ pub const NOTE: &str = "ERASING";
 const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The one folder in quarantine.
 const CATALOG: &str = "catalog";
+/// Events that stand nearer to each other than this are compacted together.
+const EVENTS_APART: u64 = 64 * 1024;
 /// How long the journal may take to turn to another file.
 const TURN_ROUNDS: u32 = 3000;
 const TURN_PAUSE: Duration = Duration::from_millis(10);
@@ -56,9 +57,15 @@ wire_struct! {
 /// What only erasures know.
 #[derive(Debug, Default)]
 pub(crate) struct Eraser {
-    /// Who reads and writes the note, and what was noted since the start: its record may be under
-    /// way.
-    note: Mutex<Vec<Owed>>,
+    /// Who reads and writes the note, and what was noted since the start, once for each time: its
+    /// record may be under way.
+    note: Mutex<Vec<(RoomId, Seq)>>,
+}
+
+impl Owed {
+    const fn place(&self) -> (RoomId, Seq) {
+        (self.room, self.seq)
+    }
 }
 
 /// What an erasure did to the disk.
@@ -79,13 +86,22 @@ pub struct EraseReport {
 impl Engine {
     /// What has to be recorded to erase an entry with every version of it, and the record that last
     /// changed the entry, which the draft expects. None if there is no such entry. From now on its
-    /// bytes are owed: append it, and call [`Self::erase_owed`].
+    /// bytes are owed: append it, and call [`Self::erase_owed`], or where it is refused
+    /// [`Self::withdraw_erasure`].
     ///
     /// # Errors
-    /// `Conflict` if the compliance record is locked; `Corrupt` if a version is damaged, whose
-    /// place a repair or an accepted loss must settle first; `NoSpace` or `Io`.
+    /// `Corrupt` if a version is damaged, whose place a repair or an accepted loss must settle
+    /// first; `NoSpace` or `Io`.
     pub fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
         self.0.erasure(room, seq, reason)
+    }
+
+    /// The record of an erasure was refused: nothing of it is owed.
+    ///
+    /// # Errors
+    /// `NoSpace` or `Io`: the note keeps it until the next start, and nothing follows from that.
+    pub fn withdraw_erasure(&self, room: RoomId, seq: Seq) -> Result<()> {
+        self.0.withdraw_erasure(room, seq)
     }
 
     /// Takes the bytes of all that is erased out of every file, as far as that is not done.
@@ -107,11 +123,6 @@ fn erased_record(record: &Record) -> ErasedRecord {
 
 impl Inner {
     fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
-        let compliance = Compliance::read(&*self.store)?;
-        if compliance.on && compliance.locked {
-            let text = "the compliance record is locked: nothing in it is erased before its time";
-            return Err(Error::conflict(ConflictCode::Held, text));
-        }
         let Some(versions) = self.history.versions(room, seq)? else { return Ok(None) };
         let (Some(first), 0) = (versions.records.first(), versions.damaged) else {
             let path = self.disk.full(crate::pack::DIR);
@@ -136,14 +147,36 @@ impl Inner {
     fn owe(&self, one: Owed) -> Result<()> {
         let mut noted = self.eraser.note.lock();
         let mut owed = self.owed()?;
-        if !owed.contains(&one) {
-            owed.push(one.clone());
+        noted.push(one.place());
+        if owed.contains(&one) {
+            return Ok(());
         }
-        noted.push(one);
+        owed.push(one);
         self.write_note(&owed)
     }
 
+    fn withdraw_erasure(&self, room: RoomId, seq: Seq) -> Result<()> {
+        let mut noted = self.eraser.note.lock();
+        let place = (room, seq);
+        if let Some(at) = noted.iter().position(|noted| *noted == place) {
+            noted.swap_remove(at);
+        }
+        // Somebody else may be erasing it, or have done so.
+        if noted.contains(&place) {
+            return Ok(());
+        }
+        let mut owed = self.owed()?;
+        let before = owed.len();
+        let is_off = |one: &Owed| one.place() == place && !self.is_erased(one).unwrap_or(true);
+        owed.retain(|one| !is_off(one));
+        if owed.len() == before { Ok(()) } else { self.write_note(&owed) }
+    }
+
+    /// Writes the note, or removes it where nothing is owed.
     fn write_note(&self, owed: &Vec<Owed>) -> Result<()> {
+        if owed.is_empty() {
+            return self.disk.remove_if_there(NOTE);
+        }
         let body = to_bytes(owed);
         let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
         bytes.extend(body);
@@ -187,19 +220,26 @@ impl Inner {
         if let Some(poisoned) = self.progress.poison.get() {
             return Err(poisoned);
         }
-        // ORDERING: what is not erased by now has its turn later: its record may be under way, or
-        // it was refused.
-        let owed: Vec<Owed> = {
-            let _note = self.eraser.note.lock();
-            self.owed()?
-                .into_iter()
-                .filter_map(|one| self.if_erased(one).transpose())
-                .collect::<Result<_>>()?
+        let owed = {
+            let noted = self.eraser.note.lock();
+            let (mut owed, mut left) = (Vec::new(), Vec::new());
+            for one in self.owed()? {
+                match self.is_erased(&one)? {
+                    true => owed.push(one),
+                    // Its record is under way. Of an earlier start's it was refused.
+                    false if noted.contains(&one.place()) => left.push(one),
+                    false => {}
+                }
+            }
+            if owed.is_empty() {
+                self.write_note(&left)?;
+                return Ok(EraseReport::default());
+            }
+            owed
         };
-        if owed.is_empty() {
-            return Ok(EraseReport::default());
-        }
         // ORDERING: before the turn too, or the file it turns to would keep what it held before.
+        // And sealed before, so that there is one to turn to.
+        self.seal_all()?;
         let mut journal_files = self.pool.zero_free()?;
         self.turn_journal()?;
         self.seal_all()?;
@@ -215,22 +255,18 @@ impl Inner {
             quarantined,
         };
         let mut noted = self.eraser.note.lock();
-        noted.retain(|one| !owed.contains(one));
+        noted.retain(|place| owed.iter().all(|one| one.place() != *place));
         let mut left = self.owed()?;
-        // Of an earlier start's what has no record by now was refused.
-        left.retain(|one| !owed.contains(one) && noted.contains(one));
-        match left.is_empty() {
-            true => self.disk.remove_if_there(NOTE)?,
-            false => self.write_note(&left)?,
-        }
+        left.retain(|one| !owed.contains(one) && noted.contains(&one.place()));
+        self.write_note(&left)?;
         tracing::info!(?report, "erased words have left the disk");
         Ok(report)
     }
 
-    fn if_erased(&self, one: Owed) -> Result<Option<Owed>> {
+    fn is_erased(&self, one: &Owed) -> Result<bool> {
         let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
         let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
-        Ok(row.is_some_and(|row| row.is_erased()).then_some(one))
+        Ok(row.is_some_and(|row| row.is_erased()))
     }
 
     /// The bytes of events that were removed leave the catalog's tables.
@@ -243,7 +279,12 @@ impl Inner {
             return erase(Lsn::ZERO, Lsn(u64::MAX));
         }
         let lsns: BTreeSet<Lsn> = owed.iter().flat_map(|one| one.lsns.iter().copied()).collect();
-        lsns.into_iter().try_for_each(|lsn| erase(lsn, lsn.next()))
+        // What stands in the same tables is compacted at once.
+        let lsns: Vec<Lsn> = lsns.into_iter().collect();
+        lsns.chunk_by(|a, b| b.0 - a.0 < EVENTS_APART).try_for_each(|near| {
+            let (first, last) = (near.first(), near.last());
+            first.zip(last).map_or(Ok(()), |(first, last)| erase(*first, last.next()))
+        })
     }
 
     /// Packs that may hold an entry or a version of it.

@@ -252,6 +252,13 @@ impl Engine {
         Ok(report)
     }
 
+    /// Bytes of packs that [`Self::purge`] would read, as far as all is sealed, and read back: at
+    /// most so many it tells of.
+    #[must_use]
+    pub fn purge_due_bytes(&self) -> u64 {
+        self.0.purge_due_bytes()
+    }
+
     /// Bytes of packs that [`Self::merge_next`] would read, as things stand, and read back: about
     /// so many it tells of.
     #[must_use]
@@ -318,6 +325,17 @@ impl Inner {
         let meta = dead.packs.iter().find_map(|(id, bytes)| due(id, bytes))?;
         let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
         Some(Job { inputs: vec![meta], kind, frees: true })
+    }
+
+    fn purge_due_bytes(&self) -> u64 {
+        self.merger.dead.lock().looked = None;
+        if let Err(error) = self.look_for_dead(self.clock.now_or_floor()) {
+            tracing::warn!(%error, "what of packs may go is not known");
+        }
+        let dead = self.merger.dead.lock();
+        let manifest = self.manifest.lock();
+        let metas = dead.packs.keys().filter_map(|id| manifest.state().packs.get(id));
+        metas.map(|meta| 2 * meta.bytes).sum()
     }
 
     /// Looks for what of packs may go, if that is not known.

@@ -4,21 +4,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "support/canary.rs"]
+mod canary;
 mod support;
 
 use std::sync::Arc;
 
-use hansard_engine::Engine;
+use canary::files_with;
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::draft::Appended;
-use hansard_engine::erase::{EraseReport, NOTE};
+use hansard_engine::erase::{EraseReport, NOTE, Owed};
 use hansard_engine::error::{ConflictCode, Error, Result};
 use hansard_engine::format::payload::*;
+use hansard_engine::format::wire::to_bytes;
+use hansard_engine::journal::scan::scan;
 use hansard_engine::open::Losses;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::sim::{Survivors, Trouble};
 use hansard_engine::types::*;
+use hansard_engine::{Engine, manifest};
 use support::*;
 
 /// In every version of what is to be erased, and nowhere else.
@@ -110,17 +115,8 @@ impl Desk {
     }
 }
 
-/// Files in which the canary stands, in their bytes or in a block of theirs.
 fn with_canary(world: &World) -> Vec<String> {
-    let mut files = world.sim.files();
-    files.retain(|file| {
-        let bytes = world.sim.bytes_of(file).unwrap();
-        let blocks = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(b"HnBk"));
-        let mut texts = blocks.filter_map(|at| zstd::stream::decode_all(&bytes[at + 16..]).ok());
-        let has = |text: &[u8]| find(text, CANARY.as_bytes()).is_some();
-        has(&bytes) || texts.any(|text| has(&text))
-    });
-    files
+    files_with(&world.sim, "", CANARY)
 }
 
 fn in_rows(world: &World) -> usize {
@@ -235,6 +231,13 @@ fn a_hold_or_a_locked_compliance_record_refuses_and_says_so() {
     assert!(refused(desk.record(&engine, 4)).contains(&hold.to_string()));
     assert_eq!(engine.erase_owed().unwrap(), EraseReport::default());
     desk.check(&engine, &[], "held");
+    // Two asked at once, and one takes it back.
+    assert!(engine.erasure(desk.room, Seq(4), "").unwrap().is_some());
+    let noted = || desk.world.sim.files().iter().any(|file| file == NOTE);
+    engine.withdraw_erasure(desk.room, Seq(4)).unwrap();
+    assert!(noted());
+    engine.withdraw_erasure(desk.room, Seq(4)).unwrap();
+    assert!(!noted());
     one(
         &engine,
         draft(desk.ann, RoomId::NONE, Payload::HoldReleased(HoldReleased { hold, settings })),
@@ -292,6 +295,10 @@ fn a_copy_made_while_bytes_are_owed_owes_them_too() {
 #[test]
 fn a_damaged_note_costs_time_and_nothing_else() {
     let (desk, engine) = Desk::new(true);
+    let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+    disk.write_whole("", NOTE, b"rubbish").unwrap();
+    assert_eq!(engine.erase_owed().unwrap(), EraseReport::default());
+    assert!(!desk.world.sim.files().iter().any(|file| file == NOTE), "nothing is erased");
     desk.record(&engine, 4).unwrap();
     desk.record(&engine, 12).unwrap();
     drop(engine);
@@ -302,4 +309,76 @@ fn a_damaged_note_costs_time_and_nothing_else() {
     assert_eq!(engine.erase_owed().unwrap().entries, 2);
     desk.check(&engine, &[4, 12], "a damaged note");
     assert_eq!(with_canary(&desk.world), [] as [String; 0]);
+}
+
+#[test]
+fn a_start_that_only_goes_on_with_an_erasure_is_followed_by_one_that_misses_nothing() {
+    let (desk, engine) = Desk::new(true);
+    desk.record(&engine, 4).unwrap();
+    desk.record(&engine, 12).unwrap();
+    drop(engine);
+    for end in ["killed", "closed", "killed again"] {
+        let (engine, report) = desk.world.try_open(Losses::Restrict).unwrap();
+        assert!(report.holes.is_empty() && report.lost_messages == 0, "{end}: {report:?}");
+        // Nothing is written to the journal's file of this start before it turns from it.
+        engine.erase_owed().unwrap();
+        desk.check(&engine, &[4, 12], end);
+        assert_eq!(with_canary(&desk.world), [] as [String; 0], "{end}");
+        if end == "closed" {
+            engine.close().unwrap();
+        }
+        drop(engine);
+        let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+        let sealed = manifest::load(&disk).unwrap().state.sealed;
+        assert_eq!(scan(&disk, sealed, sealed).unwrap().damage, [], "{end}");
+        if end == "killed" {
+            // The note is put back: the next start has the same to do.
+            let (mut bytes, owed) = (Vec::new(), vec![(desk.room, 4), (desk.room, 12)]);
+            let owed: Vec<Owed> = owed
+                .into_iter()
+                .map(|(room, seq)| Owed { room, seq: Seq(seq), lsns: vec![Lsn(9)] })
+                .collect();
+            let body = to_bytes(&owed);
+            bytes.extend(crc32fast::hash(&body).to_le_bytes());
+            bytes.extend(body);
+            disk.write_whole("", NOTE, &bytes).unwrap();
+        }
+    }
+    let world = desk.world.crashed(Survivors::Nothing);
+    let (_, report) = world.try_open(Losses::Restrict).unwrap();
+    assert!(report.holes.is_empty() && report.lost_messages == 0, "{report:?}");
+}
+
+#[test]
+fn a_start_that_is_cut_off_while_it_goes_on_leaves_it_to_the_next() {
+    let (desk, engine) = Desk::new(true);
+    desk.record(&engine, 4).unwrap();
+    desk.record(&engine, 12).unwrap();
+    drop(engine);
+    for operation in 1.. {
+        let Desk { category, room, ann, .. } = desk;
+        let world = desk.world.crashed(Survivors::Everything);
+        let engine = world.open();
+        world.sim.arrange(operation, Trouble::Stop);
+        let done = engine.erase_owed().is_ok();
+        drop(engine);
+        world.sim.calm();
+        let modes = [Survivors::Nothing, Survivors::Everything, Survivors::Sectors(operation)];
+        let cut = Desk {
+            world: world.crashed(modes[usize::try_from(operation % 3).unwrap()]),
+            category,
+            room,
+            ann,
+        };
+        let what = format!("operation {operation}");
+        let (engine, report) = cut.world.try_open(Losses::Restrict).unwrap();
+        assert!(report.holes.is_empty() && report.lost_messages == 0, "{what}: {report:?}");
+        engine.erase_owed().unwrap();
+        cut.check(&engine, &[4, 12], &what);
+        assert_eq!(with_canary(&cut.world), [] as [String; 0], "{what}");
+        if done {
+            assert!(operation > 40, "only {what}");
+            return;
+        }
+    }
 }

@@ -106,6 +106,15 @@ fn merge(engine: &Engine, show: Show) -> Result<MergeReport> {
         report += done.unwrap_or_default();
     }
     // However little of a pack it is.
-    report += engine.purge(&mut |_| true)?;
+    let due = engine.purge_due_bytes();
+    if due > 0 {
+        let progress = Progress::new("purge", due);
+        report += progress.during(show, || {
+            engine.purge(&mut |bytes| {
+                progress.add(bytes as u64);
+                true
+            })
+        })?;
+    }
     Ok(report)
 }

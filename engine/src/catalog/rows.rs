@@ -104,7 +104,7 @@ impl AmendRow {
 wire_struct! {
     /// What readers of a room's history must know beside its entries.
     pub struct PastRow {
-        /// Entries that were edited or redacted, and are not expired.
+        /// Entries that were edited or redacted and are not expired, and those that were erased.
         pub amended: u64,
         /// The last entry that retention took; zero if it took none.
         pub floor: Seq,

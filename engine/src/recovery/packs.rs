@@ -4,7 +4,8 @@
 //! judgement; `replay` hands out the records in log order. Neither applies anything: that is the
 //! applier's, through the same function as ever, so a rebuilt row equals a row that was kept.
 //!
-//! INVARIANT: a record missing from the packs is named, unless nothing but messages can be missing.
+//! INVARIANT: a record missing from the packs is named, unless a pack says that it was dropped, or
+//! nothing but messages can be missing.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

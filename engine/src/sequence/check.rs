@@ -208,6 +208,11 @@ fn erased(
     if row.changed > Lsn::ZERO {
         unchanged(draft, row.changed)?;
     }
+    let compliance = state.compliance()?;
+    if compliance.on && compliance.locked {
+        let text = "the compliance record is locked: nothing in it is erased before its time";
+        return Err(Error::conflict(ConflictCode::Held, text));
+    }
     let holds = state.holds()?;
     let keeps = |row: &&HoldRow| {
         let HoldSettings { room: on, category, principal, from, to, .. } = row.settings;

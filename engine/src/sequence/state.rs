@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
+use crate::compliance::{Compliance, SETTING_COMPLIANCE_LOCKED};
 use crate::draft::Draft;
 use crate::error::{Error, Result};
 use crate::format::codec::DecodeError;
@@ -259,6 +260,11 @@ impl SeqState {
         Ok(holds)
     }
 
+    /// What the settings say of compliance, as far as they are applied.
+    pub(super) fn compliance(&self) -> Result<Compliance> {
+        Compliance::read(&*self.store)
+    }
+
     /// True if a token is already revoked by a record that may not be applied yet.
     pub(super) fn token_gone(&self, token: TokenId) -> bool {
         self.gone_tokens.get(&token).is_some()
@@ -417,6 +423,10 @@ impl SeqState {
             }
             Payload::LossAccepted(_) => self.policy_floor = lsn,
             Payload::HoldPlaced(_) => self.policies.put(Policy::Holds, (), lsn),
+            // It keeps what a hold keeps.
+            Payload::Setting(p) if p.key == SETTING_COMPLIANCE_LOCKED => {
+                self.policies.put(Policy::Holds, (), lsn);
+            }
             _ => {}
         }
     }

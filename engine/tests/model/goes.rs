@@ -98,7 +98,8 @@ impl Scenario {
     }
 
     fn append_erasure(&mut self, engine: &Engine, asked: Draft, effect: Effect) {
-        let Effect::Erase { room, .. } = effect else { return };
+        let Effect::Erase { room, entry } = effect else { return };
+        let (id, seq) = (self.facts.rooms[room].id, Seq(entry as u64 + 1));
         let held = self.facts.holds.iter().any(|(_, of)| *of == room);
         let done = engine.append(vec![asked]).map(|ticket| {
             engine.step();
@@ -110,7 +111,12 @@ impl Scenario {
                 self.facts.acknowledged(&[effect], &answers, "an erasure");
                 self.tally.erasures += 1;
             }
-            Err(Error::Conflict { .. }) => assert!(held, "no hold keeps it"),
+            Err(Error::Conflict { .. }) => {
+                assert!(held, "no hold keeps it");
+                if let Err(error) = engine.withdraw_erasure(id, seq) {
+                    self.note(&format!("still noted: {error}"));
+                }
+            }
             Err(Error::Poisoned { .. }) if !held => self.facts.unknown.push(vec![effect]),
             Err(error) => self.note(&format!("not erased: {error}")),
         }
