@@ -19,10 +19,10 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// Waiting for a request's head, also the next one of a kept connection.
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
-/// A request, but for imports and streams.
+/// A request, but for those that write much and for streams.
 pub const REQUEST_WAIT: Duration = Duration::from_secs(30);
-/// An import request.
-pub const IMPORT_WAIT: Duration = Duration::from_secs(300);
+/// An import, an erasure, a look at retention with a purge, a checkpoint.
+pub const LONG_WAIT: Duration = Duration::from_secs(300);
 /// Open connections; one more waits in the listener's queue.
 pub const CONNECTIONS_MAX: usize = 24_000;
 /// Requests in flight get this long after the stop signal; then connections are cut.

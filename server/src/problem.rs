@@ -88,7 +88,7 @@ codes! {
     WouldExpire = "would-expire" 409
         "Imported entries are older than the category keeps; allow_expired takes them.",
     Held = "held" 409
-        "A legal hold forbids it.",
+        "A legal hold, or a locked compliance record, forbids it.",
     Redacted = "redacted" 409
         "The message is redacted and takes no more changes.",
     Stale = "stale" 412

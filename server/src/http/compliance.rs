@@ -4,8 +4,7 @@
 //! here removes one.
 
 use axum::extract::State;
-use hansard_engine::apply::{SETTING_COMPLIANCE_DAYS, SETTING_COMPLIANCE_LOCKED};
-use hansard_engine::compliance;
+use hansard_engine::compliance::{self, SETTING_COMPLIANCE_DAYS, SETTING_COMPLIANCE_LOCKED};
 use hansard_engine::format::payload::{Payload, Setting};
 use hansard_engine::types::RoomId;
 use serde::{Deserialize, Serialize};

@@ -63,24 +63,40 @@ pub(crate) async fn create(
     At(room): At<RoomId>,
     Json(EraseRequest { messages, reason }): Json<EraseRequest>,
 ) -> Result<axum::Json<Erasure>, Problem> {
-    Access::begin(&app.directory(), &caller.principal).may_administer_room(room)?;
+    {
+        let directory = app.directory();
+        Access::begin(&directory, &caller.principal).may_administer()?;
+        // One that is hidden for ever still holds what was said there.
+        directory.room(room)?.ok_or_else(Problem::not_found)?;
+    }
     if messages.len() > MESSAGES_MAX {
         return Err(Problem::field("messages", "at most 100 at once"));
     }
     if reason.chars().count() > TEXT_BYTES_MAX / 4 {
         return Err(Problem::field("reason", "at most 1024 characters"));
     }
-    let wrong = |text: &String| Problem::field("messages", format!("no message id: {text}"));
-    let names = messages.iter().map(|text| text.parse::<MessageId>().map_err(|_| wrong(text)));
-    let names = names.collect::<Result<Vec<_>, _>>()?;
-    let mut erased = 0;
-    for name in names.into_iter().filter(|name| name.room == room) {
+    let name = |text: &String| {
+        let name = text.parse::<MessageId>().ok().filter(|name| name.room == room);
+        name.ok_or_else(|| Problem::field("messages", format!("no message of this room: {text}")))
+    };
+    let names = messages.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let (mut erased, mut refused) = (0, None);
+    for name in names {
         let done = one(&app, &caller, name, &reason).await;
         // ORDERING: before the answer, so that no stream that begins behind it gets the words.
         app.hub.words_taken(room);
-        erased += u64::from(done?);
+        match done {
+            Ok(done) => erased += u64::from(done),
+            Err(problem) => {
+                refused = Some(problem);
+                break;
+            }
+        }
     }
     let report = app.read(|engine| engine.erase_owed()).await??;
+    if let Some(problem) = refused {
+        return Err(problem);
+    }
     let EraseReport { records, packs, journal_files, quarantined, .. } = report;
     Ok(axum::Json(Erasure { erased, records, packs, journal_files, quarantined }))
 }
@@ -96,16 +112,23 @@ async fn one(app: &App, caller: &Caller, name: MessageId, reason: &str) -> Resul
         let found = app.read(move |engine| engine.erasure(room, seq, &words)).await??;
         let Some((erased, changed)) = found else { return Ok(false) };
         let done = submit(app, caller, |attempt| {
-            attempt.access.may_administer_room(room)?;
+            attempt.access.may_administer()?;
             let mut draft = attempt.draft(room, Payload::Erased(erased.clone()));
             draft.expect = Some(changed);
             Ok(Plan::of(draft))
         });
-        match done.await {
+        let refused = match done.await {
+            Ok(_) => return Ok(true),
+            // It may have been recorded: the note stays.
+            Err(problem) if problem.code == Code::OutcomeUnknown => return Err(problem),
+            Err(problem) => problem,
+        };
+        app.read(move |engine| engine.withdraw_erasure(room, seq)).await??;
+        match refused.code {
             // Edited or redacted meanwhile: those words go as well.
-            Err(problem) if problem.code == Code::Stale => {}
-            Err(problem) if problem.code == Code::NotFound => return Ok(false),
-            done => return done.map(|_| true),
+            Code::Stale => {}
+            Code::NotFound => return Ok(false),
+            _ => return Err(refused),
         }
     }
     Err(Problem::new(Code::Unavailable))

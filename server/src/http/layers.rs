@@ -11,11 +11,13 @@ use hansard_engine::Health;
 use hansard_engine::stats::Stopwatch;
 
 use super::health;
-use crate::limits::{IMPORT_WAIT, REQUEST_WAIT};
+use crate::limits::{LONG_WAIT, REQUEST_WAIT};
 use crate::problem::{Code, Problem};
 use crate::state::App;
 
 const OPEN_WHEN_RESTRICTED: [&str; 3] = ["/healthz", "/metrics", "/readyz"];
+/// Routes that write much: how they end.
+const LONG: [&str; 4] = ["/imports", "/erasures", "/admin/expire", "/admin/checkpoint"];
 const CONTENT_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -43,7 +45,7 @@ async fn answer(app: &App, route: &str, request: Request, next: Next) -> Respons
             return problem.unwrap_or_else(Problem::not_found).into_response();
         }
     }
-    let wait = if route.ends_with("/imports") { IMPORT_WAIT } else { REQUEST_WAIT };
+    let wait = if LONG.iter().any(|end| route.ends_with(end)) { LONG_WAIT } else { REQUEST_WAIT };
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let work = next.run(request);
     let done = if safe {

@@ -127,3 +127,66 @@ async fn a_hold_on_what_is_not_there_is_told_clearly() {
     assert_eq!(world.root.get("/holds").await.is(200), json!({ "holds": [], "next": null }));
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_messages_are_gone_from_every_door_and_only_administrators_erase() {
+    let world = World::start().await;
+    let (category, room) = room(&world).await;
+    let ann = world.user("ann").await;
+    let path = format!("/rooms/{room}/messages");
+    let said = |n: usize| format!("said {n} zx-canary");
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(text(&ann.post(&path, json!({ "body": said(n) })).await.is(201)["id"]));
+    }
+    let erasures = format!("/rooms/{room}/erasures");
+    let request = json!({ "messages": [ids[0], ids[2]], "reason": "asked to" });
+    ann.post(&erasures, request.clone()).await.refuses(403, "forbidden");
+    let nowhere = world.root.post("/rooms/r1-99999/erasures", request.clone()).await;
+    nowhere.refuses(404, "not-found");
+    // A message of another room is a mistake, and nothing is erased for it.
+    let other = world.room("other", &category, json!({})).await;
+    let elsewhere = format!("/rooms/{other}/messages");
+    let body = json!({ "body": "elsewhere" });
+    let foreign = text(&world.root.post(&elsewhere, body).await.is(201)["id"]);
+    for wrong in [foreign.as_str(), "m", ""] {
+        let request = json!({ "messages": [ids[0], wrong] });
+        let refused = world.root.post(&erasures, request).await;
+        assert_eq!(refused.refuses(422, "invalid")["field"], "messages");
+    }
+    let many: Vec<&str> = std::iter::repeat_n(ids[0].as_str(), 101).collect();
+    world.root.post(&erasures, json!({ "messages": many })).await.refuses(422, "invalid");
+    let mut stream = Stream::open(&ann).await;
+    stream.subscribe(&room, None).await;
+    assert_eq!(stream.next().await["type"], "caught-up");
+    let done = world.root.post(&erasures, request.clone()).await.is(200);
+    assert_eq!(done["erased"], 2);
+    let told = stream.next().await;
+    assert_eq!((&told["kind"], &told["data"]["reason"]), (&json!("erased"), &json!("asked to")));
+    let again = world.root.post(&erasures, request).await.is(200);
+    assert_eq!(again["erased"], 0);
+    let page = ann.get(&path).await.is(200);
+    let reasons = page["gaps"].as_array().expect("gaps").iter();
+    assert_eq!(reasons.filter(|gap| gap["reason"] == "erased").count(), 2, "{page}");
+    for (door, canaries) in [
+        (path.clone(), 1),
+        (format!("/rooms/{room}/changes"), 1),
+        (format!("/categories/{category}/messages"), 1),
+        ("/events?limit=500".to_owned(), 1),
+    ] {
+        let answer = world.root.get(&door).await.is(200).to_string();
+        assert_eq!(answer.matches("zx-canary").count(), canaries, "{door}: {answer}");
+    }
+    for id in [&ids[0], &ids[2]] {
+        ann.get(&format!("{path}/{id}")).await.refuses(404, "not-found");
+        world.root.get(&format!("{path}/{id}/versions")).await.refuses(404, "not-found");
+        world.root.delete(&format!("{path}/{id}")).await.refuses(404, "not-found");
+    }
+    // Also of a room that is hidden for ever.
+    world.root.delete(&format!("/rooms/{room}")).await.is(204);
+    let last = json!({ "messages": [ids[1]] });
+    assert_eq!(world.root.post(&erasures, last).await.is(200)["erased"], 1);
+    let events = world.root.get("/events?limit=500").await.is(200).to_string();
+    assert!(!events.contains("zx-canary"), "{events}");
+    world.stop().await;
+}
