@@ -5,13 +5,13 @@
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::rows::{
     AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, KeyRow, MemberRow, PastRow, PrincipalRow,
-    RoomRow, TokenRow,
+    RoomRow, SaltRow, TokenRow,
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
@@ -19,10 +19,15 @@ use crate::format::payload::{
     CategorySettings, Erased, Expired, LsnSpan, Payload, Roles, RoomSettings,
 };
 use crate::format::record::Record;
+use crate::format::run::Run;
 use crate::format::wire::{Wire, from_bytes, to_bytes};
 use crate::limits;
+use crate::proof::Tree;
+use crate::proof::book::Book;
+use crate::proof::leaf::record_leaf;
+use crate::proof::salts::Salts;
 use crate::sequence::{key_row, principal_name_key};
-use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, RoomId, Seq, TimeUs};
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
 
 /// How often expired idempotency keys are removed, in records: by position, so that every copy does
 /// it at the same place.
@@ -42,6 +47,11 @@ pub struct Applier {
     changes: BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>,
     applied: AppliedRow,
     compliance: bool,
+    book: Book,
+    /// While the log is read again out of packs: runs whose records were dropped.
+    dropped: BTreeMap<(RoomId, Rev), Run>,
+    /// Rooms of which a record was applied since they were last asked for.
+    grown: HashSet<RoomId>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -76,7 +86,9 @@ impl Applier {
         let applied = applied_row(&*store)?;
         let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
         let compliance = setting.as_deref() == Some(b"on");
-        Ok(Self { store, changes: BTreeMap::new(), applied, compliance })
+        let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
+        let (book, grown) = (Book::default(), HashSet::new());
+        Ok(Self { store, changes, applied, compliance, book, dropped, grown })
     }
 
     /// The rows it writes to.
@@ -202,6 +214,89 @@ impl Applier {
         head.seq = head.seq.max(least.seq);
         head.time = head.time.max(least.time);
         self.set(keys::head(room), &head);
+        let mut tree = self.tree(room)?;
+        self.fill(room, &mut tree, head.rev.0);
+        self.set(keys::tree(room), &tree);
+        Ok(())
+    }
+
+    /// Before the log is read again out of packs: what of it comes out of order. Runs whose records
+    /// were dropped tell what trees need of them, and seeds of salts may stand behind the records
+    /// that need them.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn prepare(&mut self, dropped: &[Run], salts: &[(Lsn, Salts)]) -> Result<()> {
+        for run in dropped {
+            self.dropped.insert((run.room, run.first_rev), run.clone());
+        }
+        salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
+    }
+
+    /// Rooms of which a record was applied since the last call.
+    pub(crate) fn take_grown(&mut self) -> HashSet<RoomId> {
+        std::mem::take(&mut self.grown)
+    }
+
+    /// Remembers rooms as grown.
+    pub(crate) fn note_grown(&mut self, rooms: impl IntoIterator<Item = RoomId>) {
+        self.grown.extend(rooms);
+    }
+
+    fn tree(&self, room: RoomId) -> Result<Tree> {
+        Ok(self.get(&keys::tree(room), "tree row")?.unwrap_or_default())
+    }
+
+    /// Brings a tree to `size` where the records are not there: with what is known of those that
+    /// were dropped, and with unknown leaves for the rest.
+    fn fill(&mut self, room: RoomId, tree: &mut Tree, size: u64) {
+        while tree.size() < size {
+            let next = Rev(tree.size().saturating_add(1));
+            let last = self.dropped.range((room, Rev::ZERO)..=(room, next)).next_back();
+            let here = last.map(|(_, run)| run).filter(|run| next <= run.last_rev);
+            if let Some(run) = here {
+                let end = run.last_rev.0.min(size);
+                if run.first_rev == next && run.last_rev.0 <= size {
+                    let (kept, _) = tree.push_nodes(end, &run.nodes);
+                    for (index, node) in kept {
+                        self.put(Family::State, keys::tree_node(room, index), node.to_vec());
+                    }
+                }
+                // Where a part of it is in the tree already, its nodes do not fit.
+                tree.push_unknown(end);
+            } else {
+                let range = (room, next)..=(room, Rev(u64::MAX));
+                let further = self.dropped.range(range).next().map_or(u64::MAX, |((_, r), _)| r.0);
+                tree.push_unknown(size.min(further.saturating_sub(1)));
+            }
+        }
+    }
+
+    /// Adds a record to its room's tree.
+    fn grow_tree(&mut self, record: &Record) -> Result<()> {
+        let mut tree = self.tree(record.room)?;
+        if record.rev.0 <= tree.size() {
+            return Ok(());
+        }
+        self.fill(record.room, &mut tree, record.rev.0 - 1);
+        let mut book = std::mem::take(&mut self.book);
+        let salts = book.get(record.lsn, &|from, to| self.rows_between(from, to, usize::MAX))?;
+        self.book = book;
+        if let Some((index, node)) = tree.push(record_leaf(record, salts.as_ref())) {
+            self.put(Family::State, keys::tree_node(record.room, index), node.to_vec());
+        }
+        self.set(keys::tree(record.room), &tree);
+        self.grown.insert(record.room);
+        Ok(())
+    }
+
+    fn take_salts(&mut self, lsn: Lsn, salts: &Salts) -> Result<()> {
+        let key = keys::salts(salts.first, salts.level);
+        let before: Option<SaltRow> = self.get(&key, "salt row")?;
+        if salts.is_sound() && before.is_none_or(|row| row.lsn < lsn) {
+            self.set(key, &SaltRow { lsn, salts: salts.clone() });
+            self.book = Book::default();
+        }
         Ok(())
     }
 
@@ -246,10 +341,11 @@ impl Applier {
         }
         self.rows(record)?;
         self.advance_head(record)?;
+        self.grow_tree(record)?;
         if let Some(idempotency) = &record.idempotency {
             self.remember_key(record, &idempotency.key, idempotency.digest);
         }
-        if self.compliance {
+        if self.compliance && record.payload.kind().is_event() {
             self.put(Family::Compliance, keys::event(record.lsn), bytes.to_vec());
         }
         self.applied.lsn = record.lsn;
@@ -296,7 +392,10 @@ impl Applier {
 
     fn rows(&mut self, record: &Record) -> Result<()> {
         match &record.payload {
-            Payload::Post(_) | Payload::Audit(_) => {}
+            Payload::Post(_) | Payload::Audit(_) | Payload::RoomHeads(_) => {}
+            Payload::SigningKey(p) => self.set(keys::signing_key(record.rev), p),
+            Payload::SignedHead(p) => self.set(keys::NEWEST_HEAD.to_vec(), p),
+            Payload::Salts(p) => self.take_salts(record.lsn, p)?,
             Payload::Lost(_) => self.note_lost(record),
             Payload::ImportProgress(p) => {
                 self.set(keys::import(record.room, &p.format, &p.source), p);

@@ -49,6 +49,11 @@ impl ClockGuard {
         self.clock.now()
     }
 
+    /// Random bytes that nobody can guess.
+    pub(crate) fn random(&self, bytes: &mut [u8]) -> Result<()> {
+        self.clock.random(bytes)
+    }
+
     /// The wall clock, if it agrees with the boot clock.
     pub(crate) fn check(&self) -> Result<TimeUs> {
         let (now, boot_us) = (self.clock.now(), self.clock.boot_us());

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::draft::{Appended, Draft, Promise};
+use crate::draft::{Appended, Draft, Promise, Said};
 use crate::error::{Error, Result};
 use crate::format::frame::{
     DirEntry, FLAG_CLOSING, FLAG_PROMISE, FrameParts, encode_frame, frame_bytes,
@@ -22,8 +22,11 @@ use crate::format::payload::Payload;
 use crate::format::record::Record;
 use crate::journal::{JournalEnd, Placement, Wait};
 use crate::limits;
+use crate::open::system_actor;
+use crate::proof::salts::{SEED_BYTES, Salts};
 use crate::sequence::{SeqState, Sequenced, appended, sequence};
-use crate::types::{Lsn, Seq, TimeUs};
+use crate::storage::clock::Clock;
+use crate::types::{Lsn, RoomId, Seq, TimeUs};
 
 /// Bytes of an envelope's numbers and lengths at most: each varint is at most ten bytes long.
 const ENVELOPE_BYTES: usize = 256;
@@ -117,6 +120,46 @@ pub(crate) fn estimate(draft: &Draft) -> usize {
     payload + actor.name.len() + actor.address.len() + key + ENVELOPE_BYTES
 }
 
+/// Sees to it that every place of the log has a salt before it is given.
+pub(crate) struct Salter {
+    pub clock: Arc<dyn Clock>,
+    /// One seed is for 2^n places.
+    pub level: u8,
+    /// The first place without.
+    pub salted: Lsn,
+}
+
+impl std::fmt::Debug for Salter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Salter(salted={})", self.salted)
+    }
+}
+
+impl Salter {
+    /// What must be recorded before `drafts` records from `next` on, and the first place without a
+    /// salt after it.
+    fn due(&self, next: Lsn, drafts: usize) -> Result<(Vec<Draft>, Lsn)> {
+        let (mut due, mut salted) = (Vec::new(), self.salted);
+        // They take places themselves.
+        while salted.0 <= next.0.saturating_add((drafts + due.len()) as u64) {
+            let first = salted.max(Lsn(next.0 >> self.level << self.level));
+            let mut seed = [0; SEED_BYTES];
+            self.clock.random(&mut seed)?;
+            let salts = Salts::rooted(first, self.level, seed);
+            salted = salts.end();
+            due.push(own_draft(Payload::Salts(salts)));
+        }
+        Ok((due, salted))
+    }
+}
+
+/// A draft of the server's own.
+pub(crate) fn own_draft(payload: Payload) -> Draft {
+    let (actor, checked_at) = (system_actor(), Lsn(u64::MAX));
+    let (room, said) = (RoomId::NONE, Said::Now);
+    Draft { actor, checked_at, room, said, idempotency: None, expect: None, payload }
+}
+
 /// The first stage: from drafts to a frame.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -125,6 +168,8 @@ pub(crate) struct Encoder {
     pub wait: Wait,
     /// What the last frame promised, and what is behind it.
     pub promised: Lsn,
+    /// Where salts come from.
+    pub salter: Salter,
 }
 
 impl Encoder {
@@ -137,7 +182,16 @@ impl Encoder {
         self.state.forget_applied(applied);
         let first = self.state.next_lsn();
         let bytes = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum::<usize>();
-        let drafts = incoming.iter().map(|i| i.drafts.len()).sum();
+        let drafts = incoming.iter().map(|i| i.drafts.len()).sum::<usize>();
+        let (salts, salted) = match self.salter.due(first, drafts) {
+            Ok(due) => due,
+            Err(error) => {
+                refuse(incoming, &error);
+                return Err(error);
+            }
+        };
+        let bytes = bytes + salts.iter().map(estimate).sum::<usize>();
+        let drafts = drafts + salts.len();
         // ORDERING: room in the journal is found before anything gets a position, so that a full
         // disk refuses drafts and loses none.
         let room = frame_bytes(drafts, bytes);
@@ -149,13 +203,23 @@ impl Encoder {
                     Error::Io { .. } => Error::Unavailable { why: "no journal file can be had" },
                     other => other.clone(),
                 };
-                for append in incoming {
-                    append.promise.fill(Err(answer.clone()));
-                }
+                refuse(incoming, &answer);
                 return Err(error);
             }
         };
         let mut records = Vec::with_capacity(drafts);
+        let now = incoming.first().map_or(self.state.last_recorded(), |append| append.now);
+        if !salts.is_empty() {
+            match sequence(salts, now, &mut self.state) {
+                Ok(Sequenced::New(new)) => (records, self.salter.salted) = (new, salted),
+                Ok(Sequenced::Replay(_)) => {}
+                Err(error) => {
+                    self.end.unplaced(placement);
+                    refuse(incoming, &error);
+                    return Err(error);
+                }
+            }
+        }
         let mut answers = Vec::with_capacity(incoming.len());
         for append in incoming {
             match sequence(append.drafts, append.now, &mut self.state) {
@@ -270,6 +334,11 @@ impl Encoder {
             last,
         })
     }
+}
+
+/// Answers everything that waits with one refusal.
+fn refuse(incoming: Vec<Incoming>, error: &Error) {
+    incoming.into_iter().for_each(|append| append.promise.fill(Err(error.clone())));
 }
 
 /// Whether an empty frame closes the log.

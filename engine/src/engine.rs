@@ -26,6 +26,7 @@ use crate::journal::witness::WitnessFile;
 use crate::lane::Lane;
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::proof::salts::SPAN_LEVEL;
 use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Page, Versions};
 use crate::stages::Work;
 use crate::stats::Stats;
@@ -89,6 +90,10 @@ pub struct Options {
     pub merge_interval_ms: u64,
     /// How often it is looked what retention takes (0: only when asked).
     pub expire_interval_ms: u64,
+    /// How often rooms' heads are signed, if there are new records (0: only when asked).
+    pub head_interval_ms: u64,
+    /// One seed of salts is for 2^n places of the log, at most 20.
+    pub salt_level: u8,
 }
 
 impl Default for Options {
@@ -107,15 +112,24 @@ impl Default for Options {
             merge_bytes_per_second: 16 * 1024 * 1024,
             merge_interval_ms: 60_000,
             expire_interval_ms: 3_600_000,
+            head_interval_ms: 60_000,
+            salt_level: SPAN_LEVEL,
         }
     }
 }
 
 impl Options {
-    /// Nothing happens by itself: no pass of the scrub, no merge, no look at retention.
+    /// Nothing happens by itself: no pass of the scrub, no merge, no look at retention, no
+    /// signature.
     #[must_use]
     pub fn quiet(self) -> Self {
-        Self { scrub_interval_ms: 0, merge_interval_ms: 0, expire_interval_ms: 0, ..self }
+        Self {
+            scrub_interval_ms: 0,
+            merge_interval_ms: 0,
+            expire_interval_ms: 0,
+            head_interval_ms: 0,
+            ..self
+        }
     }
 }
 
@@ -179,6 +193,7 @@ pub(crate) struct Inner {
     pub merger: crate::merge::Merger,
     pub expirer: crate::expire::Expirer,
     pub eraser: crate::erase::Eraser,
+    pub notary: crate::notary::Notary,
     /// Numbers for new packs.
     pub numbers: crate::seal::PackNumbers,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
@@ -342,6 +357,12 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> TimeUs {
         self.0.clock.now()
+    }
+
+    /// The newest record that is committed.
+    #[must_use]
+    pub fn committed(&self) -> Lsn {
+        self.0.progress.committed.get()
     }
 
     /// The operator agrees with the wall clock.

@@ -1,34 +1,39 @@
 //! Erasure: the words of an entry leave every file of the directory.
 //!
 //! What is erased is recorded in the room, without a word of it; what follows from the record is
-//! `apply`'s. Then the bytes go: packs that hold them are written anew, compliance's tables are
-//! compacted, the journal turns to another file and those it left are filled with zeros, and what
-//! damage left in quarantine is removed. A note on disk says what is owed until all of that is
-//! done, so that a start goes on with it.
+//! `apply`'s. Then the bytes go: packs that hold them are written anew, the salts that tie proofs
+//! to the words are forgotten, compliance's tables are compacted, the journal turns to another file
+//! and those it left are filled with zeros, and what damage left in quarantine is removed. A note
+//! on disk says what is owed until all of that is done, so that a start goes on with it.
 //!
 //! INVARIANT: the note is durable before the record is, and goes only when nothing is owed.
 //!
-//! ORDERING: everything sealed, free journal files, journal turned, everything sealed and trimmed,
-//! packs, catalog, free journal files again, quarantine, note.
+//! ORDERING: everything sealed, packs, salts, free journal files, journal turned, everything sealed
+//! and trimmed, packs with salts, catalog, free journal files again, quarantine, note. Packs before
+//! salts: what a tree needs of a record that leaves them is computed with its salts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::AmendRow;
+use crate::catalog::rows::{AmendRow, SaltRow};
 use crate::catalog::{Family, Go, keys, walk_prefix};
-use crate::commit::Closing;
+use crate::commit::{Closing, own_draft};
+use crate::draft::Draft;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::format::payload::{Erased, ErasedRecord};
+use crate::format::payload::{Erased, ErasedRecord, Payload};
 use crate::format::record::Record;
 use crate::format::run::Run;
 use crate::format::wire::{from_bytes, to_bytes, wire_struct};
+use crate::limits;
 use crate::open::QUARANTINE;
+use crate::proof::book::rows_covering;
+use crate::proof::salts::Salts;
 use crate::storage::join;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use crate::types::{Lsn, RoomId, Seq};
+use crate::types::{Lsn, Rev, RoomId, Seq};
 
 /// The note of what is owed, in the data directory.
 pub const NOTE: &str = "ERASING";
@@ -38,6 +43,8 @@ const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const CATALOG: &str = "catalog";
 /// Events that stand nearer to each other than this are compacted together.
 const EVENTS_APART: u64 = 64 * 1024;
+/// Places whose salts are forgotten by one append: the seeds that are left fit into it.
+const FORGET_MAX: usize = 4;
 /// How long the journal may take to turn to another file.
 const TURN_ROUNDS: u32 = 3000;
 const TURN_PAUSE: Duration = Duration::from_millis(10);
@@ -237,14 +244,18 @@ impl Inner {
             }
             owed
         };
-        // ORDERING: before the turn too, or the file it turns to would keep what it held before.
-        // And sealed before, so that there is one to turn to.
+        // Sealed first: then it is known to be in packs, and there is a journal file to turn to.
         self.seal_all()?;
+        let rewritten = self.rewrite_packs(&self.packs_with(&owed)?)?;
+        self.forget_salts(&owed)?;
+        // ORDERING: before the turn too, or the file it turns to would keep what it held before.
         let mut journal_files = self.pool.zero_free()?;
         self.turn_journal()?;
         self.seal_all()?;
-        let rewritten = self.rewrite_packs(&self.packs_with(&owed)?)?;
+        self.rewrite_packs(&self.packs_with_old_salts()?)?;
         self.erase_events(&owed)?;
+        let (from, to) = (keys::SALTS, keys::after_prefix(keys::SALTS));
+        self.store.erase_removed(Family::State, from, &to)?;
         journal_files += self.pool.zero_free()?;
         let quarantined = self.empty_quarantine("")?;
         let report = EraseReport {
@@ -285,6 +296,72 @@ impl Inner {
             let (first, last) = (near.first(), near.last());
             first.zip(last).map_or(Ok(()), |(first, last)| erase(*first, last.next()))
         })
+    }
+
+    /// The places of the log that an owed entry took.
+    fn places_of(&self, one: &Owed) -> Result<Vec<Lsn>> {
+        if !one.lsns.is_empty() {
+            return Ok(one.lsns.clone());
+        }
+        // The note was damaged: the record of the erasure says it.
+        let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
+        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        let before = Rev(row.map_or(0, |row| row.erased.0.saturating_sub(1)));
+        let _view = self.history.views.newest();
+        let records = self.history.recorded(one.room, before, 1)?.records;
+        Ok(records.into_iter().next().map_or(Vec::new(), |record| match record.payload {
+            Payload::Erased(erased) => erased.records.iter().map(|gone| gone.lsn).collect(),
+            _ => Vec::new(),
+        }))
+    }
+
+    /// Records what is left of the seeds of salts once those of erased records are forgotten.
+    fn forget_salts(&self, owed: &[Owed]) -> Result<()> {
+        for one in owed {
+            for places in self.places_of(one)?.chunks(FORGET_MAX) {
+                let mut spans: BTreeMap<(Lsn, u8), (Salts, Vec<Lsn>)> = BTreeMap::new();
+                for place in places {
+                    for row in rows_covering(&*self.store, *place)? {
+                        let span = (row.salts.first, row.salts.level);
+                        let entry = spans.entry(span).or_insert((row.salts, Vec::new()));
+                        entry.1.push(*place);
+                    }
+                }
+                let left = spans.into_values().flat_map(|(salts, places)| salts.without(&places));
+                let drafts: Vec<Draft> =
+                    left.map(|salts| own_draft(Payload::Salts(salts))).collect();
+                if !drafts.is_empty() {
+                    self.append_and_wait(drafts)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs with records of salts of which later ones say what is left.
+    fn packs_with_old_salts(&self) -> Result<BTreeSet<u64>> {
+        let room = RoomId::SYSTEM_SALTS;
+        let (mut after, mut old) = (Rev::ZERO, BTreeSet::new());
+        loop {
+            let _view = self.history.views.newest();
+            let records = self.history.recorded(room, after, limits::PAGE_MESSAGES_MAX)?.records;
+            let Some(last) = records.last() else { break };
+            after = last.rev;
+            for record in &records {
+                let Payload::Salts(salts) = &record.payload else { continue };
+                let row = self.store.get(Family::State, &keys::salts(salts.first, salts.level))?;
+                let row = row.map(|row| decode_row::<SaltRow>(&row, "salt row")).transpose()?;
+                old.extend(row.filter(|row| row.lsn > record.lsn).map(|_| record.lsn));
+            }
+        }
+        let mut packs = BTreeSet::new();
+        walk_prefix(&*self.store, Family::Index, &keys::runs(room), &mut |_, value| {
+            let run: Run = decode_row(value, "run row")?;
+            let holds = old.range(run.first_lsn..=run.last_lsn).next().is_some();
+            packs.extend((holds && !run.is_dropped()).then_some(run.pack));
+            Ok(Go::On)
+        })?;
+        Ok(packs)
     }
 
     /// Packs that may hold an entry or a version of it.

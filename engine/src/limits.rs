@@ -51,6 +51,9 @@ pub const BLOCK_BYTES_TARGET: usize = 8 * 1024;
 pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_TARGET + RECORD_BYTES_MAX;
 /// Blocks of one run.
 pub const RUN_BLOCKS_MAX: usize = 64;
+/// Nodes of its room's tree that a run without blocks has, from which on the next begins another:
+/// records of 4096 times 64 leaves.
+pub const RUN_NODES_MAX: usize = 4096;
 /// Blocks of a run from which on it ends with the day.
 pub const RUN_DAY_BLOCKS: usize = 8;
 /// A pack's bytes at which a seal starts the next pack.

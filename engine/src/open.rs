@@ -17,7 +17,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::apply::Applier;
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::clock::ClockGuard;
-use crate::commit::{Encoder, Progress};
+use crate::commit::{Encoder, Progress, Salter};
 use crate::directory::Gate;
 use crate::engine::{Engine, Inner, OpenReport, Options};
 use crate::error::{Error, Result};
@@ -35,6 +35,8 @@ use crate::leftover;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::pack::{self, Packs};
+use crate::proof::book::salted_to;
+use crate::proof::salts::SPAN_LEVEL;
 use crate::recovery::mend::{quarantine, sync_found, wipe_cut};
 use crate::recovery::replay::Replay;
 use crate::recovery::{Findings, find, report_damage};
@@ -320,6 +322,8 @@ fn open_locked(
         replay.packs(&packs, &findings)?;
         replay.all(&findings.scan.frames, findings.floor)?;
         applier.commit()?;
+        // What was read again says nothing of what grew; the notary finds that out by itself.
+        applier.take_grown();
         walk_prefix(&*ground.store, Family::State, keys::LOST, &mut |_, _| {
             holed = true;
             Ok(Go::Stop)
@@ -385,7 +389,9 @@ fn assemble(
         let wait = if drive == Drive::Threads { Wait::ForTrim } else { Wait::No };
         let end = JournalEnd::start(&pool, end, Wait::Grow)?;
         let state = SeqState::new(Arc::clone(&ground.store), epoch, last, last_recorded);
-        Some(Encoder { state, end, wait, promised: last })
+        let (clock, level) = (Arc::clone(&ground.clock), options.salt_level.min(SPAN_LEVEL));
+        let salter = Salter { clock, level, salted: salted_to(&*ground.store)? };
+        Some(Encoder { state, end, wait, promised: last, salter })
     };
     stats.packs.set(manifest.state().packs.len() as u64);
     stats.pack_bytes.set(manifest.state().packs.values().map(|p| p.bytes).sum());
@@ -422,6 +428,7 @@ fn assemble(
         scrub: crate::scrub::Scrub::default(),
         merger: crate::merge::Merger::default(),
         expirer: crate::expire::Expirer::default(),
+        notary: crate::notary::Notary::default(),
         eraser: crate::erase::Eraser::default(),
         numbers,
         threads: Mutex::new(Vec::new()),

@@ -94,6 +94,9 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     if inner.options.expire_interval_ms > 0 {
         threads.push(spawn("hansard-expire", Inner::run_expirer)?);
     }
+    if inner.options.head_interval_ms > 0 {
+        threads.push(spawn("hansard-sign", Inner::run_notary)?);
+    }
     Ok(())
 }
 
@@ -370,6 +373,7 @@ impl Inner {
 
     /// Ends the stages in their order and flushes.
     pub(crate) fn close(&self) -> Result<()> {
+        self.sign_before_closing();
         if self.closing.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -379,6 +383,7 @@ impl Inner {
         self.scrub.bell.stop();
         self.merger.bell.stop();
         self.expirer.bell.stop();
+        self.notary.bell.stop();
         if self.threaded {
             let threads = std::mem::take(&mut *self.threads.lock());
             for thread in threads {

@@ -106,6 +106,12 @@ pub struct Stats {
     pub applied_lsn: Counter,
     /// The newest sealed record.
     pub sealed_lsn: Counter,
+    /// Heads that were signed.
+    pub heads_signed: Counter,
+    /// Tries to sign heads that failed.
+    pub head_failures: Counter,
+    /// The last place in the log that a signed head covers.
+    pub head_lsn: Counter,
     /// Bytes of unsealed records in memory.
     pub tail_bytes: Counter,
     /// Rooms with a tail.

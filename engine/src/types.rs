@@ -207,6 +207,10 @@ impl RoomId {
     pub const SYSTEM_UNKEPT: Self = Self(5);
     /// Legal holds.
     pub const SYSTEM_HOLDS: Self = Self(6);
+    /// Seeds of salts: secret.
+    pub const SYSTEM_SALTS: Self = Self(7);
+    /// Heads of rooms, signed, and the keys they are signed with.
+    pub const SYSTEM_HEADS: Self = Self(8);
     /// One past the last reserved room.
     const SYSTEM_END: u64 = 64;
 

@@ -14,6 +14,7 @@ use hansard_engine::format::pack::{PackIndex, PackMeta};
 use hansard_engine::format::payload::*;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::Fields;
+use hansard_engine::proof::salts::{SaltNode, Salts};
 
 const BEGIN: &str = "<!-- generated: format_doc -->";
 const END: &str = "<!-- end of generated -->";
@@ -64,7 +65,8 @@ fn generated() -> String {
     out.push_str("\n### Bodies of records and the structs in them\n");
     structs!(&mut out, Post, ImportMark, Lost, ImportProgress, Edited, Redacted);
     structs!(&mut out, Expired, Erased, ErasedRecord, HoldPlaced, HoldReleased, HoldSettings);
-    structs!(&mut out, ComplianceExpired);
+    structs!(&mut out, ComplianceExpired, Salts, SaltNode, SigningKey, RoomHeads, RoomHead);
+    structs!(&mut out, SignedHead);
     structs!(&mut out, RoomCreated, RoomChanged);
     structs!(&mut out, RoomDeleted, RoomSettings, MemberSet, MemberRemoved, CategoryCreated);
     structs!(&mut out, CategoryChanged, CategoryDeleted, CategorySettings, PrincipalCreated);
@@ -74,7 +76,7 @@ fn generated() -> String {
     structs!(&mut out, PackIndex, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
-    structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow, Owed);
+    structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow, SaltRow, Owed);
     out.push('\n');
     out
 }

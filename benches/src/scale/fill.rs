@@ -73,6 +73,10 @@ impl Clock for Earlier {
     fn boot_us(&self) -> i64 {
         SystemClock.boot_us()
     }
+
+    fn random(&self, bytes: &mut [u8]) -> hansard_engine::error::Result<()> {
+        SystemClock.random(bytes)
+    }
 }
 
 /// The engine with a server's settings, as [`Engine::open`] makes it but for the clock.

@@ -208,6 +208,46 @@ pub fn past(room: RoomId) -> Vec<u8> {
     one(b'E', room.0)
 }
 
+/// The newest `SignedHead`.
+pub const NEWEST_HEAD: &[u8] = b"j";
+/// The first byte of every key of [`signing_key`].
+pub const SIGNING_KEYS: &[u8] = b"K";
+/// Where the rev stands in a key of [`signing_key`].
+pub const SIGNING_KEY_REV_AT: usize = 1;
+
+/// `SigningKey` by the rev of its record.
+#[must_use]
+pub fn signing_key(rev: Rev) -> Vec<u8> {
+    one(b'K', rev.0)
+}
+
+/// The tree of a room.
+#[must_use]
+pub fn tree(room: RoomId) -> Vec<u8> {
+    one(b'T', room.0)
+}
+
+/// A node of a room's tree that is kept, by its index.
+#[must_use]
+pub fn tree_node(room: RoomId, index: u64) -> Vec<u8> {
+    two(b'N', room.0, index)
+}
+
+/// The first byte of every key of [`salts`].
+pub const SALTS: &[u8] = b"S";
+/// Where a span's first place stands in a key of [`salts`], and behind it its level.
+pub const SALTS_FIRST_AT: usize = 1;
+/// Where a span's level stands there.
+pub const SALTS_LEVEL_AT: usize = 9;
+
+/// `SaltRow` of a span of the log.
+#[must_use]
+pub fn salts(first: Lsn, level: u8) -> Vec<u8> {
+    let mut key = one(b'S', first.0);
+    key.push(level);
+    key
+}
+
 /// The first byte of every key of [`hold`].
 pub const HOLDS: &[u8] = b"H";
 

@@ -7,6 +7,7 @@ use crate::format::payload::{
     CategorySettings, HoldSettings, Payload, PrincipalSettings, Roles, RoomSettings,
 };
 use crate::format::wire::wire_struct;
+use crate::proof::salts::Salts;
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 wire_struct! {
@@ -219,6 +220,16 @@ wire_struct! {
         pub recorded: TimeUs,
         /// Its epoch.
         pub epoch: crate::types::Epoch,
+    }
+}
+
+wire_struct! {
+    /// Seeds of salts.
+    pub struct SaltRow {
+        /// The record that says so.
+        pub lsn: Lsn,
+        /// The seeds.
+        pub salts: Salts,
     }
 }
 

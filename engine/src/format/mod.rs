@@ -15,7 +15,7 @@ pub mod wire;
 pub mod witness;
 
 /// The layout number: raised with each change of bytes until version 1 is frozen.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
 

@@ -252,6 +252,7 @@ pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<PackIn
     }
     let inside = |r: &Run| {
         r.pack == footer.id
+            && r.has_its_nodes()
             && r.blocks.iter().all(|b| {
                 b.offset >= PACK_HEADER_BYTES as u64
                     && b.offset.checked_add(u64::from(b.bytes)).is_some_and(|end| end <= at)

@@ -6,7 +6,9 @@
 
 use super::codec::{DecodeError, Reader};
 use super::wire::{Wire, wire_enum, wire_struct};
-use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
+use crate::proof::salts::Salts;
+use crate::proof::tree::Hash;
+use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 wire_enum! {
     /// The kind of a timeline entry.
@@ -537,6 +539,55 @@ wire_struct! {
 }
 
 wire_struct! {
+    /// How far a room's tree had come.
+    pub struct RoomHead {
+        /// The room, or a system room.
+        pub room: RoomId,
+        /// Its records until then.
+        pub size: u64,
+        /// The root of its tree over them.
+        pub root: Hash,
+    }
+}
+
+wire_struct! {
+    /// Rooms in which something happened since they were last listed. Heads that are signed later
+    /// are of the tree over these.
+    pub struct RoomHeads {
+        /// Each room once.
+        pub heads: Vec<RoomHead>,
+    }
+}
+
+wire_struct! {
+    /// From now on heads are signed with this key; it is named by this record's rev.
+    pub struct SigningKey {
+        /// The Ed25519 public key.
+        pub public: [u8; 32],
+        /// The signature of the key before over it; zeros if there is none.
+        pub endorsed: [u8; 64],
+    }
+}
+
+wire_struct! {
+    /// A signed statement of all rooms' heads: a checkpoint of the tree over them.
+    pub struct SignedHead {
+        /// Records of the room of heads that it covers.
+        pub size: u64,
+        /// The root of their tree.
+        pub root: Hash,
+        /// The last place in the log that is covered.
+        pub upto: Lsn,
+        /// When it was signed.
+        pub time: TimeUs,
+        /// The key: the rev of its record.
+        pub key: Rev,
+        /// The Ed25519 signature of the checkpoint's text.
+        pub signature: [u8; 64],
+    }
+}
+
+wire_struct! {
     /// Stands where an acknowledged record was damaged: its place is known, its content is gone.
     pub struct Lost {
         /// The kind that was lost, as its byte.
@@ -647,6 +698,14 @@ kinds! {
     HoldReleased = 68 "hold-released",
     /// Compliance events are gone.
     ComplianceExpired = 69 "compliance-expired",
+    /// Seeds of salts.
+    Salts = 70 "salts",
+    /// A key that signs heads.
+    SigningKey = 71 "signing-key",
+    /// Heads of rooms.
+    RoomHeads = 72 "room-heads",
+    /// All rooms' heads, signed.
+    SignedHead = 73 "signed-head",
 }
 
 impl Kind {
@@ -673,6 +732,13 @@ impl Kind {
     #[must_use]
     pub const fn is_said(self) -> bool {
         matches!(self, Self::Post | Self::Edited)
+    }
+
+    /// True for the kinds that are events of the compliance record: all but those that only prove
+    /// others.
+    #[must_use]
+    pub const fn is_event(self) -> bool {
+        !matches!(self, Self::Salts | Self::RoomHeads | Self::SignedHead)
     }
 
     /// True for the kinds acknowledged only after the catalog end of apply.
@@ -709,6 +775,10 @@ impl Payload {
                 Some(RoomId::SYSTEM_HOLDS)
             }
             Self::Audit(_) => Some(RoomId::SYSTEM_AUDIT),
+            Self::Salts(_) => Some(RoomId::SYSTEM_SALTS),
+            Self::SigningKey(_) | Self::RoomHeads(_) | Self::SignedHead(_) => {
+                Some(RoomId::SYSTEM_HEADS)
+            }
             Self::Setting(_) | Self::LossAccepted(_) => Some(RoomId::SYSTEM_SETTINGS),
             _ => None,
         }

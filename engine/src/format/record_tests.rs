@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::format::payload::*;
+use crate::proof::salts::Salts;
 use crate::types::{CategoryId, HoldId};
 
 fn erased() -> Erased {
@@ -15,6 +16,15 @@ fn erased() -> Erased {
         reason: "asked to".into(),
         records: vec![ErasedRecord { lsn, recorded, actor, key }],
     }
+}
+
+const fn room_head() -> RoomHead {
+    RoomHead { room: RoomId(70), size: 300, root: [9; 32] }
+}
+
+const fn signed_head() -> SignedHead {
+    let (size, root, upto, key, signature) = (2, [3; 32], Lsn(500), Rev(1), [4; 64]);
+    SignedHead { size, root, upto, time: TimeUs(1_767_268_800_000_000), key, signature }
 }
 
 /// One record of every kind, with every optional part present once and absent once.
@@ -93,6 +103,10 @@ pub(crate) fn samples() -> Vec<Record> {
         Payload::HoldPlaced(HoldPlaced { settings: hold.clone() }),
         Payload::HoldReleased(HoldReleased { hold: HoldId(9), settings: hold }),
         Payload::ComplianceExpired(ComplianceExpired { upto: Lsn(1 << 40) }),
+        Payload::Salts(Salts::rooted(Lsn(1 << 20), 20, [7; 16])),
+        Payload::SigningKey(SigningKey { public: [1; 32], endorsed: [0; 64] }),
+        Payload::RoomHeads(RoomHeads { heads: vec![room_head()] }),
+        Payload::SignedHead(signed_head()),
         Payload::RoomCreated(RoomCreated { settings: settings.clone() }),
         Payload::RoomChanged(RoomChanged { settings: settings.clone() }),
         Payload::RoomDeleted(RoomDeleted { settings }),

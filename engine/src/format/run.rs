@@ -7,6 +7,7 @@
 //! INVARIANT: a block's checksum stands here, outside the block, so a misdirected read is seen.
 
 use super::wire::wire_struct;
+use crate::proof::tree::{Hash, Nodes};
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
 wire_struct! {
@@ -60,6 +61,8 @@ wire_struct! {
         pub amended_to: Seq,
         /// Its blocks in order of rev; none if its records were dropped.
         pub blocks: Vec<BlockRef>,
+        /// What of its room's tree the records stand for that were dropped: see *Proofs*.
+        pub nodes: Vec<Hash>,
     }
 }
 
@@ -74,6 +77,14 @@ impl Run {
     #[must_use]
     pub fn is_dropped(&self) -> bool {
         self.blocks.is_empty()
+    }
+
+    /// True if it holds as many nodes of its room's tree as it must.
+    #[must_use]
+    pub fn has_its_nodes(&self) -> bool {
+        let start = self.first_rev.0.saturating_sub(1);
+        let count = if self.is_dropped() { Nodes::count(start, self.last_rev.0) } else { 0 };
+        self.nodes.len() as u64 == count
     }
 
     /// The last rev of block `index`.

@@ -61,6 +61,18 @@ impl Wire for u64 {
     }
 }
 
+impl Wire for u8 {
+    const SHAPE: &'static str = "u8";
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn get(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
+        reader.u8(field)
+    }
+}
+
 impl Wire for u32 {
     const SHAPE: &'static str = "varint, at most 2^32-1";
 

@@ -1,4 +1,5 @@
-//! What may be dropped from packs: the words of entries that retention took or that are erased.
+//! What may be dropped from packs: the words of entries that retention took or that are erased, and
+//! seeds of salts of which a later record says what is left.
 //!
 //! An entry below its room's floor, and every edit and redaction of it, leaves the disk with the
 //! next pack that is written anew; a run without blocks stays in its place. What a room went
@@ -12,13 +13,17 @@
 use std::collections::BTreeMap;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::{AmendRow, PastRow};
+use crate::catalog::rows::{AmendRow, PastRow, SaltRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
+use crate::format::payload::{Kind, Payload};
 use crate::format::record::Outline;
 use crate::format::run::Run;
 use crate::history::{block_has_entries, decode_record};
 use crate::pack::takes_seq;
+use crate::proof::Hash;
+use crate::proof::book::Book;
+use crate::proof::leaf::record_leaf;
 use crate::types::{Lsn, RoomId, Seq};
 
 /// What went of a room.
@@ -38,6 +43,7 @@ pub(super) struct Purge<'a> {
     /// No row repeats a record before this one.
     bound: Lsn,
     last: Option<(RoomId, Past)>,
+    book: Book,
     /// A floor did not count because no pack has its record yet.
     pub waits: bool,
 }
@@ -69,7 +75,8 @@ impl<'a> Purge<'a> {
         let event = first_lsn(store, Family::Compliance, events, 0)?;
         let key = first_lsn(store, Family::State, ages, keys::AGE_LSN_AT)?;
         let bound = event.min(key).min(sealed.next());
-        Ok(Self { store, sealed, bound, last: None, waits: false })
+        let book = Book::default();
+        Ok(Self { store, sealed, bound, last: None, book, waits: false })
     }
 
     /// What went of a room, as far as it counts.
@@ -89,11 +96,24 @@ impl<'a> Purge<'a> {
         Ok(past)
     }
 
+    /// What its room's tree has of a record that is dropped.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(super) fn leaf(&mut self, bytes: &bytes::Bytes) -> Result<Hash> {
+        let record = decode_record(bytes)?;
+        let salts = self.book.of(record.lsn, self.store)?;
+        Ok(record_leaf(&record, salts.as_ref()))
+    }
+
     /// True if a record may be dropped.
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
     pub(super) fn takes(&mut self, outline: &Outline, bytes: &bytes::Bytes) -> Result<bool> {
+        if outline.kind == Kind::Salts {
+            return self.is_old(outline.lsn, bytes);
+        }
         let Past { floor, amended } = self.past(outline.room)?;
         if floor == Seq::ZERO && !amended {
             return Ok(false);
@@ -106,6 +126,14 @@ impl<'a> Purge<'a> {
         // What is erased no row repeats.
         Ok(seq <= floor && outline.lsn < self.bound
             || amended && self.is_erased(outline.room, seq)?)
+    }
+
+    /// True if a later record says what is left of these salts.
+    fn is_old(&self, lsn: Lsn, bytes: &bytes::Bytes) -> Result<bool> {
+        let Payload::Salts(salts) = decode_record(bytes)?.payload else { return Ok(false) };
+        let row = self.store.get(Family::State, &keys::salts(salts.first, salts.level))?;
+        let row = row.map(|row| decode_row::<SaltRow>(&row, "salt row")).transpose()?;
+        Ok(row.is_some_and(|row| row.lsn > lsn && row.lsn <= self.sealed))
     }
 
     fn is_erased(&self, room: RoomId, seq: Seq) -> Result<bool> {

@@ -218,11 +218,14 @@ impl<'a> Rewrite<'a> {
                 *time_at = outline.time;
             }
             let (lsn, rev, kind) = (outline.lsn, outline.rev, outline.kind);
-            let drops = self.tools.purge.takes(&outline, &bytes)?;
+            let leaf = match self.tools.purge.takes(&outline, &bytes)? {
+                true => Some(self.tools.purge.leaf(&bytes)?),
+                false => None,
+            };
             let entry = TailEntry { lsn, rev, seq_at: *seq_at, time_at: *time_at, kind, bytes };
             let open = self.open()?;
-            if drops {
-                open.drop_record(run.room, category, &entry)?;
+            if let Some(leaf) = leaf {
+                open.drop_record(run.room, category, &entry, leaf)?;
                 self.made.dropped += 1;
             } else {
                 open.add(run.room, category, &entry)?;

@@ -15,6 +15,7 @@ use crate::format::payload::Kind;
 use crate::format::run::{BlockRef, Run};
 use crate::history::decode_record;
 use crate::limits;
+use crate::proof::tree::{Hash, Nodes};
 use crate::spans::LsnSet;
 use crate::storage::{Disk, DiskFile, Mode, join};
 use crate::tail::TailEntry;
@@ -46,8 +47,8 @@ pub struct PackWriter {
     buffer: Vec<u8>,
     written: u64,
     open: Option<OpenRun>,
-    /// A run of records that are dropped.
-    dropping: Option<Run>,
+    /// A run of records that are dropped, and what their room's tree needs of them.
+    dropping: Option<(Run, Nodes)>,
     dropped: LsnSet,
     runs: Vec<Run>,
     meta: PackMeta,
@@ -86,6 +87,7 @@ fn run_before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) 
         amended_from: Seq::ZERO,
         amended_to: Seq::ZERO,
         blocks: Vec::new(),
+        nodes: Vec::new(),
     }
 }
 
@@ -211,7 +213,8 @@ impl PackWriter {
         self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry)).push(entry)
     }
 
-    /// Notes that a record of a room is dropped, behind those of smaller revs.
+    /// Notes that a record of a room is dropped, behind those of smaller revs; `leaf` is what its
+    /// room's tree has of it.
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
@@ -220,11 +223,13 @@ impl PackWriter {
         room: RoomId,
         category: CategoryId,
         entry: &TailEntry,
+        leaf: Hash,
     ) -> Result<()> {
         self.dropped.insert(entry.lsn);
         let last_time = if entry.kind.is_entry() { entry.time_at } else { TimeUs::MIN };
         let before = run_before(self.meta.id, room, category, entry);
-        let one = Run { last_seq: entry.seq_at, last_time, ..before };
+        let nodes = vec![leaf];
+        let one = Run { last_seq: entry.seq_at, last_time, nodes, ..before };
         self.keep_dropped(one)
     }
 
@@ -233,19 +238,28 @@ impl PackWriter {
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn keep_dropped(&mut self, run: Run) -> Result<()> {
-        let follows =
-            |before: &Run| before.room == run.room && before.last_rev.next() == run.first_rev;
-        if self.open.is_some() || self.dropping.as_ref().is_some_and(|before| !follows(before)) {
+        let joins = |(before, nodes): &(Run, Nodes)| {
+            before.room == run.room
+                && before.last_rev.next() == run.first_rev
+                && nodes.len() < limits::RUN_NODES_MAX
+        };
+        if self.open.is_some() || self.dropping.as_ref().is_some_and(|before| !joins(before)) {
             self.end_run()?;
         }
         match &mut self.dropping {
-            Some(before) => {
+            Some((before, nodes)) => {
+                nodes.extend(run.last_rev.0, &run.nodes);
                 (before.last_rev, before.last_seq) = (run.last_rev, run.last_seq);
                 before.last_time = before.last_time.max(run.last_time);
                 before.first_lsn = before.first_lsn.min(run.first_lsn);
                 before.last_lsn = before.last_lsn.max(run.last_lsn);
             }
-            none => *none = Some(Run { pack: self.meta.id, ..run }),
+            none => {
+                let mut nodes = Nodes::from(run.first_rev.0.saturating_sub(1));
+                nodes.extend(run.last_rev.0, &run.nodes);
+                let run = Run { pack: self.meta.id, nodes: Vec::new(), ..run };
+                *none = Some((run, nodes));
+            }
         }
         Ok(())
     }
@@ -289,7 +303,8 @@ impl PackWriter {
     /// `NoSpace` or `Io`.
     pub fn end_run(&mut self) -> Result<()> {
         self.end_block()?;
-        for run in self.open.take().map(|open| open.run).into_iter().chain(self.dropping.take()) {
+        let dropped = self.dropping.take().map(|(run, nodes)| Run { nodes: nodes.hashes(), ..run });
+        for run in self.open.take().map(|open| open.run).into_iter().chain(dropped) {
             let meta = &mut self.meta;
             if !run.is_dropped() {
                 meta.min_time = meta.min_time.min(run.first_time);

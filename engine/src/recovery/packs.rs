@@ -21,6 +21,7 @@ use crate::format::record::Record;
 use crate::format::run::{BlockRef, Run};
 use crate::history::decode_record;
 use crate::pack::Packs;
+use crate::proof::salts::Salts;
 use crate::spans::{LsnSet, union};
 use crate::types::{Lsn, RoomId, TimeUs};
 
@@ -33,6 +34,10 @@ pub(crate) struct Survey {
     pub accepted: Vec<LsnSpan>,
     /// True if nothing but messages of rooms can be missing.
     pub only_messages: bool,
+    /// Runs whose records were dropped.
+    pub dropped: Vec<Run>,
+    /// Seeds of salts, with the places of their records.
+    pub salts: Vec<(Lsn, Salts)>,
     /// Where rooms stood after blocks that cannot be read, and after records that were dropped.
     pub heads: Vec<(RoomId, HeadRow)>,
 }
@@ -65,6 +70,7 @@ pub(crate) fn survey<'a>(
                 let time = run.last_time.max(TimeUs::FLOOR);
                 let (seq, rev) = (run.last_seq, run.last_rev);
                 survey.heads.push((run.room, HeadRow { seq, rev, time }));
+                survey.dropped.push(run.clone());
             }
             for (index, fence) in run.blocks.iter().enumerate() {
                 match packs.block(run.pack, fence) {
@@ -106,8 +112,10 @@ impl Survey {
             match block.record(at).map(|bytes| decode_record(&bytes)) {
                 Some(Ok(record)) => {
                     seen.insert(record.lsn);
-                    if let Payload::LossAccepted(accepted) = record.payload {
-                        self.accepted.extend(accepted.holes);
+                    match record.payload {
+                        Payload::LossAccepted(accepted) => self.accepted.extend(accepted.holes),
+                        Payload::Salts(salts) => self.salts.push((record.lsn, salts)),
+                        _ => {}
                     }
                 }
                 // The block's checksum holds, so this is a record of a newer kind or a defect.

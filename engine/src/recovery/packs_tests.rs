@@ -43,6 +43,7 @@ fn run(room: RoomId) -> Run {
         amended_from: Seq::ZERO,
         amended_to: Seq::ZERO,
         blocks: vec![block(3, 21, 10, 100), block(3, 24, 13, 130)],
+        nodes: Vec::new(),
     }
 }
 

@@ -37,6 +37,7 @@ impl Replay<'_> {
         let Some(survey) = &findings.from_packs else { return Ok(()) };
         let (after, upto) = (findings.applied, findings.floor);
         tracing::warn!(%after, %upto, "catalog is behind the packs and is rebuilt from them");
+        self.applier.prepare(&survey.dropped, &survey.salts)?;
         let metas = findings.manifest.state.packs.values();
         for (record, bytes) in PackLog::new(packs, metas, after, upto) {
             self.applier.apply(&record, &bytes)?;

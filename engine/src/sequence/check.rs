@@ -48,7 +48,14 @@ pub(super) fn admit(draft: &Draft, room: RoomId, head: &HeadRow, state: &SeqStat
             let row: Option<HoldRow> = state.applied_row(&keys::hold(p.hold), "hold row")?;
             row.map(|_| ()).ok_or(Error::NotFound { what: "hold" })
         }
-        Payload::ComplianceExpired(_) => own(draft),
+        Payload::ComplianceExpired(_)
+        | Payload::SigningKey(_)
+        | Payload::RoomHeads(_)
+        | Payload::SignedHead(_) => own(draft),
+        Payload::Salts(p) => {
+            own(draft)?;
+            if p.is_sound() { Ok(()) } else { Err(Error::invalid("seeds of salts are unsound")) }
+        }
         Payload::Lost(_) => Err(Error::invalid("a loss cannot be appended")),
         Payload::ImportProgress(p) => {
             live_room(room, state)?;

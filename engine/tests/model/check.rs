@@ -11,6 +11,9 @@ use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
+use hansard_engine::proof::Tree;
+use hansard_engine::proof::leaf::record_leaf;
+use hansard_engine::proof::note::open_note;
 use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order};
 use hansard_engine::types::*;
 
@@ -340,6 +343,37 @@ fn directory(engine: &Engine, facts: &Facts, leave: &Leave, what: &str) {
     }
 }
 
+/// What was signed is what the trees were: the newest head is of the room of heads as it is, and
+/// the newest listed head of a room is of as many records as it had.
+pub fn signed(engine: &Engine, what: &str) {
+    let Some(head) = engine.newest_head().unwrap() else { return };
+    let keys = engine.head_keys().unwrap();
+    assert!(open_note(&head.note, &keys).is_ok(), "{what}: signed by no key");
+    let mut after = Rev::ZERO;
+    let mut tree = Tree::default();
+    loop {
+        let page = engine.changes(RoomId::SYSTEM_HEADS, after, 500).unwrap();
+        let Some(last) = page.records.last() else { break };
+        after = last.rev;
+        for record in page.records {
+            if tree.size() == head.checkpoint.size {
+                assert_eq!(tree.root(), head.checkpoint.root, "{what}: another root was signed");
+            }
+            let salts = engine.salts(record.lsn).unwrap();
+            tree.push(record_leaf(&record, salts.as_ref()));
+            if let Payload::RoomHeads(heads) = &record.payload {
+                for head in &heads.heads {
+                    let tree = engine.tree(head.room).unwrap();
+                    assert!(tree.size() >= head.size, "{what}: {head:?} was signed");
+                    if tree.size() == head.size {
+                        assert_eq!(tree.root(), head.root, "{what}: {head:?} was signed");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Every record behind the one that turned compliance on, once and in order.
 fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
     let mut next = on;
@@ -351,7 +385,11 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
     loop {
         let (records, more) = engine.events(after, 100).unwrap();
         for record in records {
-            while gone.contains(&next) {
+            if facts.own.contains(&record.lsn) {
+                // A key that signs heads.
+                continue;
+            }
+            while gone.contains(&next) || facts.own.contains(&next) {
                 next = next.next();
             }
             assert_eq!(record.lsn, next, "{what}: compliance events");
@@ -364,6 +402,9 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
             Some(lsn) => after = lsn,
             None => break,
         }
+    }
+    while facts.own.contains(&next) {
+        next = next.next();
     }
     assert_eq!(next, facts.next, "{what}: compliance is behind");
     for entry in entries().filter(|e| e.lsn >= on && e.erased.is_none()) {

@@ -41,6 +41,7 @@ pub struct Tally {
     pub expiries: u64,
     pub dropped: u64,
     pub erasures: u64,
+    pub signed: u64,
     pub messages: u64,
 }
 
@@ -62,6 +63,7 @@ impl std::ops::AddAssign for Tally {
         self.expiries += o.expiries;
         self.dropped += o.dropped;
         self.erasures += o.erasures;
+        self.signed += o.signed;
         self.messages += o.messages;
     }
 }
@@ -152,6 +154,8 @@ impl Scenario {
             protected: Lsn::ZERO,
             compliance: None,
             unknown: Vec::new(),
+            own: Default::default(),
+            own_unknown: false,
         };
         let older = world.sim.crash(Survivors::Everything);
         let aloud = std::env::var_os("HANSARD_SIM_ALOUD").is_some();
@@ -187,10 +191,13 @@ impl Scenario {
         self.tally.rebuilds += u64::from(report.rebuilt > 0);
         self.facts.resolve(report.last_lsn, what);
         self.note(&format!("opened {report:?}"));
+        check::signed(&engine, what);
         engine
     }
 
     fn set_up(&mut self, engine: &Engine) {
+        // The first place is the engine's own: a seed of salts.
+        self.facts.take_own(Lsn(1));
         for name in ["General", "Trading"] {
             let id = support::make_category(engine, name);
             self.facts.take(&Effect::Other);
@@ -248,7 +255,8 @@ impl Scenario {
 
     fn operation(&mut self, engine: &Engine) {
         self.world.clock.pass_us(1 + self.choices.below(3_000_000) as i64);
-        match self.choices.below(24) {
+        match self.choices.below(25) {
+            24 => self.sign(engine),
             23 => self.erase(engine),
             20 => self.expire(engine),
             21 => self.expire_events(engine),

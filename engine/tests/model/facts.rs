@@ -186,6 +186,10 @@ pub struct Facts {
     pub compliance: Option<Lsn>,
     /// Appends whose outcome is unknown, in order.
     pub unknown: Vec<Vec<Effect>>,
+    /// Places of the engine's own records, which are no events: seeds of salts, heads.
+    pub own: BTreeSet<Lsn>,
+    /// The log may end with some that the model did not see acknowledged.
+    pub own_unknown: bool,
 }
 
 impl Facts {
@@ -298,6 +302,14 @@ impl Facts {
         place
     }
 
+    /// Takes the engine's own records, up to where the log ends.
+    pub fn take_own(&mut self, last: Lsn) {
+        while self.next <= last {
+            self.own.insert(self.next);
+            self.take(&Effect::Other);
+        }
+    }
+
     /// Takes an append that was acknowledged, and compares where it stands.
     pub fn acknowledged(&mut self, effects: &[Effect], answers: &[Appended], what: &str) {
         assert_eq!(effects.len(), answers.len(), "{what}");
@@ -336,6 +348,9 @@ impl Facts {
             }
             assert!(self.next <= last.next(), "{what}: the append at {first} is there in part");
         }
+        if std::mem::take(&mut self.own_unknown) {
+            self.take_own(last);
+        }
         assert_eq!(self.next, last.next(), "{what}: records that nobody asked for");
     }
 }
@@ -350,6 +365,8 @@ impl Facts {
     /// Records behind `last` were lost, and nothing had promised them.
     pub fn forget_behind(&mut self, last: Lsn) {
         self.unknown.clear();
+        self.own_unknown = false;
+        self.own.retain(|lsn| *lsn <= last);
         self.next = last.next();
         for room in &mut self.rooms {
             room.entries.retain(|entry| entry.lsn <= last);

@@ -1,4 +1,5 @@
-//! What goes: retention, compliance's own time, erasures, and the bytes of all of them.
+//! What goes: retention, compliance's own time, erasures, and the bytes of all of them; and what is
+//! signed before it does.
 //!
 //! Operations of a scenario, beside those of `drive`; each is checked against the model at once.
 
@@ -91,6 +92,11 @@ impl Scenario {
         if self.choices.one_in(2) && self.facts.unknown.is_empty() {
             let done = engine.erase_owed();
             self.note(&format!("erased {done:?}"));
+            match &done {
+                Err(Error::Poisoned { .. }) => self.facts.own_unknown = true,
+                // What is left of the salts.
+                _ => self.facts.take_own(engine.committed()),
+            }
             if done.is_ok() {
                 check::erased(&self.world.store, &self.facts, "an erasure");
             }
@@ -119,6 +125,23 @@ impl Scenario {
             }
             Err(Error::Poisoned { .. }) if !held => self.facts.unknown.push(vec![effect]),
             Err(error) => self.note(&format!("not erased: {error}")),
+        }
+    }
+
+    /// Heads are signed, or that is cut off.
+    pub(super) fn sign(&mut self, engine: &Engine) {
+        if !self.facts.unknown.is_empty() {
+            return;
+        }
+        let done = engine.sign_heads();
+        self.note(&format!("signed {done:?}"));
+        match &done {
+            Err(Error::Poisoned { .. }) => self.facts.own_unknown = true,
+            _ => self.facts.take_own(engine.committed()),
+        }
+        if done.is_ok() {
+            self.tally.signed += 1;
+            check::signed(engine, "signed");
         }
     }
 

@@ -37,6 +37,8 @@ pub fn options() -> Options {
         merge_bytes_per_second: 0,
         merge_interval_ms: 0,
         expire_interval_ms: 0,
+        head_interval_ms: 0,
+        salt_level: 20,
     }
 }
 

@@ -44,6 +44,11 @@ pub(crate) fn of(payload: &Payload) -> Value {
         }
         Payload::Erased(body) => json!({ "reason": body.reason }),
         Payload::ComplianceExpired(body) => json!({ "upto_lsn": body.upto.0 }),
+        Payload::SigningKey(body) => {
+            json!({ "public": hex(&body.public), "endorsed": body.endorsed != [0; 64] })
+        }
+        // They prove other records, and are no events.
+        Payload::Salts(_) | Payload::RoomHeads(_) | Payload::SignedHead(_) => json!({}),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),
@@ -77,6 +82,10 @@ pub(crate) fn of(payload: &Payload) -> Value {
             json!({ "holes": holes })
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn entry(post: &Post) -> Value {

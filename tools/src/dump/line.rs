@@ -7,7 +7,7 @@
 
 use hansard_engine::format::payload::{
     Audit, CategorySettings, HoldSettings, ImportProgress, Payload, Post, PrincipalSettings, Roles,
-    RoomSettings, TokenCreated,
+    RoomHead, RoomSettings, TokenCreated,
 };
 use hansard_engine::format::record::Record;
 use hansard_engine::types::{PrincipalId, TimeUs};
@@ -75,7 +75,7 @@ impl<'a> Line<'a> {
 }
 
 /// A time as the API writes it. Times beyond the calendar's ends show as those ends.
-pub(super) fn moment(time: TimeUs) -> String {
+pub(crate) fn moment(time: TimeUs) -> String {
     let kept = time.0.clamp(TimeUs::FLOOR.0, TimeUs::CEILING.0);
     let at = Timestamp::from_microsecond(kept).unwrap_or(Timestamp::UNIX_EPOCH);
     PRINTER.timestamp_to_string(&at)
@@ -96,6 +96,26 @@ fn content(payload: &Payload) -> Value {
         Payload::HoldReleased(body) => with(hold(&body.settings), "hold", body.hold.to_string()),
         Payload::Erased(body) => json!({ "reason": body.reason }),
         Payload::ComplianceExpired(body) => json!({ "upto_lsn": body.upto.0 }),
+        Payload::Salts(body) => {
+            json!({ "first": body.first.0, "level": body.level, "seeds": body.nodes.len() })
+        }
+        Payload::SigningKey(body) => {
+            json!({ "public": hex(&body.public), "endorsed": body.endorsed != [0; 64] })
+        }
+        Payload::RoomHeads(body) => {
+            let head = |head: &RoomHead| {
+                let (room, root) = (head.room.to_string(), hex(&head.root));
+                json!({ "room": room, "size": head.size, "root": root })
+            };
+            json!({ "heads": body.heads.iter().map(head).collect::<Vec<_>>() })
+        }
+        Payload::SignedHead(body) => json!({
+            "size": body.size,
+            "root": hex(&body.root),
+            "upto_lsn": body.upto.0,
+            "signed": moment(body.time),
+            "key": body.key.0,
+        }),
         Payload::RoomCreated(body) => room(&body.settings),
         Payload::RoomChanged(body) => room(&body.settings),
         Payload::RoomDeleted(body) => room(&body.settings),
@@ -168,8 +188,12 @@ fn entry(post: &Post) -> Value {
     value
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn import(progress: &ImportProgress) -> Value {
-    let digest: String = progress.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&progress.digest);
     json!({
         "format": progress.format,
         "source": progress.source,

@@ -163,6 +163,7 @@ mod tests {
             amended_from: Seq::ZERO,
             amended_to: Seq::ZERO,
             blocks: Vec::new(),
+            nodes: Vec::new(),
         };
         let list = [
             told(2, 70, 10, 20),

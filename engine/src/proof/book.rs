@@ -1,0 +1,105 @@
+//! Salts as the catalog's rows have them, near one place of the log at a time.
+//!
+//! It keeps the seeds of one chunk, so that going through the log costs about one hash a place.
+//! Whoever changes the rows makes a new one.
+
+use std::collections::BTreeMap;
+
+use super::salts::{CHUNK_LEVEL, Chunk, PlaceSalts, SPAN_LEVEL, Salts};
+use crate::apply::decode_row;
+use crate::catalog::rows::SaltRow;
+use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
+use crate::error::Result;
+use crate::types::Lsn;
+
+/// Rows with `from <= key < to`.
+pub(crate) type Rows<'a> = &'a dyn Fn(&[u8], &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// The keys of the rows that may cover a place of the chunk that begins at `first`.
+fn keys_around(first: Lsn) -> (Vec<u8>, Vec<u8>) {
+    let span = Lsn(first.0 >> SPAN_LEVEL << SPAN_LEVEL);
+    let behind = Lsn(first.0.saturating_add(1 << CHUNK_LEVEL));
+    (keys::salts(span, 0), keys::salts(behind, 0))
+}
+
+/// True if the span that a key names overlaps a chunk.
+fn overlaps(key: &[u8], chunk: Lsn) -> bool {
+    let first = keys::number_at(key, keys::SALTS_FIRST_AT);
+    let level = key.get(keys::SALTS_LEVEL_AT).copied().unwrap_or(0).min(63);
+    let end = first.saturating_add(1 << level);
+    first < chunk.0.saturating_add(1 << CHUNK_LEVEL) && end > chunk.0
+}
+
+/// The spans of salts around a chunk.
+fn spans(rows: BTreeMap<Vec<u8>, Vec<u8>>, chunk: Lsn) -> Result<Vec<Salts>> {
+    let rows = rows.into_iter().filter(|(key, _)| overlaps(key, chunk));
+    rows.map(|(_, row)| Ok(decode_row::<SaltRow>(&row, "salt row")?.salts)).collect()
+}
+
+/// The salts of places.
+#[derive(Debug, Default)]
+pub(crate) struct Book(Chunk);
+
+impl Book {
+    /// The salts of a place, if they are known.
+    ///
+    /// # Errors
+    /// What reading the rows fails with.
+    pub(crate) fn get(&mut self, place: Lsn, rows: Rows<'_>) -> Result<Option<PlaceSalts>> {
+        if !self.0.has(place) {
+            let first = Chunk::first_of(place);
+            let (from, to) = keys_around(first);
+            self.0 = Chunk::of(first, &spans(rows(&from, &to)?, first)?);
+        }
+        Ok(self.0.get(place))
+    }
+
+    /// As [`Self::get`], of a store's rows as they stand.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(crate) fn of(
+        &mut self,
+        place: Lsn,
+        store: &dyn CatalogStore,
+    ) -> Result<Option<PlaceSalts>> {
+        self.get(place, &|from, to| rows_of(store, from, to))
+    }
+}
+
+fn rows_of(store: &dyn CatalogStore, from: &[u8], to: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut rows = BTreeMap::new();
+    store.range(Family::State, from, to, Walk::Up, &mut |key, value| {
+        rows.insert(key.to_vec(), value.to_vec());
+        Ok(Go::On)
+    })?;
+    Ok(rows)
+}
+
+/// The rows of salts that cover any of these places, by their keys.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub(crate) fn rows_covering(store: &dyn CatalogStore, place: Lsn) -> Result<Vec<SaltRow>> {
+    let chunk = Chunk::first_of(place);
+    let (from, to) = keys_around(chunk);
+    let rows = rows_of(store, &from, &to)?.into_iter().filter(|(key, _)| overlaps(key, chunk));
+    let rows = rows.map(|(_, row)| decode_row::<SaltRow>(&row, "salt row"));
+    let rows: Vec<SaltRow> = rows.collect::<Result<_>>()?;
+    Ok(rows.into_iter().filter(|row| row.salts.of(place).is_some()).collect())
+}
+
+/// The first place of the log behind every span of salts.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub(crate) fn salted_to(store: &dyn CatalogStore) -> Result<Lsn> {
+    let mut salted = Lsn::ZERO;
+    walk_prefix(store, Family::State, keys::SALTS, &mut |key, _| {
+        let first = keys::number_at(key, keys::SALTS_FIRST_AT);
+        let level = key.get(keys::SALTS_LEVEL_AT).copied().unwrap_or(0).min(63);
+        salted = salted.max(Lsn(first.saturating_add(1 << level)));
+        Ok(Go::On)
+    })?;
+    Ok(salted)
+}
