@@ -40,6 +40,7 @@ pub fn run(args: &AdminArgs) -> Result<(), Failure> {
         Noun::Retention(verb) => holds::retention(&client, &out, *verb),
         Noun::Erase(args) => holds::erase(&client, &out, args),
         Noun::Compliance(verb) => holds::compliance(&client, &out, *verb),
+        Noun::Head(verb) => system::heads(&client, &out, *verb),
         Noun::Scrub(verb) => system::scrub(&client, &out, *verb),
         Noun::Checkpoint { dir } => system::checkpoint(&client, &out, dir),
     }

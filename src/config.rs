@@ -277,6 +277,8 @@ impl Config {
             merge_interval_ms: engine.merge_interval_ms,
             merge_bytes_per_second: engine.merge_bytes_per_second,
             expire_interval_ms: engine.expire_interval_seconds * 1000,
+            head_interval_ms: engine.head_interval_seconds * 1000,
+            ..Options::default()
         }
     }
 }

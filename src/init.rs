@@ -20,7 +20,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     let config = configured(args.config.as_deref())?;
     let password = args.password_file.as_deref().map(files::read_secret).transpose()?;
     let existed = files::look_at(&args.data)? == Place::Taken;
-    let (engine, _) = open_or_create(&args.data, config.engine())?;
+    let (engine, _) = open_or_create(&args.data, config.engine().quiet())?;
     let made = make(&engine, args, password.as_deref());
     engine.close()?;
     let link = made.map_err(|failure| match existed {
@@ -50,12 +50,12 @@ fn make(
 /// Lists what was lost, accepts it, and signs everybody out.
 pub fn accept_damage(args: &DataArgs) -> Result<(), Failure> {
     let config = configured(args.config.as_deref())?;
-    let loss = hansard_engine::accept_damage(&args.data, config.engine())?;
+    let loss = hansard_engine::accept_damage(&args.data, config.engine().quiet())?;
     for hole in &loss.holes {
         say(&format!("lost records from={} to={}", hole.first, hole.last))?;
     }
     say(&format!("accepted holes={} epoch={}", loss.holes.len(), loss.epoch))?;
-    let (engine, _) = Engine::open(&args.data, config.engine())?;
+    let (engine, _) = Engine::open(&args.data, config.engine().quiet())?;
     let link = match first_administrator(&engine)? {
         Some(admin) => Ok(sign_in_link(&engine, admin.id)?),
         None => Err(Failure::new(Exit::Data, "no administrator is left in the record")),

@@ -1,4 +1,5 @@
-//! `hansard admin event list`, `clock accept`, `scrub show|run` and `checkpoint DIR`.
+//! `hansard admin event list`, `clock accept`, `scrub show|run`, `head show|sign|keys|rotate` and
+//! `checkpoint DIR`.
 //!
 //! The server does the work; a checkpoint's folder is on its machine, not on this one.
 
@@ -8,13 +9,35 @@ use serde_json::{Value, json};
 
 use super::Out;
 use super::table::{Table, cell};
-use crate::cli::{ClockVerb, EventVerb, ScrubVerb};
+use crate::cli::{ClockVerb, EventVerb, HeadVerb, ScrubVerb};
 use crate::client::{Ask, Client};
 use crate::exits::{Exit, Failure};
 
 const COLUMNS: &[&str] = &["epoch", "lsn", "recorded", "kind", "room", "actor.name", "address"];
 /// Events of one request; the server gives as many.
 const PAGE: u64 = 500;
+
+/// Runs a verb on signed heads. What is printed for people is what is to be kept: the note, or the
+/// keys.
+pub(super) fn heads(client: &Client, out: &Out, verb: HeadVerb) -> Result<(), Failure> {
+    let nothing = json!({});
+    let head = match verb {
+        HeadVerb::Show | HeadVerb::Keys => client.ask("/head", Ask::Get(&[]))?,
+        HeadVerb::Sign => client.ask("/head", Ask::Post(&nothing))?,
+        HeadVerb::Rotate => client.ask("/head/key", Ask::Post(&nothing))?,
+    };
+    let mut keys = head["keys"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let words = match verb {
+        HeadVerb::Keys => keys.collect::<Vec<_>>().join("\n"),
+        HeadVerb::Rotate => {
+            format!("heads are signed with {}", keys.next_back().unwrap_or("no key"))
+        }
+        HeadVerb::Show | HeadVerb::Sign => {
+            head["note"].as_str().unwrap_or("no head is signed yet").trim_end().to_owned()
+        }
+    };
+    out.object(&head, &words)
+}
 
 /// Runs a verb on events.
 pub(super) fn events(client: &Client, out: &Out, verb: &EventVerb) -> Result<(), Failure> {

@@ -60,6 +60,9 @@ pub enum Noun {
     /// The compliance record: for how long its events are kept.
     #[command(subcommand)]
     Compliance(ComplianceVerb),
+    /// Signed heads: what holds everybody to the record, once it is kept elsewhere.
+    #[command(subcommand)]
+    Head(HeadVerb),
     /// The pass over all packs that looks for damage.
     #[command(subcommand)]
     Scrub(ScrubVerb),
@@ -144,6 +147,19 @@ pub enum ComplianceVerb {
         #[arg(long, value_name = "BOOL")]
         locked: Option<bool>,
     },
+}
+
+/// Signed heads.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum HeadVerb {
+    /// Print the newest signed head: a note to keep on another machine.
+    Show,
+    /// Sign what is new now, and print the head.
+    Sign,
+    /// Print the public keys that heads were signed with, the oldest first.
+    Keys,
+    /// Make a new key, endorsed by the one in use, and sign with it from now on.
+    Rotate,
 }
 
 /// Sessions.

@@ -142,6 +142,9 @@ keys! {
         /// Seconds between looks for entries that their category's retention takes; 0 for none.
         expire_interval_seconds: u64 = Options::default().expire_interval_ms / 1000,
             Some((0, 366 * 86_400));
+        /// Seconds between signatures of all rooms' heads, if there are new records; 0 for none.
+        head_interval_seconds: u64 = Options::default().head_interval_ms / 1000,
+            Some((0, 366 * 86_400));
         /// Free bytes of the disk below which posts are refused with 507; reads go on.
         disk_reserve_bytes: u64 = Options::default().disk_reserve_bytes, Some((MIB, TIB));
         /// Milliseconds that reads go on after a failed write of the journal, before exit 74.

@@ -17,7 +17,8 @@ use crate::state::App;
 
 const OPEN_WHEN_RESTRICTED: [&str; 3] = ["/healthz", "/metrics", "/readyz"];
 /// Routes that write much: how they end.
-const LONG: [&str; 4] = ["/imports", "/erasures", "/admin/expire", "/admin/checkpoint"];
+const LONG: [&str; 6] =
+    ["/imports", "/erasures", "/admin/expire", "/admin/checkpoint", "/head", "/head/key"];
 const CONTENT_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 

@@ -12,6 +12,7 @@ mod compliance;
 mod data;
 mod erasures;
 mod events;
+mod heads;
 mod health;
 mod holds;
 mod imports;
@@ -95,6 +96,9 @@ routes! {
     delete "/api/v1/holds/{id}"                        holds::delete,
     get    "/api/v1/compliance"                        compliance::show,
     patch  "/api/v1/compliance"                        compliance::change,
+    get    "/api/v1/head"                              heads::show,
+    post   "/api/v1/head"                              heads::sign,
+    post   "/api/v1/head/key"                          heads::rotate,
     post   "/api/v1/admin/expire"                      admin::expire,
     get    "/api/v1/admin/scrub"                       admin::scrub,
     post   "/api/v1/admin/scrub"                       admin::scrub_now,
