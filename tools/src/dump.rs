@@ -30,7 +30,8 @@ use crate::open::Directory;
 use crate::verify::{Progress, Show};
 use follow::{Follow, Times};
 use history::{Held, Reader};
-use journal::Journal;
+pub(crate) use journal::Journal;
+pub(crate) use line::moment;
 use out::{Out, Step, Stop};
 
 /// What to dump.
@@ -78,6 +79,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<u8> {
     let times =
         Times { from: args.from.unwrap_or(TimeUs::MIN), to: args.to.unwrap_or(TimeUs::MAX) };
     let journal = Journal::read(&directory)?;
+    journal.said.iter().for_each(|said| eprintln!("hansard-tool: {said}"));
     let choice = Choice::of(args, &directory, &journal)?;
     let mut out = Out::new(std::io::stdout().lock());
     out.damaged = journal.is_damaged();

@@ -1,8 +1,9 @@
 //! The offline tool: looks at, checks, dumps, repairs and compacts a data directory that no server
 //! has open.
 //!
-//! `inspect`, `stats`, `verify` and `dump` write nothing and work on a read-only mount; `repair`
-//! writes beside the directory unless it is told otherwise; `compact` works in place.
+//! `inspect`, `stats`, `verify`, `dump` and `prove` write nothing and work on a read-only mount;
+//! `repair` writes beside the directory unless it is told otherwise; `compact` works in place;
+//! `check-proof` needs no directory.
 //! Exit codes: 0 fine, 1 damage, 2 usage, 3 could not run, or could not say what it found.
 
 mod compact;
@@ -10,6 +11,7 @@ mod dump;
 mod inspect;
 mod open;
 mod pages;
+mod proof;
 mod repair;
 mod stats;
 mod verify;
@@ -25,7 +27,8 @@ use serde::Serialize;
 
 pub use dump::DumpArgs;
 pub use open::Directory;
-pub use verify::{Depth, Finding, Report, Show, verify};
+pub use proof::{CheckArgs, ProveArgs};
+pub use verify::{Against, Depth, Finding, Report, Show, verify};
 
 /// The directory is damaged, or a check failed.
 pub const DAMAGE: u8 = 1;
@@ -62,8 +65,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check every checksum, every run index against its blocks, and the journal against the
-    /// catalog.
+    /// Check every checksum, every run index against its blocks, the journal against the catalog,
+    /// and every room's tree against what was signed.
     Verify {
         /// The data directory.
         dir: PathBuf,
@@ -74,12 +77,23 @@ pub enum Command {
         /// disk.
         #[arg(long)]
         quick: bool,
+        /// A signed head that left this machine: the record must begin with what it covers.
+        #[arg(long, value_name = "FILE", conflicts_with = "quick")]
+        head: Option<PathBuf>,
+        /// The public key, or a file with keys, one a line, that heads must be signed with.
+        #[arg(long, value_name = "KEY", conflicts_with = "quick")]
+        key: Option<String>,
         /// Say on standard error once a second how far it is; on a terminal it does so anyway.
         #[arg(long)]
         progress: bool,
     },
     /// Print every record that can be read, one JSON object a line; what is missing is a line, too.
     Dump(DumpArgs),
+    /// Prove messages of a room, one JSON document a line; or print the newest signed head, or
+    /// prove that it follows from one that left this machine.
+    Prove(ProveArgs),
+    /// Check what `prove` printed, with a public key and nothing else.
+    CheckProof(CheckArgs),
     /// Make of a damaged directory one that opens, and say exactly what is lost.
     Repair {
         /// The data directory.
@@ -134,11 +148,15 @@ pub fn run(cli: &Cli) -> ExitCode {
     let (dir, done): (&Path, _) = match &cli.command {
         Command::Inspect { dir, json } => (dir, inspect::run(dir, *json).map(|()| 0)),
         Command::Stats { dir, json } => (dir, stats::run(dir, *json)),
-        Command::Verify { dir, json, quick, progress } => {
+        Command::Verify { dir, json, quick, head, key, progress } => {
             let depth = if *quick { Depth::Digests } else { Depth::Records };
-            (dir, verify::run(dir, *json, depth, Show::asked(*progress)))
+            let against = proof::against(head.as_deref(), key.as_deref());
+            let run = |against| verify::run(dir, *json, depth, Show::asked(*progress), &against);
+            (dir, against.and_then(run))
         }
         Command::Dump(args) => (&args.dir, dump::run(args)),
+        Command::Prove(args) => (&args.dir, proof::prove(args)),
+        Command::CheckProof(args) => (&args.file, proof::check(args)),
         Command::Repair { dir, from, to, in_place, json } => {
             let (from, to) = (from.as_deref(), to.as_deref());
             let wish = repair::Wish { dir, from, to, in_place: *in_place, json: *json };

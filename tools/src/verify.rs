@@ -1,13 +1,15 @@
 //! `verify`: is every byte what was written?
 //!
 //! Every checksum of manifest, journal and packs; every run index against its blocks; every block
-//! against its records; the catalog's runs against the packs; the journal against the catalog. It
+//! against its records; the catalog's runs against the packs; the journal against the catalog; each
+//! room's tree against what was signed. It
 //! goes on behind damage and names each finding by file, offset, room and sequence range.
 
 mod packs;
 mod pool;
 mod progress;
 mod seen;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +36,7 @@ pub(crate) use pool::each;
 pub(crate) use progress::Progress;
 pub use progress::Show;
 pub(crate) use seen::{RoomSpan, Seen};
+pub use trees::{Against, Proofs};
 
 /// One thing that is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,22 +103,31 @@ pub struct Report {
     pub dropped: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// What became of proofs; none if they were not looked at.
+    pub proofs: Option<Proofs>,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// What keeps the directory from being opened.
-pub(crate) fn run(path: &Path, json: bool, depth: Depth, show: Show) -> Result<u8> {
-    let report = verify(path, depth, show)?;
+pub(crate) fn run(
+    path: &Path,
+    json: bool,
+    depth: Depth,
+    show: Show,
+    against: &Against,
+) -> Result<u8> {
+    let report = verify(path, depth, show, against)?;
     if json {
         say_json(&report)?;
     } else {
         let mut lines = String::new();
         report.damage.iter().for_each(|found| lines += &format!("damage {found}\n"));
-        let Report { packs, blocks, records, bytes, .. } = report;
+        let Report { packs, blocks, records, bytes, ref proofs, .. } = report;
         lines +=
             &format!("read {packs} packs, {blocks} blocks, {records} records, {bytes} bytes\n");
+        lines += &proofs.as_ref().map(Proofs::words).unwrap_or_default();
         say(&(lines + if report.ok { "ok\n" } else { "damaged\n" }))?;
     }
     Ok(if report.ok { 0 } else { DAMAGE })
@@ -125,8 +137,16 @@ pub(crate) fn run(path: &Path, json: bool, depth: Depth, show: Show) -> Result<u
 ///
 /// # Errors
 /// What keeps it from being opened; damage is not an error but a finding.
-pub fn verify(path: &Path, depth: Depth, show: Show) -> Result<Report> {
-    look(&Directory::open(path)?, depth, show, Collect::Nothing).map(|(report, _)| report)
+pub fn verify(path: &Path, depth: Depth, show: Show, against: &Against) -> Result<Report> {
+    let directory = Directory::open(path)?;
+    let (mut report, _) = look(&directory, depth, show, Collect::Nothing)?;
+    if depth == Depth::Records {
+        let (proofs, damage) = trees::check(&directory, against, show, report.ok)?;
+        report.damage.extend(damage);
+        report.proofs = Some(proofs);
+        report.ok = report.damage.is_empty();
+    }
+    Ok(report)
 }
 
 /// What to keep of what is read.
@@ -322,7 +342,11 @@ impl Check<'_> {
                 let wrong = match event {
                     Some(event) => event[..] != bytes[..],
                     // Records from before compliance was turned on have none.
-                    None => compliance && self.turned_on_before(catalog, slot.lsn)?,
+                    None => {
+                        compliance
+                            && entry.kind.is_event()
+                            && self.turned_on_before(catalog, slot.lsn)?
+                    }
                 };
                 if wrong {
                     let found = named("compliance event does not agree with its record");

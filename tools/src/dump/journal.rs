@@ -19,7 +19,7 @@ use hansard_engine::journal::scan::{
 };
 use hansard_engine::journal::{self, file_name, witness};
 use hansard_engine::storage::join;
-use hansard_engine::types::{CategoryId, Lsn, RoomId, Seq};
+use hansard_engine::types::{CategoryId, Lsn, Rev, RoomId, Seq};
 
 use super::follow::{Follow, Found, Times};
 use super::out::{Gap, Out, Place, Step};
@@ -29,7 +29,7 @@ use crate::open::Directory;
 const CHUNK: usize = 256;
 
 /// The journal.
-pub(super) struct Journal {
+pub(crate) struct Journal {
     found: Scan,
     sealed: Lsn,
     applied: Lsn,
@@ -39,6 +39,8 @@ pub(super) struct Journal {
     gaps: Vec<(Lsn, Gap)>,
     /// The scan does not reach back to what the catalog has applied.
     pub behind: bool,
+    /// What is damaged, for people.
+    pub said: Vec<String>,
 }
 
 impl Journal {
@@ -46,7 +48,7 @@ impl Journal {
     ///
     /// # Errors
     /// `Io`; damage is not an error.
-    pub(super) fn read(directory: &Directory) -> Result<Self> {
+    pub(crate) fn read(directory: &Directory) -> Result<Self> {
         let disk = &directory.disk;
         let sealed = directory.manifest.state.sealed;
         let row = directory.catalog().and_then(applied_row).ok();
@@ -60,13 +62,12 @@ impl Journal {
             floor = sealed;
             found = scan(disk, floor, witness)?;
         }
-        let mut gaps = Vec::new();
+        let (mut gaps, mut said) = (Vec::new(), Vec::new());
         for damage in &found.damage {
             let Damage { file, offset, bytes, reason, lost } = damage;
-            eprintln!(
-                "hansard-tool: damage file={file:?} offset={offset} bytes={bytes} \
-                 reason={reason:?}"
-            );
+            said.push(format!(
+                "damage file={file:?} offset={offset} bytes={bytes} reason={reason:?}"
+            ));
             if let Lost::Unknown(first, last) = lost
                 && *last > sealed
             {
@@ -94,7 +95,7 @@ impl Journal {
                 }
             }
         }
-        Ok(Self { found, sealed, applied, rooms, gaps, behind })
+        Ok(Self { found, sealed, applied, rooms, gaps, behind, said })
     }
 
     /// Something in it is not what was written, be it that no record is lost.
@@ -103,8 +104,23 @@ impl Journal {
     }
 
     /// The rooms of which it holds something.
-    pub(super) fn rooms(&self) -> impl Iterator<Item = RoomId> + '_ {
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomId> + '_ {
         self.rooms.keys().copied()
+    }
+
+    /// The records of a room from one on, in order; none where one cannot be read.
+    pub(crate) fn records(
+        &self,
+        room: RoomId,
+        from: Rev,
+    ) -> impl Iterator<Item = (Rev, Option<Record>)> + '_ {
+        let places = self.rooms.get(&room).map(Vec::as_slice).unwrap_or_default();
+        let before = |at: &(usize, usize)| self.at(*at).is_some_and(|(_, s)| s.entry.rev < from);
+        let places = places.get(places.partition_point(before)..).unwrap_or_default();
+        places.iter().filter_map(|at| self.at(*at)).map(|(frame, slot)| {
+            let Found { rev, record, .. } = found(frame, slot);
+            (rev, record.ok())
+        })
     }
 
     /// Which rooms are in these categories now, given those that the catalog says are.

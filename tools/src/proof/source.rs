@@ -1,0 +1,415 @@
+//! Rooms' trees, from packs and journal alone: records in order of rev, salts, nodes, heads.
+//!
+//! INVARIANT: the catalog is not asked. What cannot be read is a step of its own; nobody guesses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use hansard_engine::error::{Error, Result};
+use hansard_engine::format::payload::{Payload, RoomHead, SignedHead};
+use hansard_engine::format::record::Record;
+use hansard_engine::format::run::Run;
+use hansard_engine::notary::HeadLog;
+use hansard_engine::pack::Packs;
+use hansard_engine::proof::Tree;
+use hansard_engine::proof::leaf::record_leaf;
+use hansard_engine::proof::salts::{Chunk, PlaceSalts, Salts};
+use hansard_engine::proof::tree::{
+    Hash, KEPT_LEAVES, KEPT_LEVEL, node_hash, span_level, unknown_leaf,
+};
+use hansard_engine::stats::Stats;
+use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
+
+use crate::dump::Journal;
+use crate::open::Directory;
+
+/// Bytes of decoded blocks in memory.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What comes next in a room.
+pub(crate) enum Step<'a> {
+    /// A record.
+    Record(Box<Record>),
+    /// Records that were dropped.
+    Dropped(&'a Run),
+    /// Records up to this one that cannot be read.
+    Missing(Rev),
+}
+
+/// Where a room's head is listed.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadList {
+    /// The record, by its rev in the room of heads.
+    rev: Rev,
+    /// Which of its heads.
+    index: usize,
+}
+
+/// What the room of heads says.
+#[derive(Debug, Default)]
+pub(crate) struct HeadRecords {
+    /// Keys, and the newest signed head.
+    pub log: HeadLog,
+    newest: BTreeMap<RoomId, HeadList>,
+}
+
+impl HeadRecords {
+    /// The newest listed head of a room that is under a signature.
+    pub(crate) fn newest_of(&self, room: RoomId) -> Option<&HeadList> {
+        self.newest.get(&room)
+    }
+}
+
+/// Everything that trees are made of.
+pub(crate) struct Trees<'a> {
+    packs: Packs,
+    runs: BTreeMap<RoomId, Vec<Run>>,
+    journal: Journal,
+    salts: Vec<Salts>,
+    /// What of it cannot be read.
+    pub damage: Vec<String>,
+    _directory: PhantomData<&'a Directory>,
+}
+
+impl<'a> Trees<'a> {
+    /// Reads the indexes of all packs, the journal, and the seeds of salts.
+    ///
+    /// # Errors
+    /// `Io` of the journal.
+    pub(crate) fn open(directory: &'a Directory) -> Result<Self> {
+        let packs = Packs::new(&directory.disk, CACHE_BYTES, Arc::new(Stats::default()));
+        let mut runs: BTreeMap<RoomId, Vec<Run>> = BTreeMap::new();
+        let mut damage = Vec::new();
+        for meta in directory.manifest.state.packs.values() {
+            match packs.runs(meta) {
+                Ok(list) => {
+                    list.into_iter().for_each(|run| runs.entry(run.room).or_default().push(run));
+                }
+                Err(error) => damage.push(error.to_string()),
+            }
+        }
+        runs.values_mut().for_each(|runs| runs.sort_by_key(|run| (run.first_rev, run.last_rev)));
+        let journal = Journal::read(directory)?;
+        damage.extend(journal.said.iter().cloned());
+        let salts = Vec::new();
+        let mut trees = Self { packs, runs, journal, salts, damage, _directory: PhantomData };
+        let mut newest: BTreeMap<(Lsn, u8), (Lsn, Salts)> = BTreeMap::new();
+        trees.each(RoomId::SYSTEM_SALTS, &mut |step| {
+            if let Step::Record(record) = step
+                && let Payload::Salts(salts) = record.payload
+                && salts.is_sound()
+            {
+                newest.insert((salts.first, salts.level), (record.lsn, salts));
+            }
+            Ok(())
+        })?;
+        trees.salts = newest.into_values().map(|(_, salts)| salts).collect();
+        Ok(trees)
+    }
+
+    /// Every room of which there is something.
+    pub(crate) fn rooms(&self) -> BTreeSet<RoomId> {
+        self.runs.keys().copied().chain(self.journal.rooms()).collect()
+    }
+
+    /// Bytes of all blocks.
+    pub(crate) fn bytes(&self) -> u64 {
+        let blocks = self.runs.values().flatten().flat_map(|run| &run.blocks);
+        blocks.map(|block| u64::from(block.bytes)).sum()
+    }
+
+    /// The salts of a place, unless they are forgotten or lost. `chunk` is of the place before.
+    pub(crate) fn salts(&self, place: Lsn, chunk: &mut Chunk) -> Option<PlaceSalts> {
+        if !chunk.has(place) {
+            *chunk = Chunk::of(Chunk::first_of(place), &self.salts);
+        }
+        chunk.get(place)
+    }
+
+    /// A record's leaf.
+    pub(crate) fn leaf(&self, record: &Record, chunk: &mut Chunk) -> Hash {
+        record_leaf(record, self.salts(record.lsn, chunk).as_ref())
+    }
+
+    /// Everything of a room, in order of rev.
+    ///
+    /// # Errors
+    /// What `visit` fails with.
+    pub(crate) fn each(
+        &self,
+        room: RoomId,
+        visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.between(room, (Rev(1), Rev(u64::MAX)), visit)
+    }
+
+    /// What stands between two revs of a room, both included. A run that was dropped is given
+    /// whole.
+    fn between(
+        &self,
+        room: RoomId,
+        (from, to): (Rev, Rev),
+        visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut next = from;
+        let runs = self.runs.get(&room).map(Vec::as_slice).unwrap_or_default();
+        let first = runs.partition_point(|run| run.last_rev < from);
+        for run in runs.get(first..).unwrap_or_default() {
+            if run.first_rev > to {
+                break;
+            }
+            if run.last_rev < next {
+                continue;
+            }
+            if run.first_rev > next {
+                visit(Step::Missing(Rev(run.first_rev.0 - 1)))?;
+            }
+            if run.is_dropped() {
+                visit(Step::Dropped(run))?;
+                next = run.last_rev.next();
+                continue;
+            }
+            next = next.max(run.first_rev);
+            for (index, fence) in run.blocks.iter().enumerate() {
+                let last = run.block_last_rev(index);
+                if last < next || fence.first_rev > to {
+                    continue;
+                }
+                let block = self.packs.block(run.pack, fence).ok();
+                let found = block
+                    .iter()
+                    .flat_map(|block| (0..block.len()).filter_map(|at| block.record(at)));
+                for record in found.filter_map(|bytes| Record::from_bytes(&bytes).ok()) {
+                    if record.room == room && record.rev == next && record.rev <= to {
+                        visit(Step::Record(Box::new(record)))?;
+                        next = next.next();
+                    }
+                }
+                if next <= last && next <= to {
+                    visit(Step::Missing(last))?;
+                    next = last.next();
+                }
+            }
+        }
+        for (rev, record) in self.journal.records(room, next) {
+            if rev > to {
+                break;
+            }
+            if rev < next {
+                continue;
+            }
+            if rev > next {
+                visit(Step::Missing(Rev(rev.0 - 1)))?;
+            }
+            visit(match record {
+                Some(record) => Step::Record(Box::new(record)),
+                None => Step::Missing(rev),
+            })?;
+            next = rev.next();
+        }
+        Ok(())
+    }
+
+    /// What the room of heads says, as far as it is under a signature.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub(crate) fn heads(&self) -> Result<HeadRecords> {
+        let mut heads = HeadRecords::default();
+        let mut open: Vec<(RoomId, HeadList)> = Vec::new();
+        self.each(RoomId::SYSTEM_HEADS, &mut |step| {
+            let Step::Record(record) = step else { return Ok(()) };
+            heads.log.take(&record);
+            match &record.payload {
+                Payload::RoomHeads(list) => {
+                    let list = list.heads.iter().enumerate();
+                    let rev = record.rev;
+                    open.extend(list.map(|(index, head)| (head.room, HeadList { rev, index })));
+                }
+                Payload::SignedHead(_) => heads.newest.extend(open.drain(..)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(heads)
+    }
+
+    /// Every listed head and every signature, in order.
+    ///
+    /// # Errors
+    /// What `visit` fails with.
+    pub(crate) fn each_head(
+        &self,
+        visit: &mut dyn FnMut(Rev, HeadEvent<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.each(RoomId::SYSTEM_HEADS, &mut |step| match step {
+            Step::Record(record) => match &record.payload {
+                Payload::RoomHeads(list) => list
+                    .heads
+                    .iter()
+                    .try_for_each(|head| visit(record.rev, HeadEvent::Listed(head))),
+                Payload::SignedHead(head) => visit(record.rev, HeadEvent::Signed(head)),
+                Payload::SigningKey(_) => visit(record.rev, HeadEvent::Key(&record)),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        })
+    }
+
+    /// The record that lists a head, and which of its heads it is.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub(crate) fn list_record(&self, list: &HeadList) -> Result<Option<(Record, usize)>> {
+        let mut found = None;
+        self.between(RoomId::SYSTEM_HEADS, (list.rev, list.rev), &mut |step| {
+            if let Step::Record(record) = step {
+                found = Some((*record, list.index));
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The entries of a room that are redacted.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub(crate) fn redacted(&self, room: RoomId) -> Result<BTreeSet<Seq>> {
+        let mut redacted = BTreeSet::new();
+        self.each(room, &mut |step| {
+            if let Step::Record(record) = step
+                && let Payload::Redacted(body) = &record.payload
+            {
+                redacted.insert(body.seq);
+            }
+            Ok(())
+        })?;
+        Ok(redacted)
+    }
+
+    /// The nodes of a room's tree.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub(crate) fn nodes(&self, room: RoomId) -> Result<Nodes<'_>> {
+        let (mut tree, mut known) = (Tree::default(), HashMap::new());
+        let mut chunk = Chunk::default();
+        self.each(room, &mut |step| {
+            let kept = match step {
+                Step::Record(record) => {
+                    tree.push(self.leaf(&record, &mut chunk)).into_iter().collect()
+                }
+                Step::Dropped(run) => tree.push_nodes(run.last_rev.0, &run.nodes).0,
+                Step::Missing(last) => {
+                    tree.push_unknown(last.0);
+                    Vec::new()
+                }
+            };
+            known.extend(kept.into_iter().map(|(index, node)| ((KEPT_LEVEL, index), node)));
+            Ok(())
+        })?;
+        Ok(Nodes { trees: self, room, known, parts: VecDeque::new(), chunk })
+    }
+}
+
+/// What stands in the room of heads.
+pub(crate) enum HeadEvent<'a> {
+    /// A room's head.
+    Listed(&'a RoomHead),
+    /// A signature.
+    Signed(&'a SignedHead),
+    /// A key.
+    Key(&'a Record),
+}
+
+/// The nodes of one room's tree: those of 64 leaves are in memory, and what is below them of one.
+pub(crate) struct Nodes<'a> {
+    trees: &'a Trees<'a>,
+    room: RoomId,
+    known: HashMap<(u32, u64), Hash>,
+    /// What stands under some of the nodes that are kept, the newest last.
+    parts: VecDeque<(u64, Parts)>,
+    chunk: Chunk,
+}
+
+/// Leaves, and roots of subtrees that were dropped, by their first leaf and level.
+type Parts = BTreeMap<(u64, u32), Hash>;
+
+/// Kept nodes whose parts are known at once: a path looks under its own and the last.
+const PARTS_MAX: usize = 4;
+
+impl Nodes<'_> {
+    /// The root of a perfect subtree.
+    ///
+    /// # Errors
+    /// `Invalid` if records that were dropped stand across its bounds.
+    pub(crate) fn node(&mut self, level: u32, index: u64) -> Result<Hash> {
+        if let Some(node) = self.known.get(&(level, index)) {
+            return Ok(*node);
+        }
+        if level > KEPT_LEVEL {
+            let left = self.node(level - 1, index * 2)?;
+            let node = node_hash(&left, &self.node(level - 1, index * 2 + 1)?);
+            self.known.insert((level, index), node);
+            return Ok(node);
+        }
+        let kept = index >> (KEPT_LEVEL - level);
+        if !self.parts.iter().any(|(at, _)| *at == kept) {
+            let parts = self.read(kept)?;
+            if self.parts.len() >= PARTS_MAX {
+                self.parts.pop_front();
+            }
+            self.parts.push_back((kept, parts));
+        }
+        let parts = self.parts.iter().find(|(at, _)| *at == kept);
+        parts.map_or_else(|| Ok(unknown_leaf()), |(_, parts)| below(parts, level, index))
+    }
+
+    /// What stands under a node that is kept.
+    fn read(&mut self, kept: u64) -> Result<Parts> {
+        let (first, end) = (kept * KEPT_LEAVES, (kept + 1) * KEPT_LEAVES);
+        let mut parts = BTreeMap::new();
+        self.trees.between(self.room, (Rev(first + 1), Rev(end)), &mut |step| {
+            match step {
+                Step::Record(record) => {
+                    let leaf = self.trees.leaf(&record, &mut self.chunk);
+                    parts.insert((record.rev.0 - 1, 0), leaf);
+                }
+                Step::Dropped(run) => {
+                    let mut at = run.first_rev.0.saturating_sub(1);
+                    for node in &run.nodes {
+                        let level = span_level(at, run.last_rev.0);
+                        parts.insert((at, level), *node);
+                        at += 1 << level;
+                    }
+                }
+                Step::Missing(_) => {}
+            }
+            Ok(())
+        })?;
+        parts.retain(|(at, _), _| (first..end).contains(at));
+        Ok(parts)
+    }
+}
+
+/// The root of a perfect subtree under a node that is kept.
+fn below(parts: &Parts, level: u32, index: u64) -> Result<Hash> {
+    if let Some(part) = parts.get(&(index << level, level)) {
+        return Ok(*part);
+    }
+    let first = index << level;
+    let across = |at: &u32| parts.contains_key(&(first >> at << at, *at));
+    if (level + 1..=KEPT_LEVEL).any(|at| across(&at)) {
+        let what = "records that were dropped cross the end of what was signed: sign again";
+        return Err(Error::Invalid { what: what.to_owned() });
+    }
+    match level.checked_sub(1) {
+        None => Ok(unknown_leaf()),
+        Some(lower) => {
+            let left = below(parts, lower, index * 2)?;
+            Ok(node_hash(&left, &below(parts, lower, index * 2 + 1)?))
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! Proofs under `verify`: every room's tree made anew from its records, and every signature.
+//!
+//! Whoever changes a record and every checksum over it changes its room's root, and cannot sign the
+//! other one. Against somebody who has the key only a signed head that left the machine helps: it
+//! is compared too, where one is given.
+//!
+//! INVARIANT: a root that cannot be computed, because records were lost or dropped before it, is
+//! counted as not checked and never as right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hansard_engine::catalog::{Family, keys};
+use hansard_engine::error::Result;
+use hansard_engine::format::payload::{Payload, SignedHead, SigningKey};
+use hansard_engine::format::record::Record;
+use hansard_engine::format::run::Run;
+use hansard_engine::format::wire::from_bytes;
+use hansard_engine::notary::{HeadLog, KEY, KEYS};
+use hansard_engine::proof::note::{Checkpoint, Signer, Verifier, endorsement, open_note};
+use hansard_engine::proof::salts::Chunk;
+use hansard_engine::proof::{Hash, Tree};
+use hansard_engine::storage::{Disk, join};
+use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
+use serde::Serialize;
+
+use super::progress::{Progress, Show};
+use super::{Finding, finding, pool};
+use crate::open::Directory;
+use crate::proof::{HeadEvent, Step, Trees};
+
+/// Bytes of the key's file at most.
+const KEY_BYTES_MAX: u64 = 4096;
+
+/// What the record is held against beside itself.
+#[derive(Clone, Debug, Default)]
+pub struct Against {
+    /// A signed head that left the machine.
+    pub head: Option<String>,
+    /// Public keys from elsewhere.
+    pub keys: Vec<Verifier>,
+}
+
+/// What became of proofs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Proofs {
+    /// Rooms whose trees were made.
+    pub rooms: u64,
+    /// Leaves of all of them.
+    pub leaves: u64,
+    /// Signed heads whose signature and root are right.
+    pub heads: u64,
+    /// Listed roots of rooms that are right.
+    pub roots: u64,
+    /// Roots that cannot be computed any more: records before them were lost or dropped.
+    pub unchecked: u64,
+    /// The last place in the log under a signature; 0 for none.
+    pub upto_lsn: u64,
+    /// `head` if a head from elsewhere was compared, `key` if a key was, else `self`.
+    pub against: &'static str,
+    /// What is no damage and yet to be looked at.
+    pub warnings: Vec<String>,
+}
+
+impl Proofs {
+    /// For people.
+    pub(super) fn words(&self) -> String {
+        let Self { rooms, leaves, heads, roots, unchecked, upto_lsn, against, warnings } = self;
+        let held = match *against {
+            "head" => "agrees with the head that was given",
+            "key" => "signed with the key that was given",
+            _ => "self-consistent only: give --head or --key to hold it against something",
+        };
+        let mut words: String =
+            warnings.iter().map(|warning| format!("warning {warning}\n")).collect();
+        words += &format!(
+            "proofs of {rooms} rooms, {leaves} leaves: {heads} signed heads and {roots} roots are \
+             right, {unchecked} not checked, signed up to lsn {upto_lsn}\n{held}\n"
+        );
+        words
+    }
+}
+
+/// What the room of heads says.
+#[derive(Default)]
+struct Heads {
+    log: HeadLog,
+    keys: Vec<(Rev, SigningKey)>,
+    signed: Vec<SignedHead>,
+    /// Roots by room and size. Those of the room of heads itself are the signed ones.
+    roots: BTreeMap<RoomId, BTreeMap<u64, Hash>>,
+}
+
+/// Checks trees and signatures. `sound`: nothing else was found, so that records which are missing
+/// are told here and nowhere else.
+///
+/// # Errors
+/// `Io` of the journal.
+pub(super) fn check(
+    directory: &Directory,
+    against: &Against,
+    show: Show,
+    sound: bool,
+) -> Result<(Proofs, Vec<Finding>)> {
+    let trees = Trees::open(directory)?;
+    // What an operator accepted as lost is no news.
+    let mut tells = sound;
+    trees.each(RoomId::SYSTEM_SETTINGS, &mut |step| {
+        if let Step::Record(record) = step {
+            tells &= !matches!(record.payload, Payload::LossAccepted(_));
+        }
+        Ok(())
+    })?;
+    let mut heads = Heads::default();
+    trees.each_head(&mut |rev, event| {
+        match event {
+            HeadEvent::Listed(head) => {
+                heads.roots.entry(head.room).or_default().insert(head.size, head.root);
+            }
+            HeadEvent::Signed(head) => heads.signed.push(head.clone()),
+            HeadEvent::Key(record) => {
+                heads.log.take(record);
+                if let Payload::SigningKey(key) = &record.payload {
+                    heads.keys.push((rev, key.clone()));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let (proofs, damage) = (Proofs::default(), Vec::new());
+    let mut check = Check { directory, against, tells, proofs, damage };
+    let trusted = check.keys(&heads);
+    check.signatures(&mut heads, &trusted);
+    check.rooms(&trees, &heads, show);
+    Ok((check.proofs, check.damage))
+}
+
+struct Check<'a> {
+    directory: &'a Directory,
+    against: &'a Against,
+    /// Records that are missing are told.
+    tells: bool,
+    proofs: Proofs,
+    damage: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, reason: impl Into<String>) {
+        let file = self.directory.disk.full(hansard_engine::pack::DIR);
+        let room = Some(RoomId::SYSTEM_HEADS.to_string());
+        self.damage.push(Finding { room, ..finding(&file, 0, 0, reason) });
+    }
+
+    /// The keys that may sign: all that are recorded, or where a key is given, that one and those
+    /// that it endorses, one after the other.
+    fn keys(&mut self, heads: &Heads) -> BTreeSet<Rev> {
+        let name = heads.log.name().unwrap_or_default().to_owned();
+        let mut trusted = BTreeSet::new();
+        let mut before: Option<(Rev, Verifier)> = None;
+        for (rev, key) in &heads.keys {
+            let Some(own) = heads.log.keys().get(rev) else {
+                self.add(format!("signing key is no key rev={rev}"));
+                continue;
+            };
+            let text = endorsement(&name, &key.public);
+            let by =
+                before.as_ref().filter(|(_, key_before)| key_before.verifies(&text, &key.endorsed));
+            let given = self.against.keys.contains(own);
+            if before.is_some() && by.is_none() {
+                let warning = format!("key is endorsed by no key before it key={own}");
+                self.proofs.warnings.push(warning);
+            }
+            let endorsed = by.is_some_and(|(rev, _)| trusted.contains(rev));
+            if given || endorsed || self.against.keys.is_empty() {
+                trusted.insert(*rev);
+            }
+            before = Some((*rev, own.clone()));
+        }
+        // Whoever cannot read the private key cannot put another public one here unseen.
+        let path = join(KEYS, KEY);
+        let own = self.directory.disk.read_all(&path, KEY_BYTES_MAX).ok();
+        let own = own.and_then(|bytes| Signer::parse(std::str::from_utf8(&bytes).ok()?).ok());
+        if let (Some(own), Some((_, newest))) = (own, before)
+            && own.verifier() != newest
+        {
+            self.add("the newest signing key is not that of the key in keys/");
+        }
+        trusted
+    }
+
+    /// Checks every signature, and notes the roots that they are of.
+    fn signatures(&mut self, heads: &mut Heads, trusted: &BTreeSet<Rev>) {
+        for head in &heads.signed {
+            let known = heads.log.head(head).filter(|_| trusted.contains(&head.key));
+            let key = known.as_ref().map(|known| std::slice::from_ref(&known.key));
+            let note = known.as_ref().map(|known| known.note.as_str()).unwrap_or_default();
+            if open_note(note, key.unwrap_or_default()).is_err() {
+                self.add(format!(
+                    "signature of a head is wrong size={} upto={}",
+                    head.size, head.upto
+                ));
+                continue;
+            }
+            self.proofs.heads += 1;
+            self.proofs.upto_lsn = self.proofs.upto_lsn.max(head.upto.0);
+            let own = heads.roots.entry(RoomId::SYSTEM_HEADS).or_default();
+            if own.insert(head.size, head.root).is_some_and(|root| root != head.root) {
+                self.damage.push(of_room(
+                    &self.directory.disk,
+                    RoomId::SYSTEM_HEADS,
+                    format!("two roots are signed for one size={}", head.size),
+                ));
+            }
+        }
+        self.proofs.against = if self.against.keys.is_empty() { "self" } else { "key" };
+        let Some(note) = &self.against.head else { return };
+        let recorded: Vec<Verifier> = heads.log.keys().values().cloned().collect();
+        let keys = if self.against.keys.is_empty() { &recorded } else { &self.against.keys };
+        // Also by a key that a trusted one endorsed.
+        let endorsed: Vec<Verifier> =
+            trusted.iter().filter_map(|rev| heads.log.keys().get(rev)).cloned().collect();
+        match open_note(note, keys).or_else(|_| open_note(note, &endorsed)) {
+            Ok((Checkpoint { size, root, .. }, _)) => {
+                let own = heads.roots.entry(RoomId::SYSTEM_HEADS).or_default();
+                if own.insert(size, root).is_some_and(|other| other != root) {
+                    self.add(format!(
+                        "another root was signed than the head that was given size={size}"
+                    ));
+                }
+                self.proofs.against = "head";
+            }
+            Err(wrong) => {
+                self.add(format!("the head that was given is not of this record: {wrong}"))
+            }
+        }
+    }
+
+    /// What the catalog would be signed with is what the records are.
+    fn catalog_agrees(&self, room: RoomId, done: &mut RoomCheck) {
+        let Some(tree) = done.tree.take() else { return };
+        if let Ok(catalog) = self.directory.catalog()
+            && let Ok(Some(row)) = catalog.get(Family::State, &keys::tree(room))
+            && let Ok(row) = from_bytes::<Tree>(&row, "tree row")
+            && row.size() == tree.size()
+            && row != tree
+        {
+            let reason = "the catalog has another tree of the room's records".to_owned();
+            done.damage.push(of_room(&self.directory.disk, room, reason));
+        }
+    }
+
+    fn rooms(&mut self, trees: &Trees<'_>, heads: &Heads, show: Show) {
+        let rooms: Vec<RoomId> =
+            trees.rooms().union(&heads.roots.keys().copied().collect()).copied().collect();
+        let progress = Progress::new("proofs", trees.bytes());
+        let upto = Lsn(self.proofs.upto_lsn);
+        let (disk, none) = (&self.directory.disk, BTreeMap::new());
+        let made = |room: &RoomId| {
+            let roots = heads.roots.get(room).unwrap_or(&none);
+            Room::new(disk, trees, *room, roots, (upto, self.tells)).run(&progress)
+        };
+        let mut found = progress.during(show, || pool::each(&rooms, made));
+        for (room, done) in rooms.iter().zip(&mut found) {
+            self.catalog_agrees(*room, done);
+        }
+        for room in found {
+            self.proofs.rooms += 1;
+            self.proofs.leaves += room.leaves;
+            self.proofs.roots += room.right;
+            self.proofs.unchecked += room.unchecked;
+            self.damage.extend(room.damage);
+        }
+    }
+}
+
+fn of_room(disk: &Disk, room: RoomId, reason: String) -> Finding {
+    let file = disk.full(hansard_engine::pack::DIR);
+    Finding { room: Some(room.to_string()), ..finding(&file, 0, 0, reason) }
+}
+
+/// The outcome for a room.
+#[derive(Debug, Default)]
+struct RoomCheck {
+    leaves: u64,
+    right: u64,
+    unchecked: u64,
+    damage: Vec<Finding>,
+    /// The whole tree; none if a record of it was lost.
+    tree: Option<Tree>,
+}
+
+/// A room being checked.
+struct Room<'a> {
+    disk: &'a Disk,
+    trees: &'a Trees<'a>,
+    room: RoomId,
+    roots: &'a BTreeMap<u64, Hash>,
+    upto: Lsn,
+    tells: bool,
+    tree: Tree,
+    /// From here on roots cannot be computed: a record was lost.
+    lost: bool,
+    /// A root was wrong: whatever comes behind it will be.
+    wrong: bool,
+    /// The last record under the newest signature.
+    covered: u64,
+    last_seq: Seq,
+    floor: Seq,
+    erased: BTreeSet<Seq>,
+    /// Entries that were dropped.
+    dropped: Vec<(Seq, Seq)>,
+    done: RoomCheck,
+}
+
+impl<'a> Room<'a> {
+    fn new(
+        disk: &'a Disk,
+        trees: &'a Trees<'a>,
+        room: RoomId,
+        roots: &'a BTreeMap<u64, Hash>,
+        (upto, tells): (Lsn, bool),
+    ) -> Self {
+        Self {
+            disk,
+            trees,
+            room,
+            roots,
+            upto,
+            tells,
+            tree: Tree::default(),
+            lost: false,
+            wrong: false,
+            covered: 0,
+            last_seq: Seq::ZERO,
+            floor: Seq::ZERO,
+            erased: BTreeSet::new(),
+            dropped: Vec::new(),
+            done: RoomCheck::default(),
+        }
+    }
+
+    fn add(&mut self, reason: String, seqs: Option<(Seq, Seq)>) {
+        let mut found = of_room(self.disk, self.room, reason);
+        if let Some((from, to)) = seqs {
+            (found.from_seq, found.to_seq) = (Some(from.0), Some(to.0));
+        }
+        self.done.damage.push(found);
+    }
+
+    fn run(mut self, progress: &Progress) -> RoomCheck {
+        let (room, trees, mut chunk) = (self.room, self.trees, Chunk::default());
+        let walked = trees.each(room, &mut |step| {
+            match step {
+                Step::Record(record) => {
+                    progress.add(record.to_bytes().len() as u64);
+                    self.record(&record, &mut chunk);
+                }
+                Step::Dropped(run) => self.drop_run(run),
+                Step::Missing(last) => self.miss(last),
+            }
+            Ok(())
+        });
+        if let Err(error) = walked {
+            self.add(error.to_string(), None);
+        }
+        self.end();
+        self.done
+    }
+
+    fn record(&mut self, record: &Record, chunk: &mut Chunk) {
+        self.lost |= matches!(record.payload, Payload::Lost(_));
+        match &record.payload {
+            Payload::Expired(expired) => self.floor = self.floor.max(expired.floor),
+            Payload::Erased(erased) => drop(self.erased.insert(erased.seq)),
+            _ => {}
+        }
+        self.tree.push(self.trees.leaf(record, chunk));
+        self.done.leaves += 1;
+        if record.lsn <= self.upto {
+            self.covered = record.rev.0;
+        }
+        self.last_seq = self.last_seq.max(record.seq);
+        self.compare();
+    }
+
+    /// How many roots are listed of these sizes.
+    fn listed(&self, first: u64, last: u64) -> u64 {
+        if last < first { 0 } else { self.roots.range(first..=last).count() as u64 }
+    }
+
+    fn drop_run(&mut self, run: &Run) {
+        self.done.unchecked += self.listed(run.first_rev.0, run.last_rev.0.saturating_sub(1));
+        if !self.tree.push_nodes(run.last_rev.0, &run.nodes).1 {
+            self.add(
+                "a run lacks nodes of its tree".to_owned(),
+                Some((run.seq_base, run.last_seq)),
+            );
+        }
+        self.done.leaves += run.last_rev.0.saturating_sub(run.first_rev.0).saturating_add(1);
+        if run.last_seq > run.seq_base {
+            self.dropped.push((run.seq_base.next(), run.last_seq));
+        }
+        self.last_seq = self.last_seq.max(run.last_seq);
+        self.compare();
+    }
+
+    fn miss(&mut self, last: Rev) {
+        let first = self.tree.size() + 1;
+        self.tree.push_unknown(last.0);
+        self.done.unchecked += self.listed(first, last.0);
+        if !self.lost && self.tells {
+            let reason = format!("records are missing rev={first}..{last}");
+            let next = self.last_seq.next();
+            self.add(reason, Some((next, next)));
+        }
+        self.lost = true;
+    }
+
+    /// Compares the root as it is now, if one was listed.
+    fn compare(&mut self) {
+        let Some(root) = self.roots.get(&self.tree.size()) else { return };
+        if self.lost || self.wrong {
+            self.done.unchecked += 1;
+        } else if *root == self.tree.root() {
+            self.done.right += 1;
+        } else {
+            self.wrong = true;
+            let reason =
+                format!("records are not those that were signed rev=1..{}", self.tree.size());
+            self.add(reason, Some((Seq(1), self.last_seq)));
+        }
+    }
+
+    fn end(&mut self) {
+        let size = self.tree.size();
+        let listed = self.roots.last_key_value().map_or(0, |(size, _)| *size);
+        if listed > size && (self.tells || !self.lost) {
+            let reason = format!("records that were signed are missing rev={}..{listed}", size + 1);
+            let next = self.last_seq.next();
+            self.add(reason, Some((next, next)));
+        }
+        if self.room != RoomId::SYSTEM_HEADS && self.covered > listed {
+            let reason =
+                format!("records are under no signature rev={}..{}", listed + 1, self.covered);
+            self.add(reason, None);
+        }
+        for (first, last) in std::mem::take(&mut self.dropped) {
+            let from = first.max(self.floor.next());
+            let mut seqs = (from.0..=last.0).map(Seq);
+            if let Some(seq) = seqs.find(|seq| !self.erased.contains(seq)) {
+                let reason = "an entry was dropped that neither expired nor was erased".to_owned();
+                self.add(reason, Some((seq, last)));
+            }
+        }
+        self.done.tree = (!self.lost).then_some(std::mem::take(&mut self.tree));
+    }
+}
