@@ -48,6 +48,8 @@ pub struct Applier {
     applied: AppliedRow,
     compliance: bool,
     book: Book,
+    /// Trees that grew since the last batch: one row each, however many records it has.
+    trees: BTreeMap<RoomId, Tree>,
     /// While the log is read again out of packs: runs whose records were dropped.
     dropped: BTreeMap<(RoomId, Rev), Run>,
     /// Rooms of which a record was applied since they were last asked for.
@@ -87,8 +89,8 @@ impl Applier {
         let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
         let compliance = setting.as_deref() == Some(b"on");
         let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
-        let (book, grown) = (Book::default(), HashSet::new());
-        Ok(Self { store, changes, applied, compliance, book, dropped, grown })
+        let (book, trees, grown) = (Book::default(), BTreeMap::new(), HashSet::new());
+        Ok(Self { store, changes, applied, compliance, book, trees, dropped, grown })
     }
 
     /// The rows it writes to.
@@ -175,6 +177,9 @@ impl Applier {
     /// # Errors
     /// `Io` or `NoSpace`: the catalog must not be used any more.
     pub fn commit(&mut self) -> Result<Lsn> {
+        for (room, tree) in std::mem::take(&mut self.trees) {
+            self.set(keys::tree(room), &tree);
+        }
         if !self.changes.is_empty() {
             let applied = to_bytes(&self.applied);
             self.put(Family::State, keys::APPLIED.to_vec(), applied);
@@ -192,7 +197,7 @@ impl Applier {
     /// # Errors
     /// As `commit`.
     pub fn commit_if_full(&mut self) -> Result<()> {
-        if self.changes.len() >= BATCH_ROWS {
+        if self.changes.len() + self.trees.len() >= BATCH_ROWS {
             self.commit()?;
         }
         Ok(())
@@ -214,9 +219,9 @@ impl Applier {
         head.seq = head.seq.max(least.seq);
         head.time = head.time.max(least.time);
         self.set(keys::head(room), &head);
-        let mut tree = self.tree(room)?;
+        let mut tree = self.take_tree(room)?;
         self.fill(room, &mut tree, head.rev.0);
-        self.set(keys::tree(room), &tree);
+        self.trees.insert(room, tree);
         Ok(())
     }
 
@@ -227,7 +232,7 @@ impl Applier {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn prepare(&mut self, dropped: &[Run], salts: &[(Lsn, Salts)]) -> Result<()> {
-        for run in dropped {
+        for run in dropped.iter().filter(|run| run.first_rev <= run.last_rev) {
             self.dropped.insert((run.room, run.first_rev), run.clone());
         }
         salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
@@ -243,8 +248,12 @@ impl Applier {
         self.grown.extend(rooms);
     }
 
-    fn tree(&self, room: RoomId) -> Result<Tree> {
-        Ok(self.get(&keys::tree(room), "tree row")?.unwrap_or_default())
+    /// A room's tree, which the caller gives back.
+    fn take_tree(&mut self, room: RoomId) -> Result<Tree> {
+        match self.trees.remove(&room) {
+            Some(tree) => Ok(tree),
+            None => Ok(self.get(&keys::tree(room), "tree row")?.unwrap_or_default()),
+        }
     }
 
     /// Brings a tree to `size` where the records are not there: with what is known of those that
@@ -274,8 +283,9 @@ impl Applier {
 
     /// Adds a record to its room's tree.
     fn grow_tree(&mut self, record: &Record) -> Result<()> {
-        let mut tree = self.tree(record.room)?;
+        let mut tree = self.take_tree(record.room)?;
         if record.rev.0 <= tree.size() {
+            self.trees.insert(record.room, tree);
             return Ok(());
         }
         self.fill(record.room, &mut tree, record.rev.0 - 1);
@@ -285,7 +295,7 @@ impl Applier {
         if let Some((index, node)) = tree.push(record_leaf(record, salts.as_ref())) {
             self.put(Family::State, keys::tree_node(record.room, index), node.to_vec());
         }
-        self.set(keys::tree(record.room), &tree);
+        self.trees.insert(record.room, tree);
         self.grown.insert(record.room);
         Ok(())
     }

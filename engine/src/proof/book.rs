@@ -4,12 +4,13 @@
 //! Whoever changes the rows makes a new one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::salts::{CHUNK_LEVEL, Chunk, PlaceSalts, SPAN_LEVEL, Salts};
 use crate::apply::decode_row;
 use crate::catalog::rows::SaltRow;
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::Lsn;
 
 /// Rows with `from <= key < to`.
@@ -33,7 +34,15 @@ fn overlaps(key: &[u8], chunk: Lsn) -> bool {
 /// The spans of salts around a chunk.
 fn spans(rows: BTreeMap<Vec<u8>, Vec<u8>>, chunk: Lsn) -> Result<Vec<Salts>> {
     let rows = rows.into_iter().filter(|(key, _)| overlaps(key, chunk));
-    rows.map(|(_, row)| Ok(decode_row::<SaltRow>(&row, "salt row")?.salts)).collect()
+    rows.map(|(_, row)| Ok(sound(&row)?.salts)).collect()
+}
+
+/// A row, if it is one that a record can have made.
+fn sound(row: &[u8]) -> Result<SaltRow> {
+    let row: SaltRow = decode_row(row, "salt row")?;
+    let file = Path::new("catalog");
+    let wrong = || Error::corrupt("unsound salt row", file, 0, row.salts.first.0, 0);
+    if row.salts.is_sound() { Ok(row) } else { Err(wrong()) }
 }
 
 /// The salts of places.
@@ -84,7 +93,7 @@ pub(crate) fn rows_covering(store: &dyn CatalogStore, place: Lsn) -> Result<Vec<
     let chunk = Chunk::first_of(place);
     let (from, to) = keys_around(chunk);
     let rows = rows_of(store, &from, &to)?.into_iter().filter(|(key, _)| overlaps(key, chunk));
-    let rows = rows.map(|(_, row)| decode_row::<SaltRow>(&row, "salt row"));
+    let rows = rows.map(|(_, row)| sound(&row));
     let rows: Vec<SaltRow> = rows.collect::<Result<_>>()?;
     Ok(rows.into_iter().filter(|row| row.salts.of(place).is_some()).collect())
 }

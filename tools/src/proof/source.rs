@@ -382,7 +382,7 @@ impl Nodes<'_> {
                     for node in &run.nodes {
                         let level = span_level(at, run.last_rev.0);
                         parts.insert((at, level), *node);
-                        at += 1 << level;
+                        at = at.saturating_add(1 << level);
                     }
                 }
                 Step::Missing(_) => {}

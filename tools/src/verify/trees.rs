@@ -404,7 +404,7 @@ impl<'a> Room<'a> {
     }
 
     fn miss(&mut self, last: Rev) {
-        let first = self.tree.size() + 1;
+        let first = self.tree.size().saturating_add(1);
         self.tree.push_unknown(last.0);
         self.done.unchecked += self.listed(first, last.0);
         if !self.lost && self.tells {
@@ -434,7 +434,10 @@ impl<'a> Room<'a> {
         let size = self.tree.size();
         let listed = self.roots.last_key_value().map_or(0, |(size, _)| *size);
         if listed > size && (self.tells || !self.lost) {
-            let reason = format!("records that were signed are missing rev={}..{listed}", size + 1);
+            let reason = format!(
+                "records that were signed are missing rev={}..{listed}",
+                size.saturating_add(1)
+            );
             let next = self.last_seq.next();
             self.add(reason, Some((next, next)));
         }
