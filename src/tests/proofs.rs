@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use support::api::{Api, text};
 use support::history::{forwards, number};
+use support::mounts::{Mount, alone};
 use support::{Server, Site, data_folder, done, fails, text as utf8, tool};
 
 fn admin(server: &Server, admin: &Api, args: &[&str]) -> String {
@@ -365,6 +366,35 @@ fn an_attacker_without_the_key_is_found_and_one_with_it_by_what_left() {
     assert_eq!(archive.verify(&["--head", first.to_str().expect("a path")]).0, 0);
     let (code, report) = archive.verify(&["--head", left.to_str().expect("a path")]);
     assert_eq!(code, 1, "{report}");
+}
+
+#[test]
+fn proofs_come_from_a_read_only_mount_and_from_a_checkpoint_as_well() {
+    alone("proofs_come_from_a_read_only_mount_and_from_a_checkpoint_as_well", || {
+        let archive = Archive::new();
+        let proofs = archive.prove(&["--seq", "1-50"]);
+        let before = tool::contents(&archive.site.data());
+        let from = |data: &Path| {
+            let mut prove = tool::tool();
+            prove.arg("prove").arg(data).args(["--room", &archive.room, "--seq", "1-50"]);
+            let mut verify = tool::tool();
+            done(verify.args(["verify", "--key", &archive.key]).arg(data));
+            done(&mut prove)
+        };
+        let view = archive.site.path("view");
+        let mount = Mount::read_only(&archive.site.data(), &view);
+        assert_eq!(from(&view), proofs);
+        mount.unmount();
+        assert_eq!(tool::contents(&archive.site.data()), before);
+
+        let server = archive.site.serve();
+        let api = server.admin();
+        let copy = archive.site.path("copy");
+        done(server.command(&api).args(["admin", "checkpoint"]).arg(&copy));
+        assert_eq!(server.stop().code(), Some(0));
+        assert!(!copy.join("keys/head.key").exists(), "a copy holds no key");
+        assert_eq!(from(&copy), proofs);
+    });
 }
 
 #[test]

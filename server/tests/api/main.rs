@@ -6,6 +6,7 @@
 mod amendments;
 mod auth;
 mod client;
+mod heads;
 mod history;
 mod policy;
 mod posting;
