@@ -21,10 +21,10 @@ SOAK_MINUTES ?= 60
 
 CHECKS := check-fmt check-clippy check-doc check-tidy check-schedules check-fuzz
 
-.PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak powercut tournament scale fmt deps
+.PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak powercut tournament scale compression fmt deps
 
 help:
-	@echo "make serve | test | check | test-corpus CORPUS=DIR | bench | soak | powercut | tournament | scale | fmt | deps"
+	@echo "make serve | test | check | test-corpus CORPUS=DIR | bench | soak | powercut | tournament | scale | compression | fmt | deps"
 
 serve: build
 	@.ci/serve '$(CARGO_TARGET_DIR)/debug/hansard' '$(DATA)' '$(HTTP)' $(ARGS)
@@ -87,6 +87,10 @@ powercut: deps
 
 tournament: deps
 	cargo run --manifest-path benches/Cargo.toml --bin tournament -- $(ARGS)
+
+# What blocks of other sizes, levels and dictionaries would take: on the packs of ARGS, a data directory.
+compression: deps
+	cargo run --manifest-path benches/Cargo.toml --bin compression -- $(ARGS)
 
 # A million small rooms beside one of ten million messages, as released: this alone builds a second profile. Some GB.
 scale: deps
