@@ -52,8 +52,9 @@ pub struct Applier {
     trees: BTreeMap<RoomId, Tree>,
     /// While the log is read again out of packs: runs whose records were dropped.
     dropped: BTreeMap<(RoomId, Rev), Run>,
-    /// Rooms of which a record was applied since they were last asked for.
-    grown: HashSet<RoomId>,
+    /// Rooms of which a record was applied since they were last asked for; none if they were too
+    /// many.
+    grown: Option<HashSet<RoomId>>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -89,7 +90,8 @@ impl Applier {
         let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
         let compliance = setting.as_deref() == Some(b"on");
         let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
-        let (book, trees, grown) = (Book::default(), BTreeMap::new(), HashSet::new());
+        let (book, trees) = (Book::default(), BTreeMap::new());
+        let grown = Some(HashSet::new());
         Ok(Self { store, changes, applied, compliance, book, trees, dropped, grown })
     }
 
@@ -238,14 +240,10 @@ impl Applier {
         salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
     }
 
-    /// Rooms of which a record was applied since the last call.
-    pub(crate) fn take_grown(&mut self) -> HashSet<RoomId> {
-        std::mem::take(&mut self.grown)
-    }
-
-    /// Remembers rooms as grown.
-    pub(crate) fn note_grown(&mut self, rooms: impl IntoIterator<Item = RoomId>) {
-        self.grown.extend(rooms);
+    /// Rooms of which a record was applied since the last call; none if they were too many to
+    /// remember.
+    pub(crate) fn take_grown(&mut self) -> Option<HashSet<RoomId>> {
+        self.grown.replace(HashSet::new())
     }
 
     /// A room's tree, which the caller gives back.
@@ -296,7 +294,10 @@ impl Applier {
             self.put(Family::State, keys::tree_node(record.room, index), node.to_vec());
         }
         self.trees.insert(record.room, tree);
-        self.grown.insert(record.room);
+        if let Some(grown) = &mut self.grown {
+            grown.insert(record.room);
+        }
+        self.grown.take_if(|grown| grown.len() > limits::GROWN_ROOMS_MAX);
         Ok(())
     }
 
@@ -311,8 +312,11 @@ impl Applier {
     }
 
     /// Notes that a message is lost while its place is known; also where the catalog had applied it
-    /// before it was lost.
+    /// before it was lost. A record that takes no place in a timeline leaves no gap in one.
     pub fn note_lost(&mut self, record: &Record) {
+        if record.seq == Seq::ZERO {
+            return;
+        }
         self.put(Family::State, keys::lost(record.room, record.seq), Vec::new());
     }
 
@@ -329,6 +333,7 @@ impl Applier {
 
     /// Notes that nothing up to `lsn` is left to apply, where the last of it is lost.
     pub fn skip_to(&mut self, lsn: Lsn) {
+        self.dropped.clear();
         self.applied.lsn = self.applied.lsn.max(lsn);
         let applied = to_bytes(&self.applied);
         self.put(Family::State, keys::APPLIED.to_vec(), applied);

@@ -66,6 +66,9 @@ pub const MERGE_BYTES_MAX: u64 = 8 * PACK_BYTES_TARGET;
 pub const MERGE_RUNS_MAX: u64 = 500_000;
 /// Packs of one day, as they were sealed, that are merged before the day is over.
 pub const MERGE_FAN: usize = 8;
+/// Rooms that grew since the last signature and are remembered as such; of more, packs and tails
+/// are asked.
+pub const GROWN_ROOMS_MAX: usize = 256 * 1024;
 /// Runs of one pack.
 pub const PACK_RUNS_MAX: usize = 16 * 1024 * 1024;
 /// Records that one pack says were dropped.

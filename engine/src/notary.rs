@@ -6,14 +6,14 @@
 //! himself to them. The private key is a file in `keys/`; the public one is a record, which the key
 //! before it signs.
 //!
-//! INVARIANT: a room that grew is listed before the next head is signed, or remembered as grown;
-//! after a start, what was remembered is found again.
+//! INVARIANT: a room that grew is listed before the next head is signed. What is not remembered of
+//! that, after a start or a failure, is found in packs and tails by the last place that is signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::apply::decode_row;
-use crate::catalog::{Family, Go, keys, walk_prefix};
+use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::commit::own_draft;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
@@ -25,8 +25,8 @@ use crate::proof::book::Book;
 use crate::proof::note::{Checkpoint, Signer, Verifier, endorsement, log_name, signed_note};
 use crate::proof::salts::PlaceSalts;
 use crate::storage::join;
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard};
 use crate::types::{Lsn, Rev, RoomId};
 
 /// The folder of keys.
@@ -104,7 +104,8 @@ impl HeadLog {
         self.newest.as_ref().and_then(|head| self.head(head))
     }
 
-    fn upto(&self) -> Lsn {
+    /// The last place in the log that is under a signature.
+    pub(crate) fn upto(&self) -> Lsn {
         self.newest.as_ref().map_or(Lsn::ZERO, |head| head.upto)
     }
 }
@@ -196,7 +197,7 @@ impl Inner {
     /// What was recorded is signed when the engine closes, if it is ever signed by itself.
     pub(crate) fn sign_before_closing(&self) {
         let closing = self.closing.load(Ordering::Acquire);
-        if closing || self.options.head_interval_ms == 0 || !self.restricted.is_empty() {
+        if closing || self.options.head_interval_ms == 0 {
             return;
         }
         if let Err(error) = self.sign_heads() {
@@ -209,31 +210,32 @@ impl Inner {
         row.map_or(Ok(Tree::default()), |row| decode_row(&row, "tree row"))
     }
 
-    /// What the room of heads says, as far as it is applied.
     fn head_log(&self) -> Result<HeadLog> {
-        let mut log = HeadLog::default();
-        walk_prefix(&*self.store, Family::State, keys::SIGNING_KEYS, &mut |key, value| {
-            let rev = Rev(keys::number_at(key, keys::SIGNING_KEY_REV_AT));
-            log.take_key(rev, &decode_row(value, "signing key row")?);
-            Ok(Go::On)
-        })?;
-        let newest = self.store.get(Family::State, keys::NEWEST_HEAD)?;
-        log.newest = newest.map(|row| decode_row(&row, "head row")).transpose()?;
-        Ok(log)
+        head_log(&*self.store)
+    }
+
+    /// One signature at a time, and none while records are missing: nothing is written then, nor is
+    /// a key made.
+    fn begin_signing(&self) -> Result<MutexGuard<'_, Known>> {
+        match self.restricted.is_empty() {
+            true => Ok(self.notary.known.lock()),
+            false => Err(Error::Unavailable { why: "restricted: records were lost" }),
+        }
     }
 
     fn sign_heads(&self) -> Result<Option<Head>> {
-        let mut known = self.notary.known.lock();
+        let mut known = self.begin_signing()?;
         let log = self.head_log()?;
-        if !known.looked {
-            let grown = self.grown_since(log.upto())?;
-            self.applier.lock().note_grown(grown);
-            known.looked = true;
-        }
         let (grown, upto) = {
             let mut applier = self.applier.lock();
             (applier.take_grown(), applier.applied())
         };
+        // What grew before this start, or was too much to remember, is found where it stands.
+        let grown = match grown.filter(|_| known.looked) {
+            Some(grown) => grown.into_iter().collect(),
+            None => self.grown_since(log.upto())?,
+        };
+        known.looked = true;
         let mut grown: Vec<RoomId> = grown.into_iter().collect();
         grown.retain(|room| *room != RoomId::SYSTEM_HEADS);
         grown.sort_unstable();
@@ -241,21 +243,22 @@ impl Inner {
             return Ok(log.newest());
         }
         let signed = self.sign(&mut known, &log, &grown, upto);
-        if signed.is_err() {
-            // Listed twice is no harm; not at all would be.
-            self.applier.lock().note_grown(grown);
-        }
+        // Listed twice is no harm; not at all would be.
+        known.looked = signed.is_ok();
         signed.map(Some)
     }
 
     fn sign(&self, known: &mut Known, log: &HeadLog, grown: &[RoomId], upto: Lsn) -> Result<Head> {
         self.find_key(known, log)?;
         for rooms in grown.chunks(HEADS_MAX) {
-            let head = |room: &RoomId| {
+            let mut heads = Vec::with_capacity(rooms.len());
+            for room in rooms {
                 let tree = self.tree(*room)?;
-                Ok(RoomHead { room: *room, size: tree.size(), root: tree.root() })
-            };
-            let heads = rooms.iter().map(head).collect::<Result<_>>()?;
+                // Of one whose first record is not applied yet there is nothing to list.
+                if tree.size() > 0 {
+                    heads.push(RoomHead { room: *room, size: tree.size(), root: tree.root() });
+                }
+            }
             self.append_and_wait(vec![own_draft(Payload::RoomHeads(RoomHeads { heads }))])?;
         }
         let log = self.head_log()?;
@@ -355,11 +358,27 @@ impl Inner {
 
     fn rotate_head_key(&self) -> Result<Verifier> {
         let key = {
-            let mut known = self.notary.known.lock();
+            let mut known = self.begin_signing()?;
             self.find_key(&mut known, &self.head_log()?)?;
             self.new_key(&mut known, &self.head_log()?)?;
             known.signer.as_ref().map(Signer::verifier)
         };
         key.ok_or(Error::Unavailable { why: "there is no key to sign heads with" })
     }
+}
+
+/// What the room of heads says, as far as it is applied.
+///
+/// # Errors
+/// `Io` or `Corrupt` of the catalog.
+pub(crate) fn head_log(store: &dyn CatalogStore) -> Result<HeadLog> {
+    let mut log = HeadLog::default();
+    walk_prefix(store, Family::State, keys::SIGNING_KEYS, &mut |key, value| {
+        let rev = Rev(keys::number_at(key, keys::SIGNING_KEY_REV_AT));
+        log.take_key(rev, &decode_row(value, "signing key row")?);
+        Ok(Go::On)
+    })?;
+    let newest = store.get(Family::State, keys::NEWEST_HEAD)?;
+    log.newest = newest.map(|row| decode_row(&row, "head row")).transpose()?;
+    Ok(log)
 }

@@ -17,7 +17,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::apply::Applier;
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::clock::ClockGuard;
-use crate::commit::{Encoder, Progress, Salter};
+use crate::commit::{Encoder, Progress, Salter, own_draft};
 use crate::directory::Gate;
 use crate::engine::{Engine, Inner, OpenReport, Options};
 use crate::error::{Error, Result};
@@ -34,6 +34,7 @@ use crate::lane::Lane;
 use crate::leftover;
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::notary::head_log;
 use crate::pack::{self, Packs};
 use crate::proof::book::salted_to;
 use crate::proof::salts::SPAN_LEVEL;
@@ -217,18 +218,8 @@ pub fn accept(engine: &Engine, holes: Vec<LsnSpan>) -> Result<LossReport> {
     if holes.is_empty() {
         return Err(Error::invalid("nothing is lost in this data directory"));
     }
-    let draft = crate::draft::Draft {
-        actor: system_actor(),
-        checked_at: Lsn(u64::MAX),
-        room: crate::types::RoomId::NONE,
-        said: crate::draft::Said::Now,
-        idempotency: None,
-        expect: None,
-        payload: Payload::LossAccepted(crate::format::payload::LossAccepted {
-            holes: holes.clone(),
-        }),
-    };
-    engine.append_and_wait(vec![draft])?;
+    let accepted = crate::format::payload::LossAccepted { holes: holes.clone() };
+    engine.append_and_wait(vec![own_draft(Payload::LossAccepted(accepted))])?;
     Ok(LossReport { holes, epoch: engine.epoch() })
 }
 
@@ -396,6 +387,7 @@ fn assemble(
     stats.packs.set(manifest.state().packs.len() as u64);
     stats.pack_bytes.set(manifest.state().packs.values().map(|p| p.bytes).sum());
     stats.sealed_lsn.set(manifest.state().sealed.0);
+    stats.head_lsn.set(head_log(&*ground.store).map_or(0, |log| log.upto().0));
     let applied = applier.applied();
     let numbers = seal::PackNumbers::from(manifest.state().next_pack);
     let inner = Arc::new(Inner {

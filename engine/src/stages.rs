@@ -147,9 +147,10 @@ impl Inner {
         };
         match group {
             Ok(group) => self.pass_to_writer(group),
-            // Whoever waited was answered; without room in the journal only a trim helps.
+            // Whoever waited was answered; mostly there is no room in the journal, and only a trim
+            // helps.
             Err(error) => {
-                tracing::warn!(%error, "no room in the journal");
+                tracing::warn!(%error, "nothing can be recorded now");
                 self.keeper.wake();
             }
         }

@@ -300,8 +300,12 @@ fn a_start_signs_what_came_before_it_and_nothing_twice() {
     for world in [desk.world.crashed(Survivors::Nothing), desk.without_catalog()] {
         let (engine, _) = open(&world);
         let before = listed(&engine);
+        let heads = engine.tree(RoomId::SYSTEM_HEADS).unwrap().size();
         let second = engine.sign_heads().unwrap().unwrap();
         assert!(second.checkpoint.upto > first.checkpoint.upto);
+        let new = engine.changes(RoomId::SYSTEM_HEADS, Rev(heads), 10).unwrap().records;
+        let Payload::RoomHeads(list) = &new[0].payload else { panic!("{new:?}") };
+        assert_eq!((new.len(), list.heads.len()), (2, 2), "what did not grow is not listed again");
         let after = listed(&engine);
         let grown: Vec<RoomId> = after
             .values()
@@ -402,6 +406,61 @@ fn a_lost_message_has_an_unknown_leaf_and_the_tree_goes_on() {
     }
     assert_eq!(tree.size(), 12);
     assert_eq!(engine.tree(room).unwrap(), tree);
+}
+
+#[test]
+fn a_list_or_a_signature_that_is_lost_restricts_nothing_and_is_made_again() {
+    for nth in 0..2 {
+        for keeps_catalog in [true, false] {
+            let (desk, engine) = Desk::new();
+            engine.sign_heads().unwrap();
+            engine.seal().unwrap();
+            let before = engine.tree(RoomId::SYSTEM_HEADS).unwrap().size();
+            one(&engine, post(desk.ann, desk.rooms[1], "one more"));
+            engine.sign_heads().unwrap();
+            engine.idle();
+            let new = engine.changes(RoomId::SYSTEM_HEADS, Rev(before), 10).unwrap().records;
+            let lost = new[nth].lsn;
+            drop(engine);
+            let mut world = desk.world.crashed(Survivors::Everything);
+            if !keeps_catalog {
+                world.store = MemoryCatalog::default();
+            }
+            spoil(&world, lost);
+            let (engine, report) = open(&world);
+            assert_eq!(engine.health(), Health::Ready, "{report:?}");
+            assert_eq!((report.lost_messages, report.holes.len()), (0, 0), "{report:?}");
+            one(&engine, post(desk.ann, desk.rooms[2], "and on"));
+            let head = engine.sign_heads().unwrap().unwrap();
+            assert!(open_note(&head.note, &engine.head_keys().unwrap()).is_ok());
+            assert_eq!(head.checkpoint.size, before + 3, "its place is kept");
+            assert_eq!(engine.tree(RoomId::SYSTEM_HEADS).unwrap().size(), before + 4);
+            engine.seal().unwrap();
+            engine.close().unwrap();
+            drop(engine);
+            let (engine, report) = open(&world);
+            assert_eq!(engine.health(), Health::Ready, "{report:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restricted_engine_signs_nothing_and_makes_no_key() {
+    let (desk, engine) = Desk::new();
+    engine.seal().unwrap();
+    let gone = MemberSet { principal: desk.ann, roles: Roles::MEMBER };
+    let lost = one(&engine, draft(desk.ann, desk.rooms[0], Payload::MemberSet(gone)));
+    engine.idle();
+    drop(engine);
+    let world = desk.world.crashed(Survivors::Everything);
+    spoil(&world, lost.lsn);
+    let (engine, _) = open(&world);
+    assert!(matches!(engine.health(), Health::Restricted { .. }));
+    assert!(engine.sign_heads().is_err() && engine.rotate_head_key().is_err());
+    assert_eq!(engine.newest_head().unwrap(), None);
+    engine.close().unwrap();
+    let disk = Disk::new(std::sync::Arc::new(world.sim.clone()));
+    assert_eq!(disk.list(KEYS).unwrap(), [] as [String; 0]);
 }
 
 #[test]

@@ -133,19 +133,6 @@ fn accepted() -> (World, RoomId) {
     (world, room)
 }
 
-/// Flips a bit of a record in the journal.
-fn spoil(world: &World, lsn: Lsn) {
-    use hansard_engine::journal::scan::scan;
-    let found = scan(&disk(world), Lsn::ZERO, Lsn::ZERO).unwrap();
-    let slots = found.frames.iter().flat_map(|f| f.slots.iter().flatten().map(move |s| (f, s)));
-    let (frame, slot) = slots.into_iter().find(|(_, s)| s.lsn == lsn).expect("it is there");
-    let name = format!("journal/{:06}.journal", frame.file);
-    let at = usize::try_from(frame.header.offset).unwrap() + slot.start;
-    let mut bytes = world.sim.bytes_of(&name).unwrap();
-    bytes[at + slot.entry.bytes as usize / 2] ^= 4;
-    world.sim.set_bytes(&name, bytes);
-}
-
 #[test]
 fn an_acceptance_counts_that_only_the_journal_tells_of() {
     let (mut world, room) = accepted();

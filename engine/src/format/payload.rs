@@ -2,7 +2,8 @@
 //!
 //! Changes carry the whole new state, never a difference, so that applying one twice equals
 //! applying it once. No plaintext secret is a field: tokens are SHA-256, passwords are argon2id
-//! strings.
+//! strings. Seeds of salts keep no secret from whoever has the log, as the words they salt stand
+//! beside them; they leave it when those do.
 
 use super::codec::{DecodeError, Reader};
 use super::wire::{Wire, wire_enum, wire_struct};
@@ -709,10 +710,16 @@ kinds! {
 }
 
 impl Kind {
-    /// True for the kinds whose loss costs messages only: a hole there opens no door.
+    /// True for the kinds whose loss costs messages only.
     #[must_use]
     pub const fn is_message(self) -> bool {
         matches!(self, Self::Post | Self::Lost)
+    }
+
+    /// True for the kinds whose loss opens no door: it costs messages, or what proves others.
+    #[must_use]
+    pub const fn opens_no_door(self) -> bool {
+        self.is_message() || matches!(self, Self::RoomHeads | Self::SignedHead)
     }
 
     /// True for the kinds that take a place in the timeline.

@@ -2,7 +2,8 @@
 //!
 //! Every room, system rooms too, has a Merkle tree over its records in order of rev (`tree`). A
 //! record's leaf is of its metadata and of two commitments, to what was said and to where it came
-//! from (`leaf`), salted so that a commitment says nothing once its salt is gone (`salts`). Nothing
+//! from (`leaf`), salted so that a commitment says nothing once its salt is gone (`salts`; `book`
+//! finds them in the catalog's rows). Heads leave the machine as signed notes (`note`). Nothing
 //! here reads or writes a file, and nothing here knows of packs or blocks: those change no tree.
 //!
 //! INVARIANT: two copies with the same records have the same trees.

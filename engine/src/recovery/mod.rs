@@ -149,11 +149,12 @@ fn check_packs(ground: &Ground, manifest: &manifest::Loaded) -> Result<bool> {
     Ok(stale)
 }
 
-/// The span a damage costs, unless it costs messages whose places are known.
+/// The span a damage costs, unless it opens no door: messages whose places are known, and what only
+/// proves others.
 fn span_of(damage: &Damage) -> Option<LsnSpan> {
     match damage.lost {
         Lost::Nothing => None,
-        Lost::Record(_, entry) if entry.kind.is_message() => None,
+        Lost::Record(_, entry) if entry.kind.opens_no_door() => None,
         Lost::Record(lsn, _) => Some(LsnSpan { first: lsn, last: lsn }),
         Lost::Unknown(first, last) => Some(LsnSpan { first, last }),
     }

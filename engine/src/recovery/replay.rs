@@ -63,8 +63,9 @@ impl Replay<'_> {
             for slot in frame.slots.iter().flatten().filter(|s| s.lsn > floor) {
                 let record = match slot.fault {
                     None => decode_record(&frame.record(slot))?,
-                    Some(_) if slot.entry.kind.is_message() => {
-                        self.report.lost_messages += 1;
+                    Some(_) if slot.entry.kind.opens_no_door() => {
+                        let is_message = slot.entry.kind.is_message();
+                        self.report.lost_messages += u64::from(is_message);
                         lost_record(frame, slot.lsn, &slot.entry)
                     }
                     // Its loss was accepted.
@@ -140,7 +141,8 @@ impl Replay<'_> {
     }
 }
 
-/// What stands in for a message whose bytes are damaged: its place is known, its content is gone.
+/// What stands in for a record whose bytes are damaged and whose loss opens no door: its place is
+/// known, its content is gone.
 fn lost_record(frame: &FoundFrame, lsn: Lsn, entry: &DirEntry) -> Record {
     Record {
         epoch: frame.header.epoch,

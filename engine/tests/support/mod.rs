@@ -11,6 +11,7 @@ use hansard_engine::draft::{Appended, Draft, Said};
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
+use hansard_engine::journal::scan::scan;
 use hansard_engine::open::{Drive, Ground, Losses, lay_out, open_on};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::SimClock;
@@ -90,6 +91,18 @@ pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 pub fn journal_with(sim: &SimStorage, needle: impl AsRef<[u8]>) -> Option<(String, usize)> {
     let mut journals = sim.files().into_iter().filter(|f| f.ends_with(".journal"));
     journals.find_map(|f| find(&sim.bytes_of(&f)?, needle.as_ref()).map(|at| (f, at)))
+}
+
+/// Flips a bit of a record in the journal.
+pub fn spoil(world: &World, lsn: Lsn) {
+    let found = scan(&Disk::new(Arc::new(world.sim.clone())), Lsn::ZERO, Lsn::ZERO).unwrap();
+    let slots = found.frames.iter().flat_map(|f| f.slots.iter().flatten().map(move |s| (f, s)));
+    let (frame, slot) = slots.into_iter().find(|(_, s)| s.lsn == lsn).expect("it is there");
+    let name = format!("journal/{:06}.journal", frame.file);
+    let at = usize::try_from(frame.header.offset).unwrap() + slot.start;
+    let mut bytes = world.sim.bytes_of(&name).unwrap();
+    bytes[at + slot.entry.bytes as usize / 2] ^= 4;
+    world.sim.set_bytes(&name, bytes);
 }
 
 pub fn actor(id: PrincipalId) -> Actor {
