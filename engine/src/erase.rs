@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::{AmendRow, SaltRow};
+use crate::catalog::rows::AmendRow;
 use crate::catalog::{Family, Go, keys, walk_prefix};
 use crate::commit::{Closing, own_draft};
 use crate::draft::Draft;
@@ -28,8 +28,8 @@ use crate::format::run::Run;
 use crate::format::wire::{from_bytes, to_bytes, wire_struct};
 use crate::limits;
 use crate::open::QUARANTINE;
-use crate::proof::book::rows_covering;
-use crate::proof::salts::Salts;
+use crate::proof::book::{rows_covering, salt_row};
+use crate::proof::salts::{Chunk, Salts};
 use crate::storage::join;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
@@ -43,7 +43,8 @@ const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const CATALOG: &str = "catalog";
 /// Events that stand nearer to each other than this are compacted together.
 const EVENTS_APART: u64 = 64 * 1024;
-/// Places whose salts are forgotten by one append: the seeds that are left fit into it.
+/// Chunks of places whose salts are forgotten by one append: the seeds that are left fit into it,
+/// and so do they into a frame of the smallest journal file.
 const FORGET_MAX: usize = 4;
 /// How long the journal may take to turn to another file.
 const TURN_ROUNDS: u32 = 3000;
@@ -143,8 +144,7 @@ impl Inner {
             reason: reason.to_owned(),
             records: records.map(erased_record).collect(),
         };
-        let row = self.store.get(Family::State, &keys::amended(room, seq))?;
-        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        let row = self.amend_row(room, seq)?;
         let lsns = erased.records.iter().map(|record| record.lsn).collect();
         self.owe(Owed { room, seq, lsns })?;
         Ok(Some((erased, row.map_or(first.lsn, |row| row.changed))))
@@ -275,9 +275,12 @@ impl Inner {
     }
 
     fn is_erased(&self, one: &Owed) -> Result<bool> {
-        let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
-        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
-        Ok(row.is_some_and(|row| row.is_erased()))
+        Ok(self.amend_row(one.room, one.seq)?.is_some_and(|row| row.is_erased()))
+    }
+
+    fn amend_row(&self, room: RoomId, seq: Seq) -> Result<Option<AmendRow>> {
+        let row = self.store.get(Family::State, &keys::amended(room, seq))?;
+        row.map(|row| decode_row(&row, "amend row")).transpose()
     }
 
     /// The bytes of events that were removed leave the catalog's tables.
@@ -304,8 +307,7 @@ impl Inner {
             return Ok(one.lsns.clone());
         }
         // The note was damaged: the record of the erasure says it.
-        let row = self.store.get(Family::State, &keys::amended(one.room, one.seq))?;
-        let row = row.map(|row| decode_row::<AmendRow>(&row, "amend row")).transpose()?;
+        let row = self.amend_row(one.room, one.seq)?;
         let before = Rev(row.map_or(0, |row| row.erased.0.saturating_sub(1)));
         let _view = self.history.views.newest();
         let records = self.history.recorded(one.room, before, 1)?.records;
@@ -317,22 +319,25 @@ impl Inner {
 
     /// Records what is left of the seeds of salts once those of erased records are forgotten.
     fn forget_salts(&self, owed: &[Owed]) -> Result<()> {
+        let mut places = BTreeSet::new();
         for one in owed {
-            for places in self.places_of(one)?.chunks(FORGET_MAX) {
-                let mut spans: BTreeMap<(Lsn, u8), (Salts, Vec<Lsn>)> = BTreeMap::new();
-                for place in places {
-                    for row in rows_covering(&*self.store, *place)? {
-                        let span = (row.salts.first, row.salts.level);
-                        let entry = spans.entry(span).or_insert((row.salts, Vec::new()));
-                        entry.1.push(*place);
-                    }
+            places.extend(self.places_of(one)?);
+        }
+        let places: Vec<Lsn> = places.into_iter().collect();
+        let chunks: Vec<&[Lsn]> =
+            places.chunk_by(|a, b| Chunk::first_of(*a) == Chunk::first_of(*b)).collect();
+        for some in chunks.chunks(FORGET_MAX) {
+            let mut spans: BTreeMap<(Lsn, u8), (Salts, Vec<Lsn>)> = BTreeMap::new();
+            for place in some.iter().copied().flatten() {
+                for row in rows_covering(&*self.store, *place)? {
+                    let span = (row.salts.first, row.salts.level);
+                    spans.entry(span).or_insert((row.salts, Vec::new())).1.push(*place);
                 }
-                let left = spans.into_values().flat_map(|(salts, places)| salts.without(&places));
-                let drafts: Vec<Draft> =
-                    left.map(|salts| own_draft(Payload::Salts(salts))).collect();
-                if !drafts.is_empty() {
-                    self.append_and_wait(drafts)?;
-                }
+            }
+            let left = spans.into_values().flat_map(|(salts, places)| salts.without(&places));
+            let drafts: Vec<Draft> = left.map(|salts| own_draft(Payload::Salts(salts))).collect();
+            if !drafts.is_empty() {
+                self.append_and_wait(drafts)?;
             }
         }
         Ok(())
@@ -349,8 +354,7 @@ impl Inner {
             after = last.rev;
             for record in &records {
                 let Payload::Salts(salts) = &record.payload else { continue };
-                let row = self.store.get(Family::State, &keys::salts(salts.first, salts.level))?;
-                let row = row.map(|row| decode_row::<SaltRow>(&row, "salt row")).transpose()?;
+                let row = salt_row(&*self.store, salts)?;
                 old.extend(row.filter(|row| row.lsn > record.lsn).map(|_| record.lsn));
             }
         }

@@ -169,6 +169,10 @@ fn what_is_erased_leaves_every_file_and_every_row() {
 #[test]
 fn an_erasure_that_is_cut_off_anywhere_is_gone_on_with() {
     let (desk, engine) = Desk::new(true);
+    let seeds = engine.changes(RoomId::SYSTEM_SALTS, Rev::ZERO, 9).unwrap().records.remove(0);
+    let Payload::Salts(seeds) = seeds.payload else { panic!("{seeds:?}") };
+    let seed = seeds.nodes[0].seed;
+    assert_ne!(files_with(&desk.world.sim, "", seed), [] as [String; 0]);
     engine.close().unwrap();
     drop(engine);
     for operation in 1.. {
@@ -208,6 +212,8 @@ fn an_erasure_that_is_cut_off_anywhere_is_gone_on_with() {
         engine.erase_owed().unwrap();
         desk.check(&engine, &[4, 12], &what);
         assert_eq!(with_canary(&desk.world), [] as [String; 0], "{what}");
+        // Nor what the salts of the words could be made of again.
+        assert_eq!(files_with(&desk.world.sim, "", seed), [] as [String; 0], "{what}");
         assert!(!desk.world.sim.files().iter().any(|file| file == NOTE), "{what}");
         if done {
             assert!(operation > 40, "only {what}");

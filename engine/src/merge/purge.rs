@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::{AmendRow, PastRow, SaltRow};
+use crate::catalog::rows::{AmendRow, PastRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::payload::{Kind, Payload};
@@ -22,7 +22,7 @@ use crate::format::run::Run;
 use crate::history::{block_has_entries, decode_record};
 use crate::pack::takes_seq;
 use crate::proof::Hash;
-use crate::proof::book::Book;
+use crate::proof::book::{Book, salt_row};
 use crate::proof::leaf::record_leaf;
 use crate::types::{Lsn, RoomId, Seq};
 
@@ -131,8 +131,7 @@ impl<'a> Purge<'a> {
     /// True if a later record says what is left of these salts.
     fn is_old(&self, lsn: Lsn, bytes: &bytes::Bytes) -> Result<bool> {
         let Payload::Salts(salts) = decode_record(bytes)?.payload else { return Ok(false) };
-        let row = self.store.get(Family::State, &keys::salts(salts.first, salts.level))?;
-        let row = row.map(|row| decode_row::<SaltRow>(&row, "salt row")).transpose()?;
+        let row = salt_row(self.store, &salts)?;
         Ok(row.is_some_and(|row| row.lsn > lsn && row.lsn <= self.sealed))
     }
 

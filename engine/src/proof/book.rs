@@ -85,7 +85,7 @@ fn rows_of(store: &dyn CatalogStore, from: &[u8], to: &[u8]) -> Result<BTreeMap<
     Ok(rows)
 }
 
-/// The rows of salts that cover any of these places, by their keys.
+/// The rows of salts that have a seed for a place.
 ///
 /// # Errors
 /// `Io` or `Corrupt`.
@@ -96,6 +96,15 @@ pub(crate) fn rows_covering(store: &dyn CatalogStore, place: Lsn) -> Result<Vec<
     let rows = rows.map(|(_, row)| sound(&row));
     let rows: Vec<SaltRow> = rows.collect::<Result<_>>()?;
     Ok(rows.into_iter().filter(|row| row.salts.of(place).is_some()).collect())
+}
+
+/// What the newest record says of the span that these salts are of.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub(crate) fn salt_row(store: &dyn CatalogStore, salts: &Salts) -> Result<Option<SaltRow>> {
+    let row = store.get(Family::State, &keys::salts(salts.first, salts.level))?;
+    row.map(|row| sound(&row)).transpose()
 }
 
 /// The first place of the log behind every span of salts.
