@@ -39,7 +39,7 @@ use out::{Out, Step, Stop};
 pub struct DumpArgs {
     /// The data directory.
     pub dir: PathBuf,
-    /// Only this room; may be given again. `r0-1` to `r0-6` are the system rooms.
+    /// Only this room; may be given again. `r0-1` to `r0-8` are the system rooms.
     #[arg(long = "room", value_name = "ID")]
     pub rooms: Vec<RoomId>,
     /// Only rooms that are in this category now; may be given again.
@@ -54,7 +54,8 @@ pub struct DumpArgs {
     /// Only what is in the journal and in no pack yet, in the order of the log.
     #[arg(long)]
     pub journal: bool,
-    /// Also the system rooms: principals, tokens, categories, settings, events, holds. No secrets.
+    /// Also the system rooms: principals, tokens, categories, settings, events, holds, heads. No
+    /// secrets.
     #[arg(long)]
     pub system: bool,
     /// Say on standard error once a second how far it is; on a terminal it does so anyway.

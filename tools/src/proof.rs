@@ -10,6 +10,7 @@ mod check;
 mod file;
 mod source;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use hansard_engine::storage::real::RealStorage;
 use hansard_engine::types::{RoomId, Seq};
 
 use crate::open::Directory;
-use crate::say;
 use crate::verify::Against;
+use crate::{DAMAGE, say};
 pub use check::CheckArgs;
 pub(crate) use check::check;
-use file::{Consistency, Document, Heads, Listed, Opening, Proof, RoomPath, hex};
+pub(crate) use file::hex;
+use file::{Consistency, Document, Heads, Listed, Opening, Proof, RoomPath};
 use source::HeadList;
 pub(crate) use source::{HeadEvent, Step, Trees};
 
@@ -110,7 +112,12 @@ pub(crate) fn keys_of(given: &str) -> Result<Vec<Verifier>> {
         Verifier::parse(line)
             .map_err(|wrong| Error::Invalid { what: format!("{wrong} file={given:?}") })
     };
-    lines.map(key).collect()
+    let keys: Vec<Verifier> = lines.map(key).collect::<Result<_>>()?;
+    // Without a key everything would be believed.
+    if keys.is_empty() {
+        return Err(Error::Invalid { what: format!("no key in the file path={given:?}") });
+    }
+    Ok(keys)
 }
 
 /// What the command line of `verify` holds the record against.
@@ -147,8 +154,8 @@ pub(crate) fn prove(args: &ProveArgs) -> Result<u8> {
         let mut source = trees.nodes(RoomId::SYSTEM_HEADS)?;
         let (from, to) = (old.size, newest.checkpoint.size);
         if root_at(from, &mut |level, index| source.node(level, index))? != old.root {
-            let what = format!("the record does not begin with what was signed file={file:?}");
-            return Err(Error::Invalid { what });
+            eprintln!("hansard-tool: the record does not begin with what was signed file={file:?}");
+            return Ok(DAMAGE);
         }
         let path = consistency(from, to, &mut |level, index| source.node(level, index))?;
         let path = path.iter().map(|hash| hex(hash)).collect();
@@ -165,6 +172,21 @@ pub(crate) fn prove(args: &ProveArgs) -> Result<u8> {
 
 fn invalid(what: &str) -> Error {
     Error::Invalid { what: what.to_owned() }
+}
+
+/// What of a range is not among these, as ranges.
+fn missing((first, last): (Seq, Seq), made: &BTreeSet<Seq>) -> Vec<(Seq, Seq)> {
+    let (mut missing, mut next) = (Vec::new(), first);
+    for seq in made.range(first..=last) {
+        if *seq > next {
+            missing.push((next, Seq(seq.0 - 1)));
+        }
+        next = seq.next();
+    }
+    if next <= last {
+        missing.push((next, last));
+    }
+    missing
 }
 
 /// Makes proofs of one room's messages.
@@ -218,12 +240,14 @@ impl Maker<'_> {
     ) -> Result<u8> {
         let mut nodes = self.trees.nodes(room)?;
         if root_at(head.size, &mut |level, index| nodes.node(level, index))? != head.root {
-            return Err(invalid(
-                "the room's records are not those that were signed: see `hansard-tool verify`",
-            ));
+            eprintln!(
+                "hansard-tool: the room's records are not those that were signed: see \
+                 `hansard-tool verify` room={room}"
+            );
+            return Ok(DAMAGE);
         }
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let (mut made, mut failed) = (0_u64, None);
+        let (mut made, mut failed) = (BTreeSet::new(), None);
         let redacted = self.trees.redacted(room)?;
         let mut chunk = Chunk::default();
         self.trees.each(room, &mut |step| {
@@ -240,7 +264,7 @@ impl Maker<'_> {
             else {
                 return Ok(());
             };
-            made += 1;
+            made.insert(record.seq);
             if let Err(error) = writeln!(out, "{}", Document::Message(Box::new(proof)).to_text()) {
                 failed = Some(error);
             }
@@ -255,8 +279,15 @@ impl Maker<'_> {
             }
             None => {}
         }
-        if made == 0 {
+        if made.is_empty() {
             return Err(invalid("no such message under the newest signed head"));
+        }
+        // Nobody shall take it for proved because nothing was said.
+        for (first, last) in self.args.seq.iter().flat_map(|range| missing(*range, &made)) {
+            eprintln!(
+                "hansard-tool: not proved seq={first}..{last}: erased, expired, damaged, or not \
+                 under the newest signed head"
+            );
         }
         Ok(0)
     }
@@ -292,5 +323,38 @@ impl Maker<'_> {
             heads: heads.clone(),
             head: self.newest.to_owned(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_proved_is_told_in_ranges() {
+        let made: BTreeSet<Seq> = [0, 2, 3, 7].map(Seq).into();
+        let told = |first, last| {
+            let ranges = missing((Seq(first), Seq(last)), &made);
+            ranges.into_iter().map(|(a, b)| (a.0, b.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1, 8), [(1, 1), (4, 6), (8, 8)]);
+        assert_eq!(told(2, 3), []);
+        assert_eq!(told(9, u64::MAX), [(9, u64::MAX)]);
+    }
+
+    #[test]
+    fn a_file_without_a_key_is_no_key() {
+        for given in ["/dev/null", "nonsense", "/nowhere"] {
+            assert!(matches!(keys_of(given), Err(Error::Invalid { .. })), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_two_ends_in_order() {
+        assert_eq!(range("5"), Ok((Seq(5), Seq(5))));
+        assert_eq!(range("5-9"), Ok((Seq(5), Seq(9))));
+        for wrong in ["", "0", "9-5", "a", "5-", "-5", "5-9-11"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
     }
 }

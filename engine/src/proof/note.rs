@@ -244,8 +244,8 @@ pub fn signed_note(checkpoint: &Checkpoint, key: &Verifier, signature: &[u8; 64]
     format!("{}\n\u{2014} {} {line}\n", checkpoint.to_text(), key.name)
 }
 
-/// Reads a signed note and checks it: one of the keys must have signed it. Gives that key's place
-/// among them.
+/// Reads a signed note and checks it: one of the keys, which has the log's name, must have signed
+/// it. Gives that key's place among them.
 ///
 /// # Errors
 /// If it is of another form, or signed by none of them.
@@ -267,6 +267,7 @@ pub fn open_note(note: &str, keys: &[Verifier]) -> Result<(Checkpoint, usize), N
         let Ok(signature) = <&[u8; 64]>::try_from(signature) else { continue };
         let own = keys.iter().position(|key| {
             key.name == name
+                && key.name == checkpoint.origin
                 && key_hash(&key.name, &key.public()) == *hash
                 && key.verifies(text.as_bytes(), signature)
         });
@@ -355,6 +356,10 @@ mod tests {
         let witness = format!("\u{2014} witness {}\n", BASE64.encode([5; 80]));
         let witnessed = format!("{text}\n\n{witness}{own}{witness}");
         assert_eq!(open_note(&witnessed, &keys), Ok((checkpoint(), 1)));
+        // A key of another log signs nothing of this one.
+        let foreign = Signer::new(Some("hansard-another"), &[9; 32]);
+        let note_of = signed_note(&checkpoint(), &foreign.verifier(), &signature);
+        assert!(open_note(&note_of, &[foreign.verifier()]).is_err());
         for at in 0..note.len() {
             let mut bytes = note.clone().into_bytes();
             bytes[at] ^= 1;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::validate::show_listed;
 use super::view::Progress;
 use super::words::Role;
+use crate::codec::hex;
 use crate::time;
 
 /// The content of a record.
@@ -82,10 +83,6 @@ pub(crate) fn of(payload: &Payload) -> Value {
             json!({ "holes": holes })
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn entry(post: &Post) -> Value {

@@ -257,6 +257,7 @@ def open_note(note, key):
             origin, size, root, upto, time = text.splitlines()
             root = base64.b64decode(root, validate=True)
             checkpoint = {"origin": origin, "size": int(size), "root": root}
+            require(origin == name, "the checkpoint is of another log than the key")
             require(upto.startswith("upto ") and time.startswith("time_us "), "another form")
             checkpoint["time"] = int(time[len("time_us ") :])
             SIGNED[note] = checkpoint

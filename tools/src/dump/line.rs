@@ -16,6 +16,8 @@ use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::proof::hex;
+
 const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 /// The word for every user in a category's lists.
 const EVERYONE: &str = "everyone";
@@ -186,10 +188,6 @@ fn entry(post: &Post) -> Value {
         value = with(value, "source", source);
     }
     value
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn import(progress: &ImportProgress) -> Value {

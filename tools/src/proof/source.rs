@@ -245,6 +245,7 @@ impl<'a> Trees<'a> {
     ) -> Result<()> {
         self.each(RoomId::SYSTEM_HEADS, &mut |step| match step {
             Step::Record(record) => match &record.payload {
+                Payload::Lost(_) => visit(record.rev, HeadEvent::Lost),
                 Payload::RoomHeads(list) => list
                     .heads
                     .iter()
@@ -253,7 +254,8 @@ impl<'a> Trees<'a> {
                 Payload::SigningKey(_) => visit(record.rev, HeadEvent::Key(&record)),
                 _ => Ok(()),
             },
-            _ => Ok(()),
+            Step::Missing(last) => visit(last, HeadEvent::Lost),
+            Step::Dropped(_) => Ok(()),
         })
     }
 
@@ -322,6 +324,8 @@ pub(crate) enum HeadEvent<'a> {
     Signed(&'a SignedHead),
     /// A key.
     Key(&'a Record),
+    /// Something that cannot be read.
+    Lost,
 }
 
 /// The nodes of one room's tree: those of 64 leaves are in memory, and what is below them of one.

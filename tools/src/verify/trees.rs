@@ -15,7 +15,7 @@ use hansard_engine::format::payload::{Payload, SignedHead, SigningKey};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
-use hansard_engine::notary::{HeadLog, KEY, KEYS};
+use hansard_engine::notary::{HeadLog, KEY, KEYS, NEXT_KEY};
 use hansard_engine::proof::note::{Checkpoint, Signer, Verifier, endorsement, open_note};
 use hansard_engine::proof::salts::Chunk;
 use hansard_engine::proof::{Hash, Tree};
@@ -88,6 +88,8 @@ struct Heads {
     signed: Vec<SignedHead>,
     /// Roots by room and size. Those of the room of heads itself are the signed ones.
     roots: BTreeMap<RoomId, BTreeMap<u64, Hash>>,
+    /// A record of it was lost: rooms may have been listed there.
+    lost: bool,
 }
 
 /// Checks trees and signatures. `sound`: nothing else was found, so that records which are missing
@@ -117,6 +119,7 @@ pub(super) fn check(
                 heads.roots.entry(head.room).or_default().insert(head.size, head.root);
             }
             HeadEvent::Signed(head) => heads.signed.push(head.clone()),
+            HeadEvent::Lost => heads.lost = true,
             HeadEvent::Key(record) => {
                 heads.log.take(record);
                 if let Payload::SigningKey(key) = &record.payload {
@@ -176,28 +179,35 @@ impl Check<'_> {
             before = Some((*rev, own.clone()));
         }
         // Whoever cannot read the private key cannot put another public one here unseen.
-        let path = join(KEYS, KEY);
-        let own = self.directory.disk.read_all(&path, KEY_BYTES_MAX).ok();
-        let own = own.and_then(|bytes| Signer::parse(std::str::from_utf8(&bytes).ok()?).ok());
-        if let (Some(own), Some((_, newest))) = (own, before)
-            && own.verifier() != newest
-        {
+        // A stop between the record of a new key and the renaming of its file leaves both.
+        let held: Vec<Verifier> =
+            [KEY, NEXT_KEY].iter().filter_map(|name| self.key(name)).collect();
+        if before.is_some_and(|(_, newest)| !held.is_empty() && !held.contains(&newest)) {
             self.add("the newest signing key is not that of the key in keys/");
         }
         trusted
     }
 
+    /// The public half of a key in the directory, if it is there.
+    fn key(&self, name: &str) -> Option<Verifier> {
+        let bytes = self.directory.disk.read_all(&join(KEYS, name), KEY_BYTES_MAX).ok()?;
+        Signer::parse(std::str::from_utf8(&bytes).ok()?).ok().map(|key| key.verifier())
+    }
+
     /// Checks every signature, and notes the roots that they are of.
     fn signatures(&mut self, heads: &mut Heads, trusted: &BTreeSet<Rev>) {
         for head in &heads.signed {
-            let known = heads.log.head(head).filter(|_| trusted.contains(&head.key));
-            let key = known.as_ref().map(|known| std::slice::from_ref(&known.key));
-            let note = known.as_ref().map(|known| known.note.as_str()).unwrap_or_default();
-            if open_note(note, key.unwrap_or_default()).is_err() {
-                self.add(format!(
-                    "signature of a head is wrong size={} upto={}",
-                    head.size, head.upto
-                ));
+            let known = heads.log.head(head);
+            let signed = known.as_ref().is_some_and(|known| {
+                open_note(&known.note, std::slice::from_ref(&known.key)).is_ok()
+            });
+            let wrong = match (signed, trusted.contains(&head.key)) {
+                (true, true) => None,
+                (true, false) => Some("head is signed with a key that is not trusted"),
+                (false, _) => Some("signature of a head is wrong"),
+            };
+            if let Some(wrong) = wrong {
+                self.add(format!("{wrong} size={} upto={}", head.size, head.upto));
                 continue;
             }
             self.proofs.heads += 1;
@@ -252,7 +262,7 @@ impl Check<'_> {
         let rooms: Vec<RoomId> =
             trees.rooms().union(&heads.roots.keys().copied().collect()).copied().collect();
         let progress = Progress::new("proofs", trees.bytes());
-        let upto = Lsn(self.proofs.upto_lsn);
+        let upto = Lsn(if heads.lost { 0 } else { self.proofs.upto_lsn });
         let (disk, none) = (&self.directory.disk, BTreeMap::new());
         let made = |room: &RoomId| {
             let roots = heads.roots.get(room).unwrap_or(&none);
@@ -294,6 +304,7 @@ struct Room<'a> {
     trees: &'a Trees<'a>,
     room: RoomId,
     roots: &'a BTreeMap<u64, Hash>,
+    /// Records up to here must be under a signature.
     upto: Lsn,
     tells: bool,
     tree: Tree,
