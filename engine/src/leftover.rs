@@ -13,8 +13,8 @@ use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::pack::{PackMeta, pack_number};
 use crate::format::run::Run;
-use crate::pack::{self, Packs};
-use crate::storage::{Disk, Mode, join};
+use crate::pack::{self, PackFile, Packs};
+use crate::storage::{Disk, join};
 use crate::types::{Lsn, Rev, RoomId};
 
 /// What a start knows of the records of a directory.
@@ -39,9 +39,9 @@ pub(crate) fn remove(disk: &Disk, known: &Known<'_>) -> Result<()> {
             continue;
         };
         let path = join(pack::DIR, &name);
-        let runs = disk.open(&path, Mode::Read).and_then(|file| pack::read_runs(&file, id));
-        let elsewhere = match &runs {
-            Ok(runs) => known.has_all(runs)?,
+        let index = PackFile::open(disk, id).and_then(|pack| pack.index());
+        let elsewhere = match &index {
+            Ok(index) => known.has_all(&index.runs)?,
             Err(_) => false,
         };
         known.packs.forget(id);

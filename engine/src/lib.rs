@@ -12,6 +12,7 @@ mod clock;
 mod commit;
 pub mod compliance;
 mod cover;
+pub mod dictionary;
 pub mod directory;
 pub mod draft;
 pub mod engine;

@@ -45,10 +45,29 @@ pub const QUEUE_APPENDS_MAX: usize = 16 * 1024;
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records the catalog end of apply may be behind the tail end.
 pub const APPLY_LAG_RECORDS_MAX: usize = 64 * 1024;
-/// A block's plain bytes, before compression; one record larger than this has a block alone.
+/// A block's bytes before compression, as columns; one record larger than this has a block alone.
 pub const BLOCK_BYTES_TARGET: usize = 8 * 1024;
-/// A block's plain bytes at most: a full target plus one largest record.
-pub const BLOCK_BYTES_MAX: usize = BLOCK_BYTES_TARGET + RECORD_BYTES_MAX;
+/// The bytes of a block's records at which it ends: what they share is repeated there.
+pub const BLOCK_ROWS_TARGET: usize = 64 * 1024;
+/// A block's records at which it ends.
+pub const BLOCK_RECORDS_TARGET: usize = 1024;
+/// A block's records at most.
+pub const BLOCK_RECORDS_MAX: usize = 16 * 1024;
+/// A section of a block at most, and the bytes of its records: a full target plus one largest
+/// record.
+pub const BLOCK_BYTES_MAX: usize = BLOCK_ROWS_TARGET + RECORD_BYTES_MAX;
+/// A dictionary at most.
+pub const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
+/// A dictionary that is made, at most.
+pub const DICTIONARY_BYTES_TARGET: usize = 32 * 1024;
+/// A dictionary of fewer bytes is not worth its place.
+pub const DICTIONARY_BYTES_MIN: usize = 4 * 1024;
+/// One run of a dictionary.
+pub const DICTIONARY_RUN_BYTES_MAX: usize = 15;
+/// Bytes of texts from which a dictionary is made.
+pub const DICTIONARY_SAMPLE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of packs from which on what is merged gets a dictionary of its own.
+pub const DICTIONARY_PACK_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Blocks of one run.
 pub const RUN_BLOCKS_MAX: usize = 64;
 /// Nodes of its room's tree that a run without blocks has, from which on the next begins another:

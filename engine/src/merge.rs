@@ -12,6 +12,7 @@
 //! ORDERING: new packs durable and read back, then the manifest's edit durable, then the rows of
 //! runs replaced, then the old packs unlinked. A start finishes what was cut off between.
 
+mod learn;
 mod purge;
 mod rewrite;
 

@@ -6,23 +6,24 @@
 //! INVARIANT: the cache answers with bytes that had the checksum which the run index names, also
 //! where a pack has the number of one that is gone.
 
+mod file;
 mod writer;
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::block::{Block, checksum};
-use crate::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, check_header, decode_index,
-    pack_name,
-};
+use crate::format::block::Block;
+use crate::format::dictionary::Decompressor;
+use crate::format::pack::{PackIndex, PackMeta};
 use crate::format::run::{BlockRef, Run};
 use crate::limits;
 use crate::stats::Stats;
-use crate::storage::{Disk, DiskFile, Mode, join};
+use crate::storage::{Disk, join};
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+pub use file::PackFile;
 pub(crate) use writer::takes_seq;
 pub use writer::{PackKind, PackWriter};
 
@@ -30,6 +31,8 @@ pub use writer::{PackKind, PackWriter};
 pub const DIR: &str = "packs";
 /// Files kept open.
 const FILES_OPEN_MAX: usize = 512;
+/// Decompressors kept for the next readers.
+const DECOMPRESSORS_MAX: usize = 8;
 /// Decoded blocks that work beside the readers keeps.
 const ASIDE_CACHE_BYTES: usize = 1024 * 1024;
 
@@ -61,8 +64,10 @@ impl Weighter<BlockKey, Arc<Block>> for BlockWeight {
 /// The packs that exist, for readers.
 pub struct Packs {
     disk: Disk,
-    files: Cache<u64, Arc<DiskFile>>,
+    files: Cache<u64, Arc<PackFile>>,
     blocks: Cache<BlockKey, Arc<Block>, BlockWeight>,
+    /// Those that nobody uses at the moment.
+    decompressors: Mutex<Vec<Decompressor>>,
     stats: Arc<Stats>,
 }
 
@@ -81,6 +86,7 @@ impl Packs {
             disk: disk.clone(),
             files: Cache::new(FILES_OPEN_MAX),
             blocks: Cache::with_weighter(items, cache_bytes as u64, BlockWeight),
+            decompressors: Mutex::default(),
             stats,
         }
     }
@@ -97,12 +103,12 @@ impl Packs {
         self.files.remove(&pack);
     }
 
-    fn file(&self, pack: u64) -> Result<Arc<DiskFile>> {
-        let open = || {
-            let path = join(DIR, &pack_name(pack));
-            self.disk.open(&path, Mode::Read).map(Arc::new)
-        };
-        self.files.get_or_insert_with(&pack, open)
+    /// An open pack.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn file(&self, pack: u64) -> Result<Arc<PackFile>> {
+        self.files.get_or_insert_with(&pack, || PackFile::open(&self.disk, pack).map(Arc::new))
     }
 
     /// A block, verified.
@@ -130,8 +136,16 @@ impl Packs {
 
     fn read_block(&self, pack: u64, block: &BlockRef) -> Result<Block> {
         let file = self.file(pack)?;
-        let bytes = file.read(block.offset, block.bytes as usize)?;
-        check_block(&bytes, block, &file)
+        let spare = self.decompressors.lock().pop();
+        let Some(mut decompressor) = spare.or_else(Decompressor::new) else {
+            return Err(Error::Unavailable { why: "memory for reading a block is short" });
+        };
+        let decoded = file.block(block, &mut decompressor);
+        let spare = &mut *self.decompressors.lock();
+        if spare.len() < DECOMPRESSORS_MAX {
+            spare.push(decompressor);
+        }
+        decoded
     }
 
     /// The runs of a pack.
@@ -147,53 +161,6 @@ impl Packs {
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn index(&self, meta: &PackMeta) -> Result<PackIndex> {
-        read_index(&*self.file(meta.id)?, meta.id)
+        self.file(meta.id)?.index()
     }
-}
-
-/// Verifies and decodes a block's bytes.
-///
-/// # Errors
-/// `Corrupt` naming file and offset.
-pub fn check_block(bytes: &[u8], block: &BlockRef, file: &DiskFile) -> Result<Block> {
-    let found = checksum(bytes);
-    if found != block.crc {
-        let (expected, found) = (u64::from(block.crc), u64::from(found));
-        let what = "block checksum mismatch";
-        return Err(Error::corrupt(what, file.path(), block.offset, expected, found));
-    }
-    let decoded = Block::decode(bytes)
-        .map_err(|e| Error::corrupt(e.what, file.path(), block.offset + e.at as u64, 0, 0))?;
-    if decoded.len() != block.records as usize {
-        let (expected, found) = (u64::from(block.records), decoded.len() as u64);
-        return Err(Error::corrupt("block records", file.path(), block.offset, expected, found));
-    }
-    Ok(decoded)
-}
-
-/// The runs of an open pack file; header and footer are verified too.
-///
-/// # Errors
-/// `Io`, or `Corrupt` naming file and offset.
-pub fn read_runs(file: &DiskFile, id: u64) -> Result<Vec<Run>> {
-    read_index(file, id).map(|index| index.runs)
-}
-
-/// What an open pack file says of itself; header and footer are verified too.
-///
-/// # Errors
-/// `Io`, or `Corrupt` naming file and offset.
-pub fn read_index(file: &DiskFile, id: u64) -> Result<PackIndex> {
-    let len = file.len()?;
-    let wrong = |e: crate::format::codec::DecodeError, at: u64| {
-        Error::corrupt(e.what, file.path(), at + e.at as u64, 0, 0)
-    };
-    check_header(&file.read(0, PACK_HEADER_BYTES)?, id).map_err(|e| wrong(e, 0))?;
-    let at = len.saturating_sub(FOOTER_BYTES as u64);
-    let footer = Footer::parse(&file.read(at, FOOTER_BYTES)?, len).map_err(|e| wrong(e, at))?;
-    if footer.id != id {
-        return Err(Error::corrupt("pack number", file.path(), at, id, footer.id));
-    }
-    let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
-    decode_index(&file.read(footer.index_offset, bytes)?, &footer, file.path())
 }

@@ -11,10 +11,11 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
+use crate::format::dictionary::Decompressor;
 use crate::format::pack::{PackMeta, pack_name};
 use crate::limits;
 use crate::pace::Bell;
-use crate::pack::{self, check_block, read_runs};
+use crate::pack::{self, PackFile};
 use crate::stats::Stopwatch;
 use crate::storage::{DiskFile, Mode, join};
 use crate::sync::Mutex;
@@ -161,7 +162,7 @@ impl Inner {
                 Ok(Vec::new())
             }
             Ok(Some(_)) => {
-                let mut found = damaged_blocks(&file, meta, &name);
+                let mut found = damaged_blocks(file, meta, &name);
                 if found.is_empty() {
                     found.push(whole("pack digest mismatch".to_owned()));
                 }
@@ -169,7 +170,7 @@ impl Inner {
             }
             Ok(None) => Err(Error::Unavailable { why: "the engine is closing" }),
             Err(error) => {
-                let mut found = damaged_blocks(&file, meta, &name);
+                let mut found = damaged_blocks(file, meta, &name);
                 if found.is_empty() {
                     found.push(whole(error.to_string()));
                 }
@@ -201,7 +202,7 @@ impl Inner {
 }
 
 /// Every block of a pack that does not check, or what keeps its index from being read.
-fn damaged_blocks(file: &DiskFile, meta: &PackMeta, name: &str) -> Vec<Finding> {
+fn damaged_blocks(file: DiskFile, meta: &PackMeta, name: &str) -> Vec<Finding> {
     let finding = |offset, bytes, reason: String| Finding {
         file: name.to_owned(),
         offset,
@@ -211,20 +212,24 @@ fn damaged_blocks(file: &DiskFile, meta: &PackMeta, name: &str) -> Vec<Finding> 
         to_seq: Seq::ZERO,
         reason,
     };
-    let runs = match read_runs(file, meta.id) {
-        Ok(runs) => runs,
+    let pack = PackFile::new(file, meta.id);
+    let runs = match pack.index() {
+        Ok(index) => index.runs,
         Err(Error::Corrupt { what, offset, .. }) => {
             return vec![finding(offset, 0, what.to_owned())];
         }
         Err(error) => return vec![finding(0, meta.bytes, error.to_string())],
     };
-    let mut found = Vec::new();
+    let Some(mut decompressor) = Decompressor::new() else { return Vec::new() };
+    let copies = pack.dictionary_damage().unwrap_or_default();
+    let place = |error: &Error| match error {
+        Error::Corrupt { what, offset, .. } => finding(*offset, 0, (*what).to_owned()),
+        other => finding(0, meta.bytes, other.to_string()),
+    };
+    let mut found: Vec<Finding> = copies.iter().map(place).collect();
     for run in &runs {
         for (index, fence) in run.blocks.iter().enumerate() {
-            let bytes = file.read(fence.offset, fence.bytes as usize);
-            let Err(error) = bytes.and_then(|bytes| check_block(&bytes, fence, file)) else {
-                continue;
-            };
+            let Err(error) = pack.block(fence, &mut decompressor) else { continue };
             let reason = match error {
                 Error::Corrupt { what, .. } => what.to_owned(),
                 other => other.to_string(),

@@ -179,7 +179,7 @@ fn write_days(
         for ((category, room), entries) in rooms {
             let open = match &mut writer {
                 Some(open) => open,
-                None => writer.insert(PackWriter::create(disk, number()?, kind)?),
+                None => writer.insert(PackWriter::create(disk, number()?, kind, None)?),
             };
             for entry in &entries {
                 open.add(room, category, entry)?;

@@ -15,14 +15,14 @@ use canary::files_with;
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys};
 use hansard_engine::draft::{Draft, Said};
-use hansard_engine::format::pack::{PackMeta, pack_name};
+use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::*;
 use hansard_engine::merge::MergeReport;
 use hansard_engine::open::{Drive, Losses, open_on};
-use hansard_engine::pack::{self, read_index};
+use hansard_engine::pack::PackFile;
 use hansard_engine::reads::{Anchor, Gap, GapReason};
+use hansard_engine::storage::Disk;
 use hansard_engine::storage::sim::{Survivors, Trouble};
-use hansard_engine::storage::{Disk, Mode, join};
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Health, manifest};
 use support::*;
@@ -271,8 +271,7 @@ fn packs_of_one_retention_class_stay_together_and_what_stays_for_ever_leaves_the
     while engine.merge_next(&mut |_| true).unwrap().is_some() {}
     let disk = Disk::new(Arc::new(desk.world.sim.clone()));
     let rooms = |meta: &PackMeta| {
-        let file = disk.open(&join(pack::DIR, &pack_name(meta.id)), Mode::Read).unwrap();
-        let runs = read_index(&file, meta.id).unwrap().runs;
+        let runs = PackFile::open(&disk, meta.id).unwrap().index().unwrap().runs;
         runs.into_iter().map(|run| run.room).collect::<Vec<_>>()
     };
     for meta in packs(&desk.world) {

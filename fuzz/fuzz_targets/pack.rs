@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hansard_engine::format::block::checksum;
+use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PackIndex, check_header, decode_index, header,
+    DictionaryMark, FOOTER_BYTES, Footer, PackIndex, check_header, decode_index, header,
 };
 use hansard_engine::format::wire::{from_bytes, to_bytes};
-use hansard_engine::pack::{check_block, read_runs};
+use hansard_engine::pack::PackFile;
 use hansard_engine::storage::sim::SimStorage;
 use hansard_engine::storage::{Disk, Mode};
 use hansard_fuzz::mend;
@@ -21,12 +22,14 @@ use libfuzzer_sys::fuzz_target;
 fn look(bytes: &[u8]) {
     let disk = Disk::new(Arc::new(SimStorage::new()));
     disk.write_whole("", "pack", bytes).expect("simulated");
-    let file = disk.open("pack", Mode::Read).expect("simulated");
-    let Ok(runs) = read_runs(&file, 1) else { return };
-    for block in runs.iter().flat_map(|run| &run.blocks) {
+    let file = PackFile::new(disk.open("pack", Mode::Read).expect("simulated"), 1);
+    let Ok(index) = file.index() else { return };
+    let mut decompressor = Decompressor::new().expect("memory");
+    for block in index.runs.iter().flat_map(|run| &run.blocks) {
         // The index was checked: it points into the file.
-        let bytes = file.read(block.offset, block.bytes as usize).expect("inside the file");
-        if let Ok(decoded) = check_block(&bytes, block, &file) {
+        let bytes = file.file().read(block.offset, block.bytes as usize);
+        let bytes = bytes.expect("inside the file");
+        if let Ok(decoded) = file.decode(&bytes, block, &mut decompressor) {
             assert_eq!(decoded.len(), block.records as usize);
         }
     }
@@ -44,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
         records: 1,
         class: 0,
         level: 0,
+        dictionary: DictionaryMark::default(),
     };
     let _ = decode_index(data, &footer, Path::new("fuzz"));
     if let Ok(index) = from_bytes::<PackIndex>(data, "index") {
@@ -53,8 +57,9 @@ fuzz_target!(|data: &[u8]| {
     // Header, blocks, index and footer, the index where the first two bytes say.
     let Some((place, rest)) = data.split_first_chunk::<2>() else { return };
     let at = usize::from(u16::from_le_bytes(*place)) % (rest.len() + 1);
-    let footer = Footer { index_offset: (header(1).len() + at) as u64, ..footer };
-    let mut whole = [header(1).as_slice(), rest, &footer.to_bytes()].concat();
+    let header = header(1, DictionaryMark::default());
+    let footer = Footer { index_offset: (header.len() + at) as u64, ..footer };
+    let mut whole = [header.as_slice(), rest, &footer.to_bytes()].concat();
     assert_eq!(footer.to_bytes().len(), FOOTER_BYTES);
     mend::pack(&mut whole, 1, |_, _| {});
     look(&whole);

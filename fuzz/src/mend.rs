@@ -6,11 +6,13 @@
 //! INVARIANT: no bytes make a mender panic; what is too mangled to be mended stays as it is.
 
 use hansard_engine::format::SECTOR_BYTES;
-use hansard_engine::format::block::{Block, BlockBuilder, checksum, compressor};
+use hansard_engine::format::block::{Block, BlockBuilder, checksum};
+use hansard_engine::format::dictionary::{Compressor, Decompressor};
 use hansard_engine::format::frame::{ENTRY_BYTES, FRAME_MAGIC, HEADER_BYTES, record_crc};
 use hansard_engine::format::manifest::{EDIT_HEADER_BYTES, MANIFEST_MAGIC};
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, encode_index, header as pack_header,
+    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, encode_index,
+    header as pack_header,
 };
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -136,8 +138,9 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
         records: u64_at(bytes, end + 32),
         class: u32_at(bytes, end + 48),
         level: u32_at(bytes, end + 52),
+        dictionary: DictionaryMark::default(),
     };
-    put(bytes, 0, &pack_header(id));
+    put(bytes, 0, &pack_header(id, DictionaryMark::default()));
     bytes.truncate(index_at);
     if let Ok(mut contents) = contents {
         mend_blocks(bytes, &mut contents.runs, &mut edit);
@@ -165,7 +168,8 @@ fn mend_blocks(
         let end = start.saturating_add(fence.bytes as usize);
         let Some(block) = bytes.get(start..end) else { continue };
         fence.crc = checksum(block);
-        let Ok(plain) = Block::decode(block) else { continue };
+        let mut decompressor = Decompressor::new().expect("memory");
+        let Ok(plain) = Block::decode(block, None, &mut decompressor) else { continue };
         let records = (0..plain.len()).filter_map(|at| plain.record(at)).map(|r| r.to_vec());
         let before: Vec<Vec<u8>> = records.collect();
         let mut after = before.clone();
@@ -176,7 +180,7 @@ fn mend_blocks(
         let mut builder = BlockBuilder::default();
         after.iter().for_each(|record| builder.push(record));
         let mut block = Vec::new();
-        let mut zstd = compressor(1).expect("memory");
+        let mut zstd = Compressor::generic(1).expect("memory");
         builder.finish(&mut zstd, &mut block).expect("memory");
         fence.offset = bytes.len() as u64;
         fence.bytes = u32::try_from(block.len()).unwrap_or(u32::MAX);

@@ -307,7 +307,7 @@ fn what_is_damaged_is_a_gap_with_its_entries() {
 
     // The catalog's rows stand in for the index of a pack; not for its blocks.
     let length = fs::metadata(data.join(&file)).expect("the pack is there").len();
-    tool::flip(&data.join(&file), length - 70);
+    tool::flip(&data.join(&file), length - 90);
     let (code, lines, said) = dump(&data, &[]);
     assert!(said.contains("run index checksum"), "{said}");
     assert_eq!((code, &lines), (1, &all), "{said}");

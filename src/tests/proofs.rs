@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::pack_name;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
 use hansard_engine::manifest::{self, Manifest};
-use hansard_engine::pack::{PackKind, PackWriter, check_block, read_index};
+use hansard_engine::pack::{PackFile, PackKind, PackWriter};
 use hansard_engine::storage::real::RealStorage;
-use hansard_engine::storage::{Disk, Mode, join};
+use hansard_engine::storage::{Disk, join};
 use hansard_engine::tail::TailEntry;
 use serde_json::{Value, json};
 
@@ -279,19 +280,18 @@ fn attack(data: &Path, from: &str, to: &str) {
     let mut state = manifest::load(&disk).expect("a manifest").state;
     let mut changed = 0;
     for (id, meta) in state.packs.clone() {
-        let name = join("packs", &pack_name(id));
-        let file = disk.open(&name, Mode::Read).expect("a pack");
-        let index = read_index(&file, id).expect("an index");
+        let file = PackFile::open(&disk, id).expect("a pack");
+        let index = file.index().expect("an index");
         let kind = PackKind { class: meta.class, level: meta.level, day: meta.day.day() };
         let new = state.next_pack;
         state.next_pack += 1;
-        let mut writer = PackWriter::create(&disk, new, kind).expect("a pack");
+        let mut writer = PackWriter::create(&disk, new, kind, None).expect("a pack");
         writer.absorb(&index.dropped);
         for run in &index.runs {
             let (mut seq_at, mut time_at) = (run.seq_base, run.first_time);
             for fence in &run.blocks {
-                let bytes = file.read(fence.offset, fence.bytes as usize).expect("a block");
-                let block = check_block(&bytes, fence, &file).expect("a block");
+                let mut decompressor = Decompressor::new().expect("memory");
+                let block = file.block(fence, &mut decompressor).expect("a block");
                 for at in 0..block.len() {
                     let bytes = block.record(at).expect("a record");
                     let mut record = Record::from_bytes(&bytes).expect("a record");
@@ -315,7 +315,7 @@ fn attack(data: &Path, from: &str, to: &str) {
         let (meta, _) = writer.finish().expect("space");
         state.packs.remove(&id);
         state.packs.insert(new, meta);
-        disk.remove_if_there(&name).expect("the pack");
+        disk.remove_if_there(&join("packs", &pack_name(id))).expect("the pack");
     }
     assert_eq!(changed, 1, "the message stands in a pack, once");
     Manifest::write_anew(&disk, &state).expect("space");

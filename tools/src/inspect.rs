@@ -14,7 +14,7 @@ use hansard_engine::catalog::rows::{HeadRow, PastRow, RoomRow};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::LAYOUT;
-use hansard_engine::format::block::{BLOCK_HEADER_BYTES, BLOCK_MAGIC};
+use hansard_engine::format::block::{BLOCK_HEADER_BYTES_MAX, BlockHeader};
 use hansard_engine::format::codec::Reader;
 use hansard_engine::format::frame::RecordSlot;
 use hansard_engine::format::pack::pack_name;
@@ -23,8 +23,8 @@ use hansard_engine::format::record::Record;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::from_bytes;
 use hansard_engine::journal::{file_name, scan::FoundFrame, scan::scan};
-use hansard_engine::pack::{self, read_runs};
-use hansard_engine::storage::{DiskFile, Mode, join};
+use hansard_engine::pack::{self, PackFile};
+use hansard_engine::storage::{DiskFile, join};
 use hansard_engine::types::{Lsn, RoomId, Seq, TimeUs};
 use serde::Serialize;
 
@@ -84,6 +84,8 @@ struct Pack {
     level: u32,
     bytes: u64,
     plain_bytes: u64,
+    /// Of its own dictionary; none if its header cannot be read.
+    dictionary_bytes: Option<u32>,
     first_lsn: u64,
     last_lsn: u64,
     records: u64,
@@ -281,12 +283,12 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
     let mut shown = Vec::new();
     for meta in directory.manifest.state.packs.values() {
         let file = join(pack::DIR, &pack_name(meta.id));
-        let segments = directory
-            .disk
-            .open(&file, Mode::Read)
+        let open = PackFile::open(&directory.disk, meta.id);
+        let header = open.as_ref().ok().and_then(|open| open.header().ok());
+        let segments = open
             .and_then(|open| {
-                let runs = read_runs(&open, meta.id)?;
-                Ok(runs.iter().map(|run| show_segment(run, &open, rooms)).collect())
+                let runs = open.index()?.runs;
+                Ok(runs.iter().map(|run| show_segment(run, open.file(), rooms)).collect())
             })
             .inspect_err(|e| eprintln!("hansard-tool: {e}"))
             .unwrap_or_default();
@@ -296,6 +298,7 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
             level: meta.level,
             bytes: meta.bytes,
             plain_bytes: meta.plain_bytes,
+            dictionary_bytes: header.map(|mark| mark.bytes),
             first_lsn: meta.first_lsn.0,
             last_lsn: meta.last_lsn.0,
             records: meta.records,
@@ -339,10 +342,8 @@ fn show_segment(run: &Run, file: &DiskFile, rooms: &mut BTreeMap<RoomId, Room>) 
 
 /// A block's bytes before compression, as its header says.
 fn plain_bytes(file: &DiskFile, block: &BlockRef) -> Option<u64> {
-    let header = file.read(block.offset, BLOCK_HEADER_BYTES).ok()?;
-    let reader = &mut Reader::new(&header);
-    let magic = reader.array::<4>("block.magic").ok()?;
-    let _dictionary = reader.u32("block.dictionary").ok()?;
-    let bytes = reader.u32("block.plain_bytes").ok()?;
-    (magic == BLOCK_MAGIC).then_some(u64::from(bytes))
+    let bytes = BLOCK_HEADER_BYTES_MAX.min(block.bytes as usize);
+    let header = file.read(block.offset, bytes).ok()?;
+    let header = BlockHeader::get(&mut Reader::new(&header)).ok()?;
+    u64::try_from(header.record_bytes).ok()
 }

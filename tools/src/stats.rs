@@ -15,14 +15,14 @@ use hansard_engine::catalog::rows::{HeadRow, RoomRow};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::LAYOUT;
-use hansard_engine::format::pack::{PackMeta, pack_name};
+use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
 use hansard_engine::journal::scan::{FoundFrame, Scan, scan};
 use hansard_engine::journal::{self};
-use hansard_engine::pack::{self, read_runs};
+use hansard_engine::pack::PackFile;
 use hansard_engine::storage::{Mode, join};
 use hansard_engine::types::{Lsn, RoomId, Seq};
 use serde::Serialize;
@@ -188,10 +188,8 @@ fn slots(
 
 impl Sums {
     fn pack(&mut self, directory: &Directory, meta: &PackMeta) {
-        let file = join(pack::DIR, &pack_name(meta.id));
-        let runs = directory.disk.open(&file, Mode::Read);
-        match runs.and_then(|open| read_runs(&open, meta.id)) {
-            Ok(runs) => runs.iter().for_each(|run| self.run(run)),
+        match PackFile::open(&directory.disk, meta.id).and_then(|open| open.index()) {
+            Ok(index) => index.runs.iter().for_each(|run| self.run(run)),
             Err(error) => self.unread.push(error.to_string()),
         }
     }

@@ -1,18 +1,27 @@
 //! `make compression ARGS='DIR'`: what blocks of other sizes, levels and dictionaries would take.
 //!
-//! On the records of a data directory that no server has open.
+//! On the records of a data directory that no server has open. With `DIR --write FILE` it makes the
+//! generic dictionary of them instead.
 //!
 //! This is its command line; `compression` in the library is the rest.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
+use hansard_benches::compression;
+
 fn main() -> ExitCode {
-    let Some(data) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: compression DIR");
-        return ExitCode::from(2);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        [data] => compression::run(Path::new(data)),
+        [data, "--write", to] => compression::write_generic(Path::new(data), Path::new(to)),
+        _ => {
+            eprintln!("usage: compression DIR [--write FILE]");
+            return ExitCode::from(2);
+        }
     };
-    match hansard_benches::compression::run(&data) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("compression: {error}");

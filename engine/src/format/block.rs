@@ -1,21 +1,28 @@
 //! A block: consecutive records of one room, compressed together.
 //!
-//! Bytes: header (magic, dictionary, plain length, record count) and a zstd frame. Plain bytes:
-//! each record as varint length and record. The checksum stands in the run index.
+//! Bytes: a header (magic, form, dictionary, counts), the section of numbers, and the section of
+//! words, a zstd frame or the words as they are. Records that fit stand as columns (see `columns`),
+//! others as rows: each as varint length and record, all of them words. The checksum stands in the
+//! run index.
 //!
-//! INVARIANT: decoding never allocates more than `limits::BLOCK_BYTES_MAX`.
+//! INVARIANT: decoding never allocates more than `limits::BLOCK_BYTES_MAX` a section.
 
 use bytes::Bytes;
 
-use super::codec::{DecodeError, Reader, put_bytes};
+use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::columns::{self, Columns};
+use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
 use crate::limits;
 
 /// First bytes of a block.
 pub const BLOCK_MAGIC: [u8; 4] = *b"HnBk";
-/// The bytes before the compressed part.
-pub const BLOCK_HEADER_BYTES: usize = 16;
-/// The dictionary of a block that uses none.
-pub const NO_DICTIONARY: u32 = 0;
+/// The bytes before the sections, at most.
+pub const BLOCK_HEADER_BYTES_MAX: usize = 6 + 4 * 5;
+
+/// The records stand as columns.
+const AS_COLUMNS: u8 = 1;
+/// The words are not compressed.
+const WORDS_AS_THEY_ARE: u8 = 2;
 
 /// The checksum of a block, which stands in its run.
 #[must_use]
@@ -23,41 +30,116 @@ pub fn checksum(block: &[u8]) -> u32 {
     crc32fast::hash(block)
 }
 
-/// A compressor for blocks; none for want of memory.
-#[must_use]
-pub fn compressor(level: i32) -> Option<zstd::bulk::Compressor<'static>> {
-    zstd::bulk::Compressor::new(level).ok()
+/// What a block says of itself before its sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    form: u8,
+    /// The dictionary its words were compressed with.
+    pub dictionary: DictionaryKind,
+    /// Its records.
+    pub records: usize,
+    /// The bytes of its records.
+    pub record_bytes: usize,
+    /// The section of numbers.
+    numbers: usize,
+    /// The section of words before it was compressed.
+    words: usize,
 }
 
-/// Collects records into a block's plain bytes.
+impl BlockHeader {
+    /// Reads a block's header.
+    ///
+    /// # Errors
+    /// If it is none, or says more than a block may hold.
+    pub fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        if reader.array::<4>("block.magic")? != BLOCK_MAGIC {
+            return Err(DecodeError { what: "block.magic", at: 0 });
+        }
+        let form = reader.u8("block.form")?;
+        if form & !(AS_COLUMNS | WORDS_AS_THEY_ARE) != 0 {
+            return Err(DecodeError { what: "block.form", at: 4 });
+        }
+        let dictionary = DictionaryKind::of(reader.u8("block.dictionary")?)
+            .ok_or(DecodeError { what: "block.dictionary", at: 5 })?;
+        let size = |reader: &mut Reader<'_>, most, what| reader.count(most, what);
+        Ok(Self {
+            form,
+            dictionary,
+            records: size(reader, limits::BLOCK_RECORDS_MAX, "block.records")?,
+            record_bytes: size(reader, limits::BLOCK_BYTES_MAX, "block.record_bytes")?,
+            numbers: size(reader, limits::BLOCK_BYTES_MAX, "block.numbers")?,
+            words: size(reader, limits::BLOCK_BYTES_MAX, "block.words")?,
+        })
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&BLOCK_MAGIC);
+        out.extend_from_slice(&[self.form, self.dictionary.code()]);
+        for size in [self.records, self.record_bytes, self.numbers, self.words] {
+            put_varint(out, size as u64);
+        }
+    }
+}
+
+/// Collects the records of a block.
 #[derive(Debug, Default)]
 pub struct BlockBuilder {
-    plain: Vec<u8>,
-    records: u32,
+    /// As rows, in case one of them does not fit columns.
+    rows: Vec<u8>,
+    columns: Columns,
+    /// One does not.
+    unfit: bool,
+    records: usize,
+    record_bytes: usize,
+    numbers: Vec<u8>,
+    words: Vec<u8>,
 }
 
 impl BlockBuilder {
     /// Adds a record.
     pub fn push(&mut self, record: &[u8]) {
-        put_bytes(&mut self.plain, record);
+        put_bytes(&mut self.rows, record);
+        self.unfit = self.unfit || !self.columns.push(record);
         self.records += 1;
+        self.record_bytes += record.len();
     }
 
-    /// Plain bytes so far.
+    /// One that keeps its records as rows whatever they are: for comparison.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.plain.len()
+    pub fn of_rows() -> Self {
+        Self { unfit: true, ..Self::default() }
+    }
+
+    /// About the bytes of the block before it is compressed.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        if self.unfit { self.rows.len() } else { self.columns.weight() }
+    }
+
+    /// True if so many more bytes should stand in another block.
+    #[must_use]
+    pub fn is_full_for(&self, record: usize) -> bool {
+        !self.is_empty()
+            && (self.weight() + record > limits::BLOCK_BYTES_TARGET
+                || self.rows.len() + record > limits::BLOCK_ROWS_TARGET
+                || self.records >= limits::BLOCK_RECORDS_TARGET)
+    }
+
+    /// Bytes of the records so far.
+    #[must_use]
+    pub const fn record_bytes(&self) -> usize {
+        self.record_bytes
     }
 
     /// True if it holds nothing.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.records == 0
     }
 
     /// Records so far.
     #[must_use]
-    pub const fn records(&self) -> u32 {
+    pub const fn records(&self) -> usize {
         self.records
     }
 
@@ -67,95 +149,117 @@ impl BlockBuilder {
     /// If zstd refuses, which it does for want of memory only.
     pub fn finish(
         &mut self,
-        compressor: &mut zstd::bulk::Compressor<'_>,
+        compressor: &mut Compressor,
         out: &mut Vec<u8>,
     ) -> std::io::Result<()> {
-        let compressed = compressor.compress(&self.plain)?;
-        out.extend_from_slice(&BLOCK_MAGIC);
-        out.extend_from_slice(&NO_DICTIONARY.to_le_bytes());
-        let plain_bytes = u32::try_from(self.plain.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&plain_bytes.to_le_bytes());
-        out.extend_from_slice(&self.records.to_le_bytes());
-        out.extend_from_slice(&compressed);
-        self.plain.clear();
-        self.records = 0;
+        let (mut form, words) = if self.unfit {
+            (0, &self.rows)
+        } else {
+            self.columns.put(&mut self.numbers, &mut self.words);
+            (AS_COLUMNS, &self.words)
+        };
+        let compressed = compressor.compress(words)?;
+        let (body, dictionary) = if compressed.len() < words.len() {
+            (&compressed, compressor.kind())
+        } else {
+            form |= WORDS_AS_THEY_ARE;
+            (words, DictionaryKind::None)
+        };
+        let header = BlockHeader {
+            form,
+            dictionary,
+            records: self.records,
+            record_bytes: self.record_bytes,
+            numbers: self.numbers.len(),
+            words: words.len(),
+        };
+        header.put(out);
+        out.extend_from_slice(&self.numbers);
+        out.extend_from_slice(body);
+        for bytes in [&mut self.rows, &mut self.numbers, &mut self.words] {
+            bytes.clear();
+        }
+        self.columns.clear();
+        (self.unfit, self.records, self.record_bytes) = (false, 0, 0);
         Ok(())
     }
 }
 
-/// A decoded block: shared plain bytes and where each record stands in them.
+/// A decoded block: its records' shared bytes and where each ends in them.
 #[derive(Clone, Debug)]
 pub struct Block {
     plain: Bytes,
     spans: Vec<(u32, u32)>,
 }
 
-/// Decodes blocks one after another with one decompressor: making one takes as long as using it.
-pub struct BlockDecoder(zstd::bulk::Decompressor<'static>);
-
-impl std::fmt::Debug for BlockDecoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BlockDecoder")
-    }
-}
-
-impl BlockDecoder {
-    /// A decoder; none for want of memory.
-    #[must_use]
-    pub fn new() -> Option<Self> {
-        zstd::bulk::Decompressor::new().ok().map(Self)
-    }
-
-    /// Decodes a block whose checksum was verified.
-    ///
-    /// # Errors
-    /// As [`Block::decode`].
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<Block, DecodeError> {
-        Block::decode_by(bytes, |compressed, most| self.0.decompress(compressed, most))
-    }
-}
-
 impl Block {
-    /// Decodes a block whose checksum was verified.
+    /// Decodes a block whose checksum was verified. `own` is the dictionary of its pack, which is
+    /// needed only if its header says so.
     ///
-    /// # Errors
-    /// If the header, the compressed part or the record lengths are wrong.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::decode_by(bytes, zstd::bulk::decompress)
-    }
-
-    fn decode_by(
+    /// # Errors If the header, a section or the records are wrong, or it needs a dictionary that
+    /// is not given.
+    pub fn decode(
         bytes: &[u8],
-        decompress: impl FnOnce(&[u8], usize) -> std::io::Result<Vec<u8>>,
+        own: Option<&Dictionary>,
+        decompressor: &mut Decompressor,
     ) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
-        if reader.array::<4>("block.magic")? != BLOCK_MAGIC {
-            return Err(DecodeError { what: "block.magic", at: 0 });
+        let header = BlockHeader::get(reader)?;
+        let numbers = reader.take(header.numbers, "block.numbers")?;
+        let at = reader.position();
+        let inflated;
+        let words = if header.form & WORDS_AS_THEY_ARE == 0 {
+            let missing = DecodeError { what: "block.dictionary", at: 5 };
+            let dictionary = match header.dictionary {
+                DictionaryKind::None => None,
+                DictionaryKind::Generic => Some(Dictionary::generic().ok_or(missing)?),
+                DictionaryKind::Own => Some(own.ok_or(missing)?),
+            };
+            inflated = decompressor
+                .decompress(reader.rest(), header.words, dictionary)
+                .map_err(|_| DecodeError { what: "block.zstd", at })?;
+            &*inflated
+        } else {
+            reader.rest()
+        };
+        if words.len() != header.words {
+            return Err(DecodeError { what: "block.words", at });
         }
-        if reader.u32("block.dictionary")? != NO_DICTIONARY {
-            return Err(DecodeError { what: "block.dictionary", at: 4 });
+        // Where inside of the sections does not matter: they are checked as a whole.
+        let wrong = |e: DecodeError| DecodeError { at, ..e };
+        if header.form & AS_COLUMNS == 0 {
+            return Self::of_rows(words, numbers, header).map_err(wrong);
         }
-        let plain_bytes = reader.u32("block.plain_bytes")? as usize;
-        let records = reader.u32("block.records")?;
-        if plain_bytes > limits::BLOCK_BYTES_MAX || records as usize > plain_bytes {
-            return Err(DecodeError { what: "block.sizes", at: 8 });
+        let (plain, ends) =
+            columns::get(numbers, words, header.records, header.record_bytes).map_err(wrong)?;
+        if plain.len() != header.record_bytes {
+            return Err(DecodeError { what: "block.record_bytes", at });
         }
-        let compressed = bytes.get(BLOCK_HEADER_BYTES..).unwrap_or_default();
-        let plain = decompress(compressed, plain_bytes)
-            .map_err(|_| DecodeError { what: "block.zstd", at: BLOCK_HEADER_BYTES })?;
-        if plain.len() != plain_bytes {
-            return Err(DecodeError { what: "block.plain_bytes", at: 8 });
-        }
-        let mut spans = Vec::with_capacity(records as usize);
-        let walk = &mut Reader::new(&plain);
-        for _ in 0..records {
+        let mut start = 0;
+        let spans = ends.into_iter().map(|end| {
+            let span = (start, end - start);
+            start = end;
+            span
+        });
+        Ok(Self { spans: spans.collect(), plain: Bytes::from(plain) })
+    }
+
+    fn of_rows(words: &[u8], numbers: &[u8], header: BlockHeader) -> Result<Self, DecodeError> {
+        let mut spans = Vec::with_capacity(header.records);
+        let walk = &mut Reader::new(words);
+        let mut bytes = 0;
+        for _ in 0..header.records {
             let record = walk.bytes(limits::RECORD_BYTES_MAX, "block.record")?;
             let start = walk.position() - record.len();
             let to_u32 = |n| u32::try_from(n).unwrap_or(u32::MAX);
             spans.push((to_u32(start), to_u32(record.len())));
+            bytes += record.len();
         }
         walk.end("block.end")?;
-        Ok(Self { plain: Bytes::from(plain), spans })
+        if !numbers.is_empty() || bytes != header.record_bytes {
+            return Err(walk.error("block.record_bytes"));
+        }
+        Ok(Self { plain: Bytes::copy_from_slice(words), spans })
     }
 
     /// How many records it holds.
@@ -177,10 +281,10 @@ impl Block {
         Some(self.plain.slice(start as usize..start as usize + len as usize))
     }
 
-    /// Bytes of its records with their lengths, before compression.
+    /// Bytes of its records.
     #[must_use]
-    pub fn plain_bytes(&self) -> usize {
-        self.plain.len()
+    pub fn record_bytes(&self) -> usize {
+        self.spans.iter().map(|(_, len)| *len as usize).sum()
     }
 
     /// Memory it holds.
@@ -191,45 +295,5 @@ impl Block {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Vec<u8> {
-        let mut builder = BlockBuilder::default();
-        for record in [&b"one"[..], b"", &[5; 2000]] {
-            builder.push(record);
-        }
-        let mut out = Vec::new();
-        let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
-        builder.finish(&mut compressor, &mut out).unwrap();
-        assert!(builder.is_empty());
-        out
-    }
-
-    #[test]
-    fn a_block_gives_back_its_records() {
-        let block = Block::decode(&sample()).unwrap();
-        let mut decoder = BlockDecoder::new().unwrap();
-        for _ in 0..2 {
-            assert_eq!(decoder.decode(&sample()).unwrap().plain, block.plain);
-        }
-        assert_eq!(block.len(), 3);
-        assert_eq!(block.record(0).unwrap(), &b"one"[..]);
-        assert_eq!(block.record(2).unwrap().len(), 2000);
-        assert_eq!(block.record(3), None);
-    }
-
-    #[test]
-    fn no_mutation_of_a_block_panics() {
-        let bytes = sample();
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut mutated = bytes.clone();
-                mutated[at] ^= 1 << bit;
-                // Without its checksum a flip may decode; it must only not panic.
-                let _ = Block::decode(&mutated);
-            }
-            assert!(Block::decode(&bytes[..at]).is_err(), "cut at {at}");
-        }
-    }
-}
+#[path = "block_tests.rs"]
+mod tests;

@@ -66,6 +66,12 @@ impl<'a> Reader<'a> {
         self.bytes.len().saturating_sub(self.at)
     }
 
+    /// The bytes that are left, without taking them.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// The error of this place.
     #[must_use]
     pub const fn error(&self, what: &'static str) -> DecodeError {

@@ -5,17 +5,20 @@
 
 pub mod block;
 pub mod codec;
+pub mod columns;
+pub mod dictionary;
 pub mod frame;
 pub mod manifest;
 pub mod pack;
 pub mod payload;
 pub mod record;
+pub mod rice;
 pub mod run;
 pub mod wire;
 pub mod witness;
 
 /// The layout number: raised with each change of bytes until version 1 is frozen.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
 
@@ -53,7 +56,7 @@ mod tests {
             prev_end: 0,
         };
         let sector = witness::Witness::default().to_sector();
-        for bytes in [file.to_sector(), sector, pack::header(7)] {
+        for bytes in [file.to_sector(), sector, pack::header(7, pack::DictionaryMark::default())] {
             assert_eq!(stated_layout(&bytes), Some(LAYOUT));
             for at in 0..bytes.len() {
                 let mut flipped = bytes.clone();

@@ -1,7 +1,9 @@
-//! A pack file: header, blocks, run index, footer.
+//! A pack file: header, its own dictionary if it has one, blocks, the dictionary again, run index,
+//! footer.
 //!
-//! INVARIANT: the footer's checksums cover header, run index and footer; each block is covered by
-//! its checksum in the run index; so every byte of a pack is covered once.
+//! INVARIANT: header, run index and footer have a checksum of their own; each block is covered by
+//! its checksum in the run index, and both copies of the dictionary by that in header and footer;
+//! so every byte of a pack is covered.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use super::run::Run;
 use super::wire::{Wire, from_bytes, to_bytes, wire_struct};
 use super::{LAYOUT, SECTOR_BYTES};
 use crate::error::{Error, Result};
-use crate::limits::{PACK_DROPPED_MAX, POSITION_MAX};
+use crate::limits::{DICTIONARY_BYTES_MAX, PACK_DROPPED_MAX, POSITION_MAX};
 use crate::types::{Lsn, TimeUs};
 
 /// First bytes of a pack.
@@ -19,9 +21,9 @@ pub const PACK_MAGIC: [u8; 4] = *b"HnPk";
 /// Last bytes of a pack.
 pub const FOOTER_MAGIC: [u8; 4] = *b"HnPe";
 /// The header's bytes.
-pub const PACK_HEADER_BYTES: usize = 24;
+pub const PACK_HEADER_BYTES: usize = 28;
 /// The footer's bytes.
-pub const FOOTER_BYTES: usize = 64;
+pub const FOOTER_BYTES: usize = 72;
 
 wire_struct! {
     /// What the manifest says of a pack.
@@ -128,25 +130,65 @@ pub fn pack_number(name: &str) -> Option<u64> {
     (pack_name(number) == name).then_some(number)
 }
 
+/// What header and footer say of the pack's own dictionary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DictionaryMark {
+    /// Its bytes; zero if there is none.
+    pub bytes: u32,
+    /// Its CRC-32.
+    pub crc: u32,
+}
+
+impl DictionaryMark {
+    /// What to say of a dictionary.
+    #[must_use]
+    pub fn of(dictionary: &[u8]) -> Self {
+        let bytes = u32::try_from(dictionary.len()).unwrap_or(u32::MAX);
+        Self { bytes, crc: crc32fast::hash(dictionary) }
+    }
+
+    /// True if it says that there is one.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.bytes > 0
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes.to_le_bytes());
+        out.extend_from_slice(&self.crc.to_le_bytes());
+    }
+
+    fn get(reader: &mut Reader<'_>) -> std::result::Result<Self, DecodeError> {
+        let wrong = reader.error("pack.dictionary_bytes");
+        let bytes = reader.u32("pack.dictionary_bytes")?;
+        let crc = reader.u32("pack.dictionary_crc")?;
+        let fits = bytes as usize <= DICTIONARY_BYTES_MAX && (bytes > 0 || crc == 0);
+        if fits { Ok(Self { bytes, crc }) } else { Err(wrong) }
+    }
+}
+
 /// The header's bytes.
 #[must_use]
-pub fn header(id: u64) -> Vec<u8> {
+pub fn header(id: u64, dictionary: DictionaryMark) -> Vec<u8> {
     let mut out = Vec::with_capacity(PACK_HEADER_BYTES);
     out.extend_from_slice(&PACK_MAGIC);
     out.extend_from_slice(&LAYOUT.to_le_bytes());
     out.extend_from_slice(&id.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+    dictionary.put(&mut out);
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
 }
 
-/// Checks a header.
+/// Checks a header; what it says of the pack's own dictionary.
 ///
 /// # Errors
 /// If it is not the header of pack `id`.
-pub fn check_header(bytes: &[u8], id: u64) -> std::result::Result<(), DecodeError> {
-    if bytes == header(id) { Ok(()) } else { Err(DecodeError { what: "pack.header", at: 0 }) }
+pub fn check_header(bytes: &[u8], id: u64) -> std::result::Result<DictionaryMark, DecodeError> {
+    let wrong = DecodeError { what: "pack.header", at: 0 };
+    let mark = bytes.get(16..).ok_or(wrong)?;
+    let mark = DictionaryMark::get(&mut Reader::new(mark)).map_err(|_| wrong)?;
+    if bytes == header(id, mark) { Ok(mark) } else { Err(wrong) }
 }
 
 /// Where the run index stands.
@@ -168,6 +210,8 @@ pub struct Footer {
     pub class: u32,
     /// How far it was merged.
     pub level: u32,
+    /// Its own dictionary, of which one copy ends where the run index starts.
+    pub dictionary: DictionaryMark,
 }
 
 impl Footer {
@@ -184,6 +228,7 @@ impl Footer {
         out.extend_from_slice(&LAYOUT.to_le_bytes());
         out.extend_from_slice(&self.class.to_le_bytes());
         out.extend_from_slice(&self.level.to_le_bytes());
+        self.dictionary.put(&mut out);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&FOOTER_MAGIC);
@@ -216,13 +261,30 @@ impl Footer {
             index_crc: reader.u32("pack.index_crc")?,
             class: 0,
             level: 0,
+            dictionary: DictionaryMark::default(),
         };
         let layout = reader.u32("pack.layout")?;
         footer.class = reader.u32("pack.class")?;
         footer.level = reader.u32("pack.level")?;
+        footer.dictionary = DictionaryMark::get(reader)?;
         let end = footer.index_offset.checked_add(footer.index_bytes);
-        let fits = end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(file_bytes);
+        let fits = end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(file_bytes)
+            && footer.blocks_start() <= footer.blocks_end();
         if layout == LAYOUT && fits { Ok(footer) } else { Err(wrong("pack.footer_sizes")) }
+    }
+}
+
+impl Footer {
+    /// Where the first block may stand.
+    #[must_use]
+    pub fn blocks_start(&self) -> u64 {
+        PACK_HEADER_BYTES as u64 + u64::from(self.dictionary.bytes)
+    }
+
+    /// Where the last block ends at most, and the second copy of the dictionary stands.
+    #[must_use]
+    pub fn blocks_end(&self) -> u64 {
+        self.index_offset.saturating_sub(u64::from(self.dictionary.bytes))
     }
 }
 
@@ -254,8 +316,9 @@ pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<PackIn
         r.pack == footer.id
             && r.has_its_nodes()
             && r.blocks.iter().all(|b| {
-                b.offset >= PACK_HEADER_BYTES as u64
-                    && b.offset.checked_add(u64::from(b.bytes)).is_some_and(|end| end <= at)
+                let end = b.offset.checked_add(u64::from(b.bytes));
+                b.offset >= footer.blocks_start()
+                    && end.is_some_and(|end| end <= footer.blocks_end())
             })
     };
     if runs.iter().all(inside) {
@@ -282,12 +345,20 @@ mod tests {
             records: 9,
             class: 4,
             level: 2,
+            dictionary: DictionaryMark { bytes: 100, crc: 5 },
         };
         let bytes = footer.to_bytes();
         assert_eq!(bytes.len(), FOOTER_BYTES);
         let file_bytes = 1024 + FOOTER_BYTES as u64;
         assert_eq!(Footer::parse(&bytes, file_bytes), Ok(footer));
         assert!(Footer::parse(&bytes, file_bytes + 1).is_err());
+        for bytes in [0, 500, u32::MAX] {
+            // None with a checksum, no place for two copies, and one that is too large.
+            let dictionary = DictionaryMark { bytes, crc: 5 };
+            assert!(
+                Footer::parse(&Footer { dictionary, ..footer }.to_bytes(), file_bytes).is_err()
+            );
+        }
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 4;

@@ -193,6 +193,100 @@ impl Outline {
     }
 }
 
+/// A record's bytes cut where its fields are: what changes from record to record apart from what
+/// many have in common. Put together again they are the same bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts<'a> {
+    /// Version, kind, flags and epoch.
+    pub(super) head: &'a [u8],
+    pub(super) kind: Kind,
+    pub(super) lsn: u64,
+    pub(super) room: u64,
+    pub(super) rev: u64,
+    /// Set if it has one.
+    pub(super) seq: Option<u64>,
+    pub(super) recorded: i64,
+    /// Set if it has one of its own.
+    pub(super) time: Option<i64>,
+    /// Actor, name, door, address and session.
+    pub(super) maker: &'a [u8],
+    pub(super) policy: u64,
+    pub(super) key: Option<(&'a [u8], [u8; 16])>,
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Cuts a record's bytes; its payload is not looked at.
+    ///
+    /// # Errors
+    /// If the bytes before the payload are not those of a record.
+    pub(super) fn of(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let reader = &mut Reader::new(bytes);
+        let (kind, flags) = Front::get_start(reader)?;
+        Epoch::get(reader, "record.epoch")?;
+        let head = bytes.get(..reader.position()).unwrap_or_default();
+        let lsn = reader.varint("record.lsn")?;
+        let room = reader.varint("record.room")?;
+        let rev = reader.varint("record.rev")?;
+        let has = |flag| flags & flag != 0;
+        let seq = has(HAS_SEQ).then(|| reader.varint("record.seq")).transpose()?;
+        let recorded = reader.signed("record.recorded")?;
+        let own = has(HAS_OWN_TIME).then(|| reader.signed("record.time")).transpose()?;
+        let start = reader.position();
+        reader.varint("record.actor")?;
+        reader.bytes(limits::NAME_BYTES_MAX, "record.actor_name")?;
+        reader.u8("record.door")?;
+        reader.bytes(limits::ADDRESS_BYTES_MAX, "record.address")?;
+        reader.varint("record.session")?;
+        let maker = bytes.get(start..reader.position()).unwrap_or_default();
+        let policy = reader.varint("record.policy")?;
+        let key = match has(HAS_KEY) {
+            true => Some((
+                reader.bytes(limits::IDEMPOTENCY_KEY_BYTES_MAX, "record.key")?,
+                reader.array("record.key_digest")?,
+            )),
+            false => None,
+        };
+        let time = own.map(|own| recorded.wrapping_add(own));
+        let payload = reader.rest();
+        Ok(Self { head, kind, lsn, room, rev, seq, recorded, time, maker, policy, key, payload })
+    }
+
+    /// What the head says of a record's parts: its kind, and whether it has a seq, a time of its
+    /// own and a key.
+    ///
+    /// # Errors
+    /// If it is not a head.
+    pub(super) fn of_head(head: &[u8]) -> Result<(Kind, [bool; 3]), DecodeError> {
+        let reader = &mut Reader::new(head);
+        let (kind, flags) = Front::get_start(reader)?;
+        Epoch::get(reader, "record.epoch")?;
+        reader.end("record.head")?;
+        Ok((kind, [HAS_SEQ, HAS_OWN_TIME, HAS_KEY].map(|flag| flags & flag != 0)))
+    }
+
+    /// Appends the record's bytes up to the payload.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.head);
+        put_varint(out, self.lsn);
+        put_varint(out, self.room);
+        put_varint(out, self.rev);
+        if let Some(seq) = self.seq {
+            put_varint(out, seq);
+        }
+        put_signed(out, self.recorded);
+        if let Some(time) = self.time {
+            put_signed(out, time.wrapping_sub(self.recorded));
+        }
+        out.extend_from_slice(self.maker);
+        put_varint(out, self.policy);
+        if let Some((key, digest)) = self.key {
+            put_bytes(out, key);
+            out.extend_from_slice(&digest);
+        }
+    }
+}
+
 /// Everything before a record's payload.
 struct Front<'a> {
     outline: Outline,
@@ -261,4 +355,4 @@ impl<'a> Front<'a> {
 
 #[cfg(test)]
 #[path = "record_tests.rs"]
-mod tests;
+pub(crate) mod tests;

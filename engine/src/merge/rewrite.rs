@@ -6,11 +6,13 @@
 //! INVARIANT: what was read is in what was written, byte for byte, or stands there as dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::Job;
 use super::purge::Purge;
+use super::{Job, learn};
 use crate::catalog::CatalogStore;
 use crate::error::{Error, Result};
+use crate::format::dictionary::Dictionary;
 use crate::format::pack::PackMeta;
 use crate::format::record::Outline;
 use crate::format::run::{BlockRef, Run};
@@ -71,6 +73,8 @@ pub(super) struct Rewrite<'a> {
     tools: Tools<'a>,
     packs: Packs,
     kind: PackKind,
+    /// The dictionary of what is written.
+    dictionary: Option<Arc<Dictionary>>,
     writer: Option<PackWriter>,
     made: Made,
     pub taken: Vec<u64>,
@@ -87,6 +91,7 @@ impl<'a> Rewrite<'a> {
             packs: Packs::aside(tools.disk),
             tools,
             kind,
+            dictionary: None,
             writer: None,
             made: Made::default(),
             taken: Vec::new(),
@@ -106,6 +111,7 @@ impl<'a> Rewrite<'a> {
             self.dropped_before += index.dropped.count();
             old.extend(index.runs);
         }
+        self.dictionary = learn::dictionary(&mut self.tools, &self.packs, &job.inputs, &old)?;
         let parts = self.parts(&old)?;
         let of = |run: &Run| parts.get(&run.room).copied();
         // Rooms in order of the category they are in now, as in a seal.
@@ -246,7 +252,8 @@ impl<'a> Rewrite<'a> {
             none => {
                 let id = self.tools.numbers.take(self.tools.disk)?;
                 self.taken.push(id);
-                let mut writer = PackWriter::create(self.tools.disk, id, self.kind)?;
+                let mut writer =
+                    PackWriter::create(self.tools.disk, id, self.kind, self.dictionary.clone())?;
                 writer.absorb(&std::mem::take(&mut self.carried).places());
                 Ok(none.insert(writer))
             }

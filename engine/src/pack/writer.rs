@@ -5,12 +5,17 @@
 //!
 //! INVARIANT: a pack has its name only when all of it is durable.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 
 use super::DIR;
 use crate::error::{Error, Result};
 use crate::format::block::{BlockBuilder, checksum};
-use crate::format::pack::{Footer, PackIndex, PackMeta, Places, encode_index, header, pack_name};
+use crate::format::dictionary::{Compressor, Dictionary};
+use crate::format::pack::{
+    DictionaryMark, Footer, PackIndex, PackMeta, Places, encode_index, header, pack_name,
+};
 use crate::format::payload::Kind;
 use crate::format::run::{BlockRef, Run};
 use crate::history::decode_record;
@@ -42,7 +47,9 @@ pub struct PackWriter {
     disk: Disk,
     file: DiskFile,
     name: String,
-    compressor: zstd::bulk::Compressor<'static>,
+    compressor: Compressor,
+    /// Its own dictionary.
+    dictionary: Option<Arc<Dictionary>>,
     hasher: Sha256,
     buffer: Vec<u8>,
     written: u64,
@@ -140,17 +147,26 @@ impl OpenRun {
 }
 
 impl PackWriter {
-    /// Starts pack `id` under a temporary name.
+    /// Starts pack `id` under a temporary name, with a dictionary of its own if one is given.
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
-    pub fn create(disk: &Disk, id: u64, kind: PackKind) -> Result<Self> {
+    pub fn create(
+        disk: &Disk,
+        id: u64,
+        kind: PackKind,
+        dictionary: Option<Arc<Dictionary>>,
+    ) -> Result<Self> {
         let name = pack_name(id);
         let path = join(DIR, &format!("{name}.tmp"));
         disk.remove_if_there(&path)?;
         let file = disk.open(&path, Mode::Create)?;
+        let compressor = match &dictionary {
+            Some(dictionary) => Compressor::own(LEVEL, dictionary),
+            None => Compressor::generic(LEVEL),
+        };
         let compressor =
-            zstd::bulk::Compressor::new(LEVEL).map_err(|e| Error::io("zstd", file.path(), &e))?;
+            compressor.ok_or(Error::Unavailable { why: "memory for a pack is short" })?;
         let meta = PackMeta {
             id,
             bytes: 0,
@@ -172,6 +188,7 @@ impl PackWriter {
             file,
             name,
             compressor,
+            dictionary,
             hasher: Sha256::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES * 2),
             written: 0,
@@ -181,8 +198,21 @@ impl PackWriter {
             runs: Vec::new(),
             meta,
         };
-        writer.buffer.extend(header(id));
+        writer.buffer.extend(header(id, writer.mark()));
+        writer.put_dictionary();
         Ok(writer)
+    }
+
+    fn mark(&self) -> DictionaryMark {
+        self.dictionary
+            .as_ref()
+            .map_or_else(DictionaryMark::default, |d| DictionaryMark::of(d.bytes()))
+    }
+
+    fn put_dictionary(&mut self) {
+        if let Some(dictionary) = &self.dictionary {
+            self.buffer.extend_from_slice(dictionary.bytes());
+        }
     }
 
     /// Bytes so far, but for the block being filled.
@@ -199,10 +229,7 @@ impl PackWriter {
         if self.dropping.is_some() || self.open.as_ref().is_some_and(|o| !o.takes(room, entry)) {
             self.end_run()?;
         }
-        let full = |open: &OpenRun| {
-            let bytes = open.block.len() + entry.bytes.len();
-            !open.block.is_empty() && bytes > limits::BLOCK_BYTES_TARGET
-        };
+        let full = |open: &OpenRun| open.block.is_full_for(entry.bytes.len());
         if self.open.as_ref().is_some_and(full) {
             self.end_block()?;
             if self.open.as_ref().is_some_and(|o| o.run.blocks.len() >= limits::RUN_BLOCKS_MAX) {
@@ -274,8 +301,8 @@ impl PackWriter {
         let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else {
             return Ok(());
         };
-        self.meta.plain_bytes += open.block.len() as u64;
-        let records = open.block.records();
+        self.meta.plain_bytes += open.block.record_bytes() as u64;
+        let records = u32::try_from(open.block.records()).unwrap_or(u32::MAX);
         self.meta.records += u64::from(records);
         let start = self.buffer.len();
         open.block
@@ -340,6 +367,7 @@ impl PackWriter {
         }
         let contents = PackIndex { runs: std::mem::take(&mut self.runs), dropped };
         let index = encode_index(&contents);
+        self.put_dictionary();
         let footer = Footer {
             id: self.meta.id,
             index_offset: self.bytes(),
@@ -349,6 +377,7 @@ impl PackWriter {
             records: self.meta.records,
             class: self.meta.class,
             level: self.meta.level,
+            dictionary: self.mark(),
         };
         self.buffer.extend(index);
         self.buffer.extend(footer.to_bytes());

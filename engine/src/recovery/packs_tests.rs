@@ -124,7 +124,7 @@ fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec
         disk.create_dir(folder).unwrap();
     }
     let kind = PackKind { class: 0, level: 0, day: 0 };
-    let mut writer = PackWriter::create(&disk, 1, kind).unwrap();
+    let mut writer = PackWriter::create(&disk, 1, kind, None).unwrap();
     for (room, entries) in rooms {
         for entry in *entries {
             writer.add(*room, CategoryId(1), entry).unwrap();

@@ -12,12 +12,12 @@ use std::rc::Rc;
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::Block;
-use hansard_engine::format::pack::{FOOTER_BYTES, Footer, PackMeta, pack_name};
+use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::{from_bytes, to_bytes};
-use hansard_engine::pack::{self, read_runs};
-use hansard_engine::storage::{DiskFile, Mode, join};
+use hansard_engine::pack::{self, PackFile};
+use hansard_engine::storage::join;
 use hansard_engine::types::{Rev, RoomId, Seq};
 
 use super::follow::{Follow, Found, Times};
@@ -123,14 +123,9 @@ pub(super) fn held(directory: &Directory, wanted: impl Fn(RoomId) -> bool) -> He
 
 /// A pack's runs, and where the first of them stands.
 fn index(directory: &Directory, pack: u64) -> Result<(Vec<Run>, u64)> {
-    let file = directory.disk.open(&name_of(pack), Mode::Read)?;
-    let runs = read_runs(&file, pack)?;
-    let len = file.len()?;
-    let at = len.saturating_sub(FOOTER_BYTES as u64);
-    let footer = Footer::parse(&file.read(at, FOOTER_BYTES)?, len).map_err(|wrong| {
-        let (file, offset) = (file.path().to_path_buf(), at);
-        Error::Corrupt { what: wrong.what, file, offset, expected: 0, found: 0 }
-    })?;
+    let file = PackFile::open(&directory.disk, pack)?;
+    let runs = file.index()?.runs;
+    let footer = file.footer()?;
     // The list's count stands before it.
     let count = to_bytes(&(runs.len() as u64)).len() as u64;
     Ok((runs, footer.index_offset.saturating_add(count)))
@@ -181,7 +176,7 @@ pub(super) struct Reader<'a> {
     directory: &'a Directory,
     progress: &'a Progress,
     times: Times,
-    files: BTreeMap<u64, Rc<DiskFile>>,
+    files: BTreeMap<u64, Rc<PackFile>>,
 }
 
 impl<'a> Reader<'a> {
@@ -193,22 +188,22 @@ impl<'a> Reader<'a> {
         Self { directory, progress, times, files: BTreeMap::new() }
     }
 
-    fn file(&mut self, pack: u64) -> Result<Rc<DiskFile>> {
+    fn file(&mut self, pack: u64) -> Result<Rc<PackFile>> {
         if let Some(file) = self.files.get(&pack) {
             return Ok(Rc::clone(file));
         }
         if self.files.len() >= FILES_OPEN_MAX {
             self.files.clear();
         }
-        let file = Rc::new(self.directory.disk.open(&name_of(pack), Mode::Read)?);
+        let file = Rc::new(PackFile::open(&self.directory.disk, pack)?);
         self.files.insert(pack, Rc::clone(&file));
         Ok(file)
     }
 
     /// The run of an outline, with its blocks.
-    fn run(&self, outline: &RunOutline, file: &DiskFile) -> Result<Option<Run>> {
+    fn run(&self, outline: &RunOutline, file: &PackFile) -> Result<Option<Run>> {
         let bytes = match outline.source {
-            Source::Index(at, bytes) => Some(file.read(at, bytes.min(RUN_BYTES_MAX))?),
+            Source::Index(at, bytes) => Some(file.file().read(at, bytes.min(RUN_BYTES_MAX))?),
             Source::Row => {
                 let key = keys::run(outline.room, outline.first_rev);
                 self.directory.catalog()?.get(Family::Index, &key)?
@@ -248,7 +243,7 @@ impl<'a> Reader<'a> {
     fn blocks<W: Write>(
         &self,
         run: &Run,
-        file: &DiskFile,
+        file: &PackFile,
         follow: &mut Follow,
         out: &mut Out<W>,
     ) -> Step {

@@ -5,7 +5,7 @@
 use hansard_engine::error::Result;
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::record::{Outline, Record};
-use hansard_engine::storage::DiskFile;
+use hansard_engine::pack::PackFile;
 use hansard_engine::types::TimeUs;
 
 use super::heal::{Index, lsns, read_index, times};
@@ -24,18 +24,18 @@ pub(super) struct Contents {
 ///
 /// # Errors
 /// `Io`, or `Corrupt` if its run index does not check.
-pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result<Contents> {
-    let Index { footer, contents } = read_index(file, id)?;
+pub(super) fn read(pack: &PackFile, id: u64, known: Option<&PackMeta>) -> Result<Contents> {
+    let Index { footer, contents } = read_index(pack)?;
     let runs = &contents.runs;
     let mut seen = Seen::default();
     seen.lsns.insert_all(&contents.dropped);
-    let mut blocks = Blocks::new(file);
+    let mut blocks = Blocks::new(pack);
     let (mut day, mut plain_bytes) = (None, 0);
     for run in runs {
         seen.spans.push(RoomSpan::from(run));
         blocks.fetch(run);
         for block in run.blocks.iter().filter_map(|fence| blocks.block(fence).ok()) {
-            plain_bytes += block.plain_bytes() as u64;
+            plain_bytes += block.record_bytes() as u64;
             for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                 if let Ok(outline) = Outline::from_bytes(&bytes) {
                     seen.take(&outline, &bytes);
@@ -52,8 +52,8 @@ pub(super) fn read(file: &DiskFile, id: u64, known: Option<&PackMeta>) -> Result
             let (min_time, max_time) = times(runs);
             PackMeta {
                 id,
-                bytes: file.len()?,
-                sha256: digest(file, |_| {})?,
+                bytes: pack.file().len()?,
+                sha256: digest(pack.file(), |_| {})?,
                 class: footer.class,
                 level: footer.level,
                 day: TimeUs(day.unwrap_or(0).saturating_mul(TimeUs::DAY_US)),

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::manifest::{self, ManifestState};
+use hansard_engine::pack::PackFile;
 use hansard_engine::storage::real::RealStorage;
-use hansard_engine::storage::{Disk, DiskFile, Lock, Mode};
+use hansard_engine::storage::{Disk, Lock};
 
 use super::evidence::{prove_layout, share};
 use super::heal::{Found, State, path_of};
@@ -42,10 +43,9 @@ impl Donor {
     }
 
     /// The copy's pack of this number, with its name for reports.
-    pub(super) fn pack(&self, id: u64) -> Option<(DiskFile, String)> {
-        let path = path_of(id);
-        let file = self.disk.open(&path, Mode::Read).ok()?;
-        Some((file, self.disk.full(&path).display().to_string()))
+    pub(super) fn pack(&self, id: u64) -> Option<(PackFile, String)> {
+        let file = PackFile::open(&self.disk, id).ok()?;
+        Some((file, self.disk.full(&path_of(id)).display().to_string()))
     }
 
     /// What the copy's manifest says of packs, if it is a copy of the directory whose packs these

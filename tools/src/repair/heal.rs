@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::block::{Block, checksum};
+use hansard_engine::format::block::checksum;
+use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{
-    FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, Places, decode_index,
+    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, Places,
     encode_index, header, pack_name,
 };
 use hansard_engine::format::run::{BlockRef, Run};
-use hansard_engine::pack;
+use hansard_engine::pack::{self, PackFile};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
 use hansard_engine::types::{Lsn, RoomId, TimeUs};
 
@@ -62,7 +63,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Made again of its runs, whose blocks must fill what the manifest says of the pack.
-    fn of(rows: &Rows, meta: &PackMeta) -> Option<Self> {
+    fn of(rows: &Rows, meta: &PackMeta, files: &[&PackFile]) -> Option<Self> {
         let of_it = rows.runs.iter().filter(|run| run.pack == meta.id);
         let mut runs: Vec<Run> = of_it.cloned().collect();
         runs.sort_by_key(|run| (run.category, run.room, run.first_rev));
@@ -71,8 +72,12 @@ impl Index {
         let (runs, bytes) = (&contents.runs, encode_index(&contents));
         let index_bytes = bytes.len() as u64;
         let index_offset = meta.bytes.checked_sub(index_bytes + FOOTER_BYTES as u64)?;
-        let (mut end, mut records) = (PACK_HEADER_BYTES as u64, 0);
-        for block in runs.iter().flat_map(|run| &run.blocks) {
+        let blocks = || runs.iter().flat_map(|run| &run.blocks);
+        let start = blocks().next().map_or(PACK_HEADER_BYTES as u64, |block| block.offset);
+        let dictionary = start.checked_sub(PACK_HEADER_BYTES as u64)?;
+        let dictionary = mark(files, u32::try_from(dictionary).ok()?, index_offset)?;
+        let (mut end, mut records) = (start, 0);
+        for block in blocks() {
             if block.offset != end {
                 return None;
             }
@@ -81,9 +86,19 @@ impl Index {
         }
         let (index_crc, count) = (checksum(&bytes), runs.len() as u64);
         let PackMeta { id, class, level, .. } = *meta;
-        let footer =
-            Footer { id, index_offset, index_bytes, index_crc, runs: count, records, class, level };
-        (end == index_offset).then_some(Self { footer, contents })
+        let runs = count;
+        let footer = Footer {
+            id,
+            index_offset,
+            index_bytes,
+            index_crc,
+            runs,
+            records,
+            class,
+            level,
+            dictionary,
+        };
+        (end == footer.blocks_end()).then_some(Self { footer, contents })
     }
 
     /// The length of its pack.
@@ -96,6 +111,24 @@ impl Index {
     }
 }
 
+/// What header and footer must say of a pack's own dictionary of so many bytes, of which a copy
+/// stands in one of these files; none if no copy is sound.
+fn mark(files: &[&PackFile], bytes: u32, index_offset: u64) -> Option<DictionaryMark> {
+    if bytes == 0 {
+        return Some(DictionaryMark::default());
+    }
+    let places = [PACK_HEADER_BYTES as u64, index_offset.checked_sub(u64::from(bytes))?];
+    let read = |pack: &PackFile, at| pack.file().read(at, bytes as usize).ok();
+    let copies = files.iter().flat_map(|pack| places.map(|at| read(pack, at)));
+    let copies: Vec<DictionaryMark> =
+        copies.flatten().map(|copy| DictionaryMark::of(&copy)).collect();
+    let said =
+        files.iter().filter_map(|pack| pack.header().ok()).find(|said| copies.contains(said));
+    // Without a header: two copies that agree are right.
+    let twice = || copies.iter().find(|one| copies.iter().filter(|two| two == one).count() > 1);
+    said.or_else(|| twice().copied())
+}
+
 /// How a pack's file was found.
 #[derive(Debug)]
 pub(super) enum State {
@@ -105,7 +138,7 @@ pub(super) enum State {
     Damaged {
         /// The run index, or why it cannot be read.
         index: std::result::Result<Index, String>,
-        /// The header is as it must be.
+        /// The header is as it must be, and both copies of the dictionary.
         header: bool,
         /// The blocks that do not check.
         bad: Vec<BadBlock>,
@@ -149,9 +182,10 @@ pub(super) fn examine(disk: &Disk, id: u64, meta: Option<PackMeta>, progress: &P
     {
         return Found { id, meta: Some(meta.clone()), state: State::Sound, digest: Some(digest) };
     }
-    let header = header_is_sound(&file, id);
-    let index = read_index(&file, id).map_err(|error| words(&error));
-    let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&file, &index.contents.runs));
+    let pack = PackFile::new(file, id);
+    let header = front_is_sound(&pack);
+    let index = read_index(&pack).map_err(|error| words(&error));
+    let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&pack, &index.contents.runs));
     let whole = meta.is_none() && header && index.is_ok() && bad.is_empty() && digest.is_some();
     let state = if whole { State::Sound } else { State::Damaged { index, header, bad } };
     Found { id, meta, state, digest }
@@ -164,42 +198,38 @@ fn words(error: &Error) -> String {
     }
 }
 
-fn header_is_sound(file: &DiskFile, id: u64) -> bool {
-    file.read(0, PACK_HEADER_BYTES).is_ok_and(|bytes| bytes == header(id))
+/// The header, and the copies of the dictionary that it and the footer tell of.
+fn front_is_sound(pack: &PackFile) -> bool {
+    let Ok(mark) = pack.header() else { return false };
+    let is_sound = |at, mark: DictionaryMark| pack.dictionary_at(at, mark).is_ok();
+    let second = |footer: Footer| footer.dictionary == mark && is_sound(footer.blocks_end(), mark);
+    is_sound(PACK_HEADER_BYTES as u64, mark) && pack.footer().map_or(true, second)
 }
 
 /// Footer and run index of a pack.
 ///
 /// # Errors
 /// `Io`, or `Corrupt` if they do not check.
-pub(super) fn read_index(file: &DiskFile, id: u64) -> Result<Index> {
-    let len = file.len()?;
-    let at = len.saturating_sub(FOOTER_BYTES as u64);
-    let wrong = |what, found| Error::Corrupt {
-        what,
-        file: file.path().to_path_buf(),
-        offset: at,
-        expected: id,
-        found,
-    };
-    let footer = Footer::parse(&file.read(at, FOOTER_BYTES)?, len).map_err(|e| wrong(e.what, 0))?;
-    if footer.id != id {
-        return Err(wrong("pack number", footer.id));
-    }
-    let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
-    let contents = decode_index(&file.read(footer.index_offset, bytes)?, &footer, file.path())?;
+pub(super) fn read_index(pack: &PackFile) -> Result<Index> {
+    let footer = pack.footer()?;
+    let contents = pack.index_of(&footer)?;
     Ok(Index { footer, contents })
 }
 
 /// A block's bytes, if they check.
-fn block(file: &DiskFile, fence: &BlockRef) -> Option<Vec<u8>> {
-    let bytes = file.read(fence.offset, fence.bytes as usize).ok()?;
-    (checksum(&bytes) == fence.crc && Block::decode(&bytes).is_ok()).then_some(bytes)
+fn block(
+    pack: &PackFile,
+    fence: &BlockRef,
+    decompressor: Option<&mut Decompressor>,
+) -> Option<Vec<u8>> {
+    let bytes = pack.file().read(fence.offset, fence.bytes as usize).ok()?;
+    pack.decode(&bytes, fence, decompressor?).is_ok().then_some(bytes)
 }
 
-fn bad_blocks(file: &DiskFile, runs: &[Run]) -> Vec<BadBlock> {
+fn bad_blocks(pack: &PackFile, runs: &[Run]) -> Vec<BadBlock> {
     let mut blocks = every_block(runs);
-    blocks.retain(|bad| block(file, &bad.fence).is_none());
+    let mut decompressor = Decompressor::new();
+    blocks.retain(|bad| block(pack, &bad.fence, decompressor.as_mut()).is_none());
     blocks
 }
 
@@ -237,12 +267,12 @@ pub(super) fn heal(
         State::Damaged { index, header, bad } => (index.as_ref().ok(), bad.as_slice(), *header),
         _ => (None, &[][..], false),
     };
-    let ours = disk.open(&path_of(found.id), Mode::Read).ok();
+    let ours = PackFile::open(disk, found.id).ok();
     let theirs = donor.and_then(|donor| donor.pack(found.id));
     if let (Some(meta), Some((file, from))) = (&found.meta, &theirs)
-        && digest(file, |_| {}).is_ok_and(|digest| digest == meta.sha256)
+        && digest(file.file(), |_| {}).is_ok_and(|digest| digest == meta.sha256)
     {
-        copy(Some(file), meta.bytes, to)?;
+        copy(Some(file.file()), meta.bytes, to)?;
         let places: Vec<Place> = match bad {
             [] => vec![whole(meta.bytes)],
             bad => bad.iter().map(|bad| bad.place.clone()).collect(),
@@ -283,7 +313,7 @@ pub(super) fn heal(
     let mut healed = Vec::new();
     if !header && !foreign {
         let place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
-        healed.push((place, "the pack's number".to_owned()));
+        healed.push((place, "the pack's own bytes".to_owned()));
     }
     let from = theirs.as_ref().map_or("", |(_, from)| from);
     if foreign {
@@ -311,7 +341,9 @@ struct Plan<'a> {
     /// Blocks to be taken from the copy.
     patches: Vec<BadBlock>,
     lost: Vec<BadBlock>,
-    theirs: Option<&'a DiskFile>,
+    /// The pack's own dictionary, if it has one that can be found.
+    dictionary: Option<Vec<u8>>,
+    theirs: Option<&'a PackFile>,
 }
 
 impl<'a> Plan<'a> {
@@ -319,7 +351,7 @@ impl<'a> Plan<'a> {
     fn make(
         found: &Found,
         own: Option<&Index>,
-        (ours, theirs): (Option<&DiskFile>, Option<&'a DiskFile>),
+        (ours, theirs): (Option<&PackFile>, Option<&'a PackFile>),
         rows: &Rows,
     ) -> Option<Self> {
         let meant = |index: &Index| found.meta.as_ref().is_none_or(|meta| agrees(index, meta));
@@ -328,10 +360,11 @@ impl<'a> Plan<'a> {
             None => {
                 // Without the manifest's word another pack may stand under this number.
                 let meta = found.meta.as_ref()?;
-                let theirs = theirs.and_then(|file| read_index(file, found.id).ok());
-                let theirs = theirs.map(|index| (index, Whose::Copy));
-                let made = || Some((Index::of(rows, meta)?, Whose::Catalog));
-                theirs.filter(|(index, _)| meant(index)).or_else(made)?
+                let copied = theirs.and_then(|file| read_index(file).ok());
+                let copied = copied.map(|index| (index, Whose::Copy));
+                let files: Vec<&PackFile> = ours.into_iter().chain(theirs).collect();
+                let made = || Some((Index::of(rows, meta, &files)?, Whose::Catalog));
+                copied.filter(|(index, _)| meant(index)).or_else(made)?
             }
         };
         if !meant(&index) {
@@ -342,24 +375,39 @@ impl<'a> Plan<'a> {
             (_, _, Some(file)) => bad_blocks(file, &index.contents.runs),
             (_, _, None) => every_block(&index.contents.runs),
         };
-        let sound = |bad: &BadBlock| theirs.is_some_and(|file| block(file, &bad.fence).is_some());
-        let (patches, lost) = bad.into_iter().partition(sound);
-        Some(Self { index, whose, patches, lost, theirs })
+        let mut decompressor = Decompressor::new();
+        let mut sound = |bad: &BadBlock| {
+            theirs.is_some_and(|file| block(file, &bad.fence, decompressor.as_mut()).is_some())
+        };
+        let (patches, lost) = bad.into_iter().partition(&mut sound);
+        let (mark, second) = (index.footer.dictionary, index.footer.blocks_end());
+        let found = |pack: &PackFile| {
+            let copies = [PACK_HEADER_BYTES as u64, second];
+            copies.into_iter().find_map(|at| pack.dictionary_at(at, mark).ok())
+        };
+        let dictionary = ours.and_then(found).or_else(|| theirs.and_then(found));
+        Some(Self { index, whose, patches, lost, dictionary, theirs })
     }
 
     /// Writes the pack; returns its digest.
-    fn write(&self, id: u64, ours: Option<&DiskFile>, to: (&Disk, &str)) -> Result<[u8; 32]> {
+    fn write(&self, id: u64, ours: Option<&PackFile>, to: (&Disk, &str)) -> Result<[u8; 32]> {
         let Index { footer, contents } = &self.index;
-        copy(ours, self.index.pack_bytes(), to)?;
+        copy(ours.map(PackFile::file), self.index.pack_bytes(), to)?;
         let file = to.0.open(to.1, Mode::Write)?;
-        file.write(0, &header(id))?;
+        file.write(0, &header(id, footer.dictionary))?;
+        if let Some(dictionary) = &self.dictionary {
+            file.write(PACK_HEADER_BYTES as u64, dictionary)?;
+            file.write(footer.blocks_end(), dictionary)?;
+        }
         if self.whose != Whose::Own {
             let mut bytes = encode_index(contents);
             bytes.extend(footer.to_bytes());
             file.write(footer.index_offset, &bytes)?;
         }
+        let mut decompressor = Decompressor::new();
         for BadBlock { fence, .. } in &self.patches {
-            if let Some(bytes) = self.theirs.and_then(|theirs| block(theirs, fence)) {
+            let sound = |theirs| block(theirs, fence, decompressor.as_mut());
+            if let Some(bytes) = self.theirs.and_then(sound) {
                 file.write(fence.offset, &bytes)?;
             }
         }

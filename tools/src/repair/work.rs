@@ -12,7 +12,7 @@ use hansard_engine::format::payload::LsnSpan;
 use hansard_engine::format::run::Run;
 use hansard_engine::manifest::Loaded;
 use hansard_engine::open::QUARANTINE;
-use hansard_engine::pack;
+use hansard_engine::pack::{self, PackFile};
 use hansard_engine::spans::without;
 use hansard_engine::storage::{Disk, Mode};
 
@@ -199,8 +199,8 @@ impl<'a> Work<'a> {
                 return Ok(None);
             }
             let (disk, path) = self.place(item);
-            let file = disk.open(&path, Mode::Read)?;
-            contents::read(&file, item.id(), self.named(item.id())).map(Some)
+            let pack = PackFile::new(disk.open(&path, Mode::Read)?, item.id());
+            contents::read(&pack, item.id(), self.named(item.id())).map(Some)
         });
         for (item, read) in self.items.iter_mut().zip(read) {
             if let Some(contents) = read? {

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::block::{Block, BlockDecoder, checksum};
+use hansard_engine::format::block::Block;
+use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{PackIndex, PackMeta, pack_name};
 use hansard_engine::format::record::Outline;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::to_bytes;
-use hansard_engine::pack::{self, read_index};
+use hansard_engine::pack::{self, PackFile};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
 use hansard_engine::types::{Rev, Seq};
 use sha2::{Digest, Sha256};
@@ -81,7 +82,7 @@ impl PackCheck {
 struct Open {
     /// Its place among the packs.
     place: usize,
-    file: DiskFile,
+    file: PackFile,
     bytes: u64,
     expected: [u8; 32],
     runs: Vec<Run>,
@@ -186,9 +187,9 @@ impl Open {
         if whole.damage.len() == before {
             match &parts.digest {
                 Some(Ok(digest)) if *digest == self.expected => {}
-                Some(Err(error)) => whole.damage.push(of_error(error, self.file.path())),
+                Some(Err(error)) => whole.damage.push(of_error(error, self.file.file().path())),
                 _ => whole.damage.push(finding(
-                    self.file.path(),
+                    self.file.file().path(),
                     0,
                     self.bytes,
                     "pack digest mismatch",
@@ -239,8 +240,9 @@ impl Look<'_> {
         name: &str,
         meta: &PackMeta,
         check: &mut PackCheck,
-    ) -> Result<(DiskFile, u64, Vec<Run>)> {
-        let file = self.disk.open(name, Mode::Read)?;
+    ) -> Result<(PackFile, u64, Vec<Run>)> {
+        let pack = PackFile::new(self.disk.open(name, Mode::Read)?, meta.id);
+        let file = pack.file();
         let bytes = file.len()?;
         check.packs += 1;
         check.bytes += bytes;
@@ -248,7 +250,9 @@ impl Look<'_> {
             let text = format!("pack length expected={} found={bytes}", meta.bytes);
             check.damage.push(finding(file.path(), 0, bytes, text));
         }
-        let PackIndex { runs, dropped } = read_index(&file, meta.id)?;
+        let PackIndex { runs, dropped } = pack.index()?;
+        let copies = pack.dictionary_damage()?;
+        check.damage.extend(copies.iter().map(|error| of_error(error, file.path())));
         if dropped.count() != meta.dropped {
             let (expected, found) = (meta.dropped, dropped.count());
             let text = format!("dropped records expected={expected} found={found}");
@@ -258,19 +262,19 @@ impl Look<'_> {
         if self.collect {
             check.seen.lsns.insert_all(&dropped);
         }
-        Ok((file, bytes, runs))
+        Ok((pack, bytes, runs))
     }
 
     fn digest(&self, open: &Arc<Open>, finish: &impl Fn(usize, PackCheck)) -> Vec<Job> {
         let part = if self.depth == Depth::Records { 2 } else { 1 };
-        let digest = digest(&open.file, |bytes| self.progress.add(bytes / part));
+        let digest = digest(open.file.file(), |bytes| self.progress.add(bytes / part));
         let sound = matches!(digest, Ok(digest) if digest == open.expected);
         let mut more = Vec::new();
         let mut rows = PackCheck::default();
         if self.depth == Depth::Digests && !sound {
             more = chunks(&open.runs);
         } else if self.depth == Depth::Digests && open.indexed {
-            let path = open.file.path();
+            let path = open.file.file().path();
             open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), run, &mut rows));
         }
         let note = |parts: &mut Parts| {
@@ -292,7 +296,7 @@ impl Look<'_> {
     }
 
     fn run(&self, open: &Open, run: &Run, reader: &mut Blocks<'_>, check: &mut PackCheck) {
-        let path = open.file.path();
+        let path = open.file.file().path();
         if open.indexed {
             self.catalog_run(path.to_path_buf(), run, check);
         }
@@ -382,16 +386,16 @@ impl Look<'_> {
 
 /// Reads blocks of one pack, a run at a time where they stand side by side.
 pub(crate) struct Blocks<'a> {
-    file: &'a DiskFile,
-    decoder: Option<BlockDecoder>,
+    pack: &'a PackFile,
+    decompressor: Option<Decompressor>,
     start: u64,
     window: Vec<u8>,
 }
 
 impl<'a> Blocks<'a> {
     /// A reader of a pack's blocks.
-    pub(crate) fn new(file: &'a DiskFile) -> Self {
-        Self { file, decoder: BlockDecoder::new(), start: 0, window: Vec::new() }
+    pub(crate) fn new(pack: &'a PackFile) -> Self {
+        Self { pack, decompressor: Decompressor::new(), start: 0, window: Vec::new() }
     }
 
     /// Fetches what holds the blocks of a run, if they stand side by side and can be read at once.
@@ -405,7 +409,7 @@ impl<'a> Blocks<'a> {
         }
         self.start = first.offset;
         self.window.resize(usize::try_from(sum).unwrap_or(0), 0);
-        let got = self.file.read_some(self.start, &mut self.window).unwrap_or(0);
+        let got = self.pack.file().read_some(self.start, &mut self.window).unwrap_or(0);
         self.window.truncate(got);
     }
 
@@ -421,18 +425,12 @@ impl<'a> Blocks<'a> {
         let bytes = match fetched {
             Some(bytes) => bytes,
             None => {
-                own = self.file.read(fence.offset, fence.bytes as usize).map_err(words)?;
+                own = self.pack.file().read(fence.offset, fence.bytes as usize).map_err(words)?;
                 &own
             }
         };
-        if checksum(bytes) != fence.crc {
-            return Err("block checksum mismatch".to_owned());
-        }
-        let decoded = match &mut self.decoder {
-            Some(decoder) => decoder.decode(bytes),
-            None => Block::decode(bytes),
-        };
-        decoded.map_err(|e| e.what.to_owned())
+        let decompressor = self.decompressor.as_mut().ok_or("memory for reading is short")?;
+        self.pack.decode(bytes, fence, decompressor).map_err(words)
     }
 }
 

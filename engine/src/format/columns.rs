@@ -1,0 +1,386 @@
+//! Records of one room as columns: what they have in common once, numbers as differences in few
+//! bits, and what was said side by side.
+//!
+//! Two sections come of it. `numbers` is dense already and is stored as it is; `words`, the texts,
+//! is for zstd. The tables in it: heads (version, kind, flags and epoch; of a post also its kind
+//! and its mark of an import) and makers (who, from where).
+//!
+//! Only records that one room's revs number without a gap fit; others are kept as rows.
+//!
+//! INVARIANT: records come back byte for byte, and reading allocates no more than it was told to
+//! expect.
+
+use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::payload::{EntryKind, Kind};
+use super::record::Parts;
+use super::rice;
+use super::wire::Wire;
+use crate::limits;
+
+/// What a record adds to its block's bytes beside its texts, about.
+const RECORD_WEIGHT: usize = 10;
+
+/// A post's payload: its kind, what it says, what it answers, and the rest.
+struct Said<'a> {
+    kind: u8,
+    body: &'a [u8],
+    reply_to: u64,
+    rest: &'a [u8],
+}
+
+impl<'a> Said<'a> {
+    fn of(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let reader = &mut Reader::new(payload);
+        let kind = EntryKind::get(reader, "Post.kind")?.code();
+        let body = reader.bytes(reader.remaining(), "Post.body")?;
+        let reply_to = reader.varint("Post.reply_to")?;
+        Ok(Self { kind, body, reply_to, rest: reader.rest() })
+    }
+}
+
+/// Entries that many records share, in the order in which they were first met.
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Where the last one was found: neighbours are often alike.
+    last: usize,
+}
+
+impl Table {
+    /// The number of an entry, which is added if it is new.
+    fn number(&mut self, entry: &[u8]) -> u64 {
+        let is = |at: &usize| self.entries.get(*at).is_some_and(|known| known == entry);
+        let found = Some(self.last).filter(is);
+        let found = found.or_else(|| self.entries.iter().position(|known| known == entry));
+        self.last = found.unwrap_or(self.entries.len());
+        if found.is_none() {
+            self.entries.push(entry.to_vec());
+            self.bytes += entry.len() + 1;
+        }
+        self.last as u64
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        for entry in &self.entries {
+            put_bytes(out, entry);
+        }
+    }
+}
+
+/// Columns that are being filled.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    room: u64,
+    first_rev: u64,
+    heads: Table,
+    makers: Table,
+    head: Vec<u64>,
+    maker: Vec<u64>,
+    lsn: Vec<u64>,
+    recorded: Vec<u64>,
+    time: Vec<u64>,
+    policy: Vec<u64>,
+    /// How far behind its place in the log a record's policy is.
+    lag: Vec<u64>,
+    seq: Vec<u64>,
+    text: Vec<u64>,
+    reply_to: Vec<u64>,
+    key: Vec<u64>,
+    digests: Vec<u8>,
+    keys: Vec<u8>,
+    texts: Vec<u8>,
+    /// What the next record's numbers are differences to.
+    before: Before,
+}
+
+/// The record before: numbers are differences to its.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    lsn: u64,
+    recorded: i64,
+    time: i64,
+    seq: u64,
+    policy: u64,
+}
+
+/// The policies are differences to the one before.
+const POLICY_STEPS: u8 = 0;
+/// The policies are differences to the places in the log.
+const POLICY_LAGS: u8 = 1;
+
+/// The difference of two numbers as one that is small if they are near.
+const fn difference(number: u64, from: u64) -> u64 {
+    let by = number.wrapping_sub(from).cast_signed();
+    ((by << 1) ^ (by >> 63)).cast_unsigned()
+}
+
+const fn difference_i(number: i64, from: i64) -> u64 {
+    difference(number.cast_unsigned(), from.cast_unsigned())
+}
+
+const fn apart(by: u64, from: u64) -> u64 {
+    from.wrapping_add((by >> 1) ^ (by & 1).wrapping_neg())
+}
+
+const fn apart_i(by: u64, from: i64) -> i64 {
+    apart(by, from.cast_unsigned()).cast_signed()
+}
+
+impl Columns {
+    /// Adds a record; false if it does not fit, and then nothing is changed.
+    pub(super) fn push(&mut self, record: &[u8]) -> bool {
+        let Ok(parts) = Parts::of(record) else { return false };
+        let next = self.first_rev.wrapping_add(self.head.len() as u64);
+        if !self.head.is_empty() && (parts.room != self.room || parts.rev != next) {
+            return false;
+        }
+        let mut head = parts.head.to_vec();
+        let mut text = parts.payload;
+        if parts.kind == Kind::Post {
+            let Ok(said) = Said::of(parts.payload) else { return false };
+            head.push(said.kind);
+            head.extend_from_slice(said.rest);
+            text = said.body;
+            self.reply_to.push(said.reply_to);
+        }
+        if self.head.is_empty() {
+            (self.room, self.first_rev) = (parts.room, parts.rev);
+        }
+        let before = self.before;
+        // A length stands before the head's own bytes: what follows them is of the post.
+        let mut entry = vec![u8::try_from(parts.head.len()).unwrap_or(u8::MAX)];
+        entry.append(&mut head);
+        self.head.push(self.heads.number(&entry));
+        self.maker.push(self.makers.number(parts.maker));
+        self.lsn.push(difference(parts.lsn, before.lsn));
+        self.recorded.push(difference_i(parts.recorded, before.recorded));
+        self.policy.push(difference(parts.policy, before.policy));
+        self.lag.push(difference(parts.policy, parts.lsn));
+        let Parts { lsn, recorded, policy, .. } = parts;
+        let mut now = Before { lsn, recorded, policy, ..before };
+        if let Some(seq) = parts.seq {
+            self.seq.push(difference(seq, before.seq.wrapping_add(1)));
+            now.seq = seq;
+        }
+        if let Some(time) = parts.time {
+            self.time.push(difference_i(time, before.time));
+            now.time = time;
+        }
+        if let Some((key, digest)) = parts.key {
+            self.key.push(key.len() as u64);
+            self.keys.extend_from_slice(key);
+            self.digests.extend_from_slice(&digest);
+        }
+        self.text.push(text.len() as u64);
+        self.texts.extend_from_slice(text);
+        self.before = now;
+        true
+    }
+
+    /// About the bytes of both sections.
+    pub(super) fn weight(&self) -> usize {
+        let tables = self.heads.bytes + self.makers.bytes;
+        let keys = self.keys.len() + self.digests.len();
+        tables + keys + self.texts.len() + self.head.len() * RECORD_WEIGHT
+    }
+
+    /// Appends the sections.
+    pub(super) fn put(&self, numbers: &mut Vec<u8>, words: &mut Vec<u8>) {
+        put_varint(numbers, self.room);
+        put_varint(numbers, self.first_rev);
+        put_varint(numbers, self.heads.entries.len() as u64);
+        put_varint(numbers, self.makers.entries.len() as u64);
+        // Whichever takes less: one check may stand for many records, or for each the newest place.
+        let (mut steps, mut lags) = (vec![POLICY_STEPS], vec![POLICY_LAGS]);
+        rice::put(&mut steps, &self.policy);
+        rice::put(&mut lags, &self.lag);
+        numbers.extend(if lags.len() < steps.len() { lags } else { steps });
+        let Self { head, maker, lsn, recorded, time, seq, text, reply_to, key, .. } = self;
+        for column in [head, maker, lsn, recorded, text, seq, time, reply_to, key] {
+            rice::put(numbers, column);
+        }
+        numbers.extend_from_slice(&self.digests);
+        self.heads.put(words);
+        self.makers.put(words);
+        words.extend_from_slice(&self.keys);
+        words.extend_from_slice(&self.texts);
+    }
+
+    /// Nothing any more, with the memory it had.
+    pub(super) fn clear(&mut self) {
+        let Self { head, maker, lsn, recorded, time, policy, lag, .. } = self;
+        for column in [head, maker, lsn, recorded, time, policy, lag] {
+            column.clear();
+        }
+        for column in [&mut self.seq, &mut self.text, &mut self.reply_to, &mut self.key] {
+            column.clear();
+        }
+        for bytes in [&mut self.digests, &mut self.keys, &mut self.texts] {
+            bytes.clear();
+        }
+        (self.heads, self.makers) = (Table::default(), Table::default());
+        self.before = Before::default();
+    }
+}
+
+/// An entry of the table of heads.
+struct Head<'a> {
+    kind: Kind,
+    bytes: &'a [u8],
+    seq: bool,
+    time: bool,
+    key: bool,
+    /// Of a post: its kind and what follows what it answers.
+    post: Option<(u8, &'a [u8])>,
+}
+
+impl<'a> Head<'a> {
+    fn get(words: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let wrong = words.error("block.head");
+        let entry = words.bytes(limits::RECORD_BYTES_MAX, "block.head")?;
+        let (len, rest) = entry.split_first().ok_or(wrong)?;
+        let (bytes, rest) = rest.split_at_checked(usize::from(*len)).ok_or(wrong)?;
+        let (kind, [seq, time, key]) = Parts::of_head(bytes).map_err(|_| wrong)?;
+        let post = match (kind, rest.split_first()) {
+            (Kind::Post, Some((kind, rest))) => Some((*kind, rest)),
+            (Kind::Post, None) => return Err(wrong),
+            (_, None) => None,
+            (_, Some(_)) => return Err(wrong),
+        };
+        Ok(Self { kind, bytes, seq, time, key, post })
+    }
+}
+
+/// A table's entries; no more than could stand in what is left.
+fn table<'a, T>(
+    words: &mut Reader<'a>,
+    count: u64,
+    get: impl Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    let wrong = words.error("block.table");
+    let count = usize::try_from(count).ok().filter(|count| *count <= words.remaining());
+    (0..count.ok_or(wrong)?).map(|_| get(words)).collect()
+}
+
+/// Reads the records of both sections: their bytes one behind the other, of at most `bytes`, and
+/// where each ends.
+///
+/// # Errors
+/// If the sections are not of so many records.
+pub(super) fn get(
+    numbers: &[u8],
+    words: &[u8],
+    records: usize,
+    bytes: usize,
+) -> Result<(Vec<u8>, Vec<u32>), DecodeError> {
+    let reader = &mut Reader::new(numbers);
+    let room = reader.varint("block.room")?;
+    let first_rev = reader.varint("block.first_rev")?;
+    let counts = [reader.varint("block.heads")?, reader.varint("block.makers")?];
+    let words = &mut Reader::new(words);
+    let heads = table(words, counts[0], Head::get)?;
+    let makers =
+        table(words, counts[1], |words| words.bytes(limits::RECORD_BYTES_MAX, "block.maker"))?;
+
+    let column = |reader: &mut Reader<'_>, what| rice::get(reader, records, what);
+    let wrong = reader.error("block.policies");
+    let lags = match reader.u8("block.policies")? {
+        POLICY_STEPS => false,
+        POLICY_LAGS => true,
+        _ => return Err(wrong),
+    };
+    let policy = column(reader, "block.policies")?;
+    let head = column(reader, "block.head_numbers")?;
+    let maker = column(reader, "block.maker_numbers")?;
+    let lsn = column(reader, "block.lsns")?;
+    let recorded = column(reader, "block.recorded")?;
+    let text = column(reader, "block.texts")?;
+    let wrong = reader.error("block.head_numbers");
+    let of = |nth: &u64| usize::try_from(*nth).ok().and_then(|nth| heads.get(nth)).ok_or(wrong);
+    let head: Vec<&Head<'_>> = head.iter().map(of).collect::<Result<_, _>>()?;
+    let mut some = |has: &dyn Fn(&Head<'_>) -> bool, what| {
+        let count = head.iter().filter(|head| has(head)).count();
+        rice::get(reader, count, what).map(Vec::into_iter)
+    };
+    let mut seqs = some(&|head| head.seq, "block.seqs")?;
+    let mut times = some(&|head| head.time, "block.times")?;
+    let mut replies = some(&|head| head.post.is_some(), "block.replies")?;
+    let mut key_lens = some(&|head| head.key, "block.keys")?;
+
+    let wrong = words.error("block.keys");
+    let key_bytes = key_lens.as_slice().iter().try_fold(0u64, |sum, len| sum.checked_add(*len));
+    let key_bytes = key_bytes.and_then(|sum| usize::try_from(sum).ok()).ok_or(wrong)?;
+    let mut keys = Reader::new(words.take(key_bytes, "block.keys")?);
+
+    let mut out = Vec::with_capacity(bytes);
+    let mut ends = Vec::with_capacity(records);
+    let mut before = Before::default();
+    let columns = head.iter().zip(&maker).zip(&lsn).zip(&recorded).zip(&policy).zip(&text);
+    for (nth, (((((head, maker), lsn), recorded), policy), text)) in columns.enumerate() {
+        let wrong = words.error("block.record");
+        let number = |column: &mut std::vec::IntoIter<u64>| column.next().ok_or(wrong);
+        let lsn = apart(*lsn, before.lsn);
+        let recorded = apart_i(*recorded, before.recorded);
+        let seq = match head.seq {
+            true => Some(apart(number(&mut seqs)?, before.seq.wrapping_add(1))),
+            false => None,
+        };
+        let time = match head.time {
+            true => Some(apart_i(number(&mut times)?, before.time)),
+            false => None,
+        };
+        let key = match head.key {
+            true => {
+                let len = usize::try_from(number(&mut key_lens)?).map_err(|_| wrong)?;
+                Some((keys.take(len, "block.key")?, reader.array("block.digest")?))
+            }
+            false => None,
+        };
+        let maker = usize::try_from(*maker).ok().and_then(|nth| makers.get(nth)).ok_or(wrong)?;
+        let text = usize::try_from(*text).map_err(|_| wrong)?;
+        let text = words.take(text, "block.text")?;
+        let policy = match lags {
+            true => apart(*policy, lsn),
+            false => apart(*policy, before.policy),
+        };
+        let parts = Parts {
+            head: head.bytes,
+            kind: head.kind,
+            lsn,
+            room,
+            rev: first_rev.wrapping_add(nth as u64),
+            seq,
+            recorded,
+            time,
+            maker,
+            policy,
+            key,
+            payload: text,
+        };
+        parts.put(&mut out);
+        match head.post {
+            Some((kind, rest)) => {
+                out.push(kind);
+                put_bytes(&mut out, text);
+                put_varint(&mut out, number(&mut replies)?);
+                out.extend_from_slice(rest);
+            }
+            None => out.extend_from_slice(text),
+        }
+        if out.len() > bytes {
+            return Err(wrong);
+        }
+        ends.push(u32::try_from(out.len()).map_err(|_| wrong)?);
+        before = Before {
+            lsn,
+            recorded,
+            time: time.unwrap_or(before.time),
+            seq: seq.unwrap_or(before.seq),
+            policy,
+        };
+    }
+    words.end("block.words")?;
+    reader.end("block.numbers")?;
+    Ok((out, ends))
+}

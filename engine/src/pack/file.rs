@@ -1,0 +1,187 @@
+//! An open pack: its index, its own dictionary, and blocks that were checked.
+//!
+//! INVARIANT: a block that is given was accepted by the checksum in its run, and so was its pack's
+//! dictionary by the one in header or footer.
+
+use std::sync::OnceLock;
+
+use super::DIR;
+use crate::error::{Error, Result};
+use crate::format::block::{Block, BlockHeader, checksum};
+use crate::format::codec::{DecodeError, Reader};
+use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
+use crate::format::pack::{
+    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, check_header, decode_index,
+    pack_name,
+};
+use crate::format::run::BlockRef;
+use crate::storage::{Disk, DiskFile, Mode, join};
+
+/// An open pack.
+#[derive(Debug)]
+pub struct PackFile {
+    file: DiskFile,
+    id: u64,
+    /// Its own dictionary, once a block needed it.
+    own: OnceLock<Dictionary>,
+}
+
+impl PackFile {
+    /// Opens a pack of a directory; nothing is read yet.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(disk: &Disk, id: u64) -> Result<Self> {
+        disk.open(&join(DIR, &pack_name(id)), Mode::Read).map(|file| Self::new(file, id))
+    }
+
+    /// The open file of a pack.
+    #[must_use]
+    pub const fn new(file: DiskFile, id: u64) -> Self {
+        Self { file, id, own: OnceLock::new() }
+    }
+
+    /// The file.
+    #[must_use]
+    pub const fn file(&self) -> &DiskFile {
+        &self.file
+    }
+
+    fn wrong(&self, error: DecodeError, at: u64) -> Error {
+        Error::corrupt(error.what, self.file.path(), at + error.at as u64, 0, 0)
+    }
+
+    /// What the header says, if it is that of this pack.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming the file.
+    pub fn header(&self) -> Result<DictionaryMark> {
+        let bytes = self.file.read(0, PACK_HEADER_BYTES)?;
+        check_header(&bytes, self.id).map_err(|error| self.wrong(error, 0))
+    }
+
+    /// The footer, which must be of this pack.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn footer(&self) -> Result<Footer> {
+        let len = self.file.len()?;
+        let at = len.saturating_sub(FOOTER_BYTES as u64);
+        let footer = Footer::parse(&self.file.read(at, FOOTER_BYTES)?, len)
+            .map_err(|error| self.wrong(error, at))?;
+        if footer.id != self.id {
+            let path = self.file.path();
+            return Err(Error::corrupt("pack number", path, at, self.id, footer.id));
+        }
+        Ok(footer)
+    }
+
+    /// The run index that a footer tells of.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn index_of(&self, footer: &Footer) -> Result<PackIndex> {
+        let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
+        let bytes = self.file.read(footer.index_offset, bytes)?;
+        decode_index(&bytes, footer, self.file.path())
+    }
+
+    /// What the pack says of itself; header and footer are verified too.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn index(&self) -> Result<PackIndex> {
+        let mark = self.header()?;
+        let footer = self.footer()?;
+        if mark != footer.dictionary {
+            let (expected, found) = (u64::from(footer.dictionary.crc), u64::from(mark.crc));
+            let what = "pack header and footer name two dictionaries";
+            return Err(Error::corrupt(what, self.file.path(), 16, expected, found));
+        }
+        self.index_of(&footer)
+    }
+
+    /// The copy of its dictionary at a place, if it is what `mark` says.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn dictionary_at(&self, at: u64, mark: DictionaryMark) -> Result<Vec<u8>> {
+        let bytes = self.file.read(at, mark.bytes as usize)?;
+        let found = DictionaryMark::of(&bytes);
+        if found == mark {
+            return Ok(bytes);
+        }
+        let (expected, found) = (u64::from(mark.crc), u64::from(found.crc));
+        Err(Error::corrupt("dictionary checksum mismatch", self.file.path(), at, expected, found))
+    }
+
+    /// What is wrong with the copies of its dictionary.
+    ///
+    /// # Errors
+    /// As [`Self::footer`].
+    pub fn dictionary_damage(&self) -> Result<Vec<Error>> {
+        let footer = self.footer()?;
+        let places = [PACK_HEADER_BYTES as u64, footer.blocks_end()];
+        let copies = places.map(|at| self.dictionary_at(at, footer.dictionary));
+        Ok(copies.into_iter().filter_map(Result::err).collect())
+    }
+
+    /// The pack's own dictionary, from whichever copy is sound.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn dictionary(&self) -> Result<&Dictionary> {
+        if let Some(own) = self.own.get() {
+            return Ok(own);
+        }
+        let start = PACK_HEADER_BYTES as u64;
+        let first = self.header().and_then(|mark| self.dictionary_at(start, mark));
+        let bytes = first.or_else(|error| {
+            let footer = self.footer().map_err(|_| error)?;
+            self.dictionary_at(footer.blocks_end(), footer.dictionary)
+        })?;
+        let own = Dictionary::new(bytes).map_err(|error| self.wrong(error, start))?;
+        Ok(self.own.get_or_init(|| own))
+    }
+
+    /// Reads, verifies and decodes a block.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn block(&self, block: &BlockRef, decompressor: &mut Decompressor) -> Result<Block> {
+        let bytes = self.file.read(block.offset, block.bytes as usize)?;
+        self.decode(&bytes, block, decompressor)
+    }
+
+    /// Verifies and decodes a block's bytes.
+    ///
+    /// # Errors
+    /// `Corrupt` naming file and offset; `Io` of the dictionary.
+    pub fn decode(
+        &self,
+        bytes: &[u8],
+        block: &BlockRef,
+        decompressor: &mut Decompressor,
+    ) -> Result<Block> {
+        let corrupt = |what, expected: u32, found: u32| {
+            let (expected, found) = (u64::from(expected), u64::from(found));
+            Error::corrupt(what, self.file.path(), block.offset, expected, found)
+        };
+        let found = checksum(bytes);
+        if found != block.crc {
+            return Err(corrupt("block checksum mismatch", block.crc, found));
+        }
+        let wrong = |error| self.wrong(error, block.offset);
+        let header = BlockHeader::get(&mut Reader::new(bytes)).map_err(wrong)?;
+        let own = match header.dictionary {
+            DictionaryKind::Own => Some(self.dictionary()?),
+            DictionaryKind::None | DictionaryKind::Generic => None,
+        };
+        let decoded = Block::decode(bytes, own, decompressor).map_err(wrong)?;
+        if decoded.len() != block.records as usize {
+            let found = u32::try_from(decoded.len()).unwrap_or(u32::MAX);
+            return Err(corrupt("block records", block.records, found));
+        }
+        Ok(decoded)
+    }
+}
