@@ -217,8 +217,8 @@ fn post_until_it_fails(api: &Api, path: &str, poster: usize, bytes: usize, ledge
             let answer = api.try_post(path, &json!({ "body": body }), Some(&key));
             let code = answer.as_ref().map(|answer| answer.body["code"].as_str().unwrap_or(""));
             // `internal` if just now the next file of the journal cannot be opened: nothing of it
-            // was recorded either.
-            if matches!(code, Some("unavailable" | "no-space" | "internal")) {
+            // was recorded either. `timeout` if the disk takes long: the same key asks again.
+            if matches!(code, Some("unavailable" | "no-space" | "internal" | "timeout")) {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             }
