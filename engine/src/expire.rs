@@ -1,4 +1,4 @@
-//! Retention: a room's entries that are older than its category keeps them expire.
+//! Retention: a room's entries expire that are older, more, or take more bytes than it keeps.
 //!
 //! What expires is decided here, and recorded; what follows from the record is `apply`'s. A room's
 //! entries go from the oldest on, so that one number, its floor, says which. Legal holds keep
@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use crate::apply::decode_row;
 use crate::catalog::rows::{CategoryRow, HoldRow, RoomRow};
-use crate::catalog::{Family, Go, keys, walk_prefix};
+use crate::catalog::{Family, Go, Walk, keys, walk_prefix};
 use crate::draft::{Draft, Said};
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::format::payload::{Expired, HoldSettings, Payload};
+use crate::format::payload::{Expired, HoldSettings, Payload, Retention, RoomSettings};
 use crate::format::record::{Actor, Door};
+use crate::format::run::Run;
 use crate::limits;
 use crate::pace::Bell;
 use crate::reads::Anchor;
@@ -165,48 +166,90 @@ impl Inner {
 
     fn due(&self) -> Result<Vec<Due>> {
         let now = self.clock.check()?;
-        let mut cutoffs: BTreeMap<CategoryId, TimeUs> = BTreeMap::new();
+        let mut kept: BTreeMap<CategoryId, Retention> = BTreeMap::new();
         walk_prefix(&*self.store, Family::State, b"c", &mut |_, value| {
             let row: CategoryRow = decode_row(value, "category row")?;
-            if row.settings.retention_days > 0 {
-                let kept = i64::from(row.settings.retention_days).saturating_mul(TimeUs::DAY_US);
-                cutoffs.insert(row.id, now.saturating_add_us(-kept));
-            }
+            kept.insert(row.id, row.settings.retention);
             Ok(Go::On)
         })?;
-        if cutoffs.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut rooms = Vec::new();
         walk_prefix(&*self.store, Family::State, b"r", &mut |_, value| {
             let row: RoomRow = decode_row(value, "room row")?;
-            if let Some(cutoff) = cutoffs.get(&row.settings.category) {
-                rooms.push((row.id, row.settings.category, *cutoff));
+            let RoomSettings { category, retention, .. } = row.settings;
+            let retention = retention.or_else(|| kept.get(&category).copied());
+            if let Some(retention) = retention.filter(|retention| *retention != Retention::ALL) {
+                rooms.push((row.id, category, retention));
             }
             Ok(Go::On)
         })?;
         let holds: Vec<HoldSettings> = self.holds()?.into_iter().map(|row| row.settings).collect();
         let mut due = Vec::new();
-        for (room, category, cutoff) in rooms {
+        for (room, category, retention) in rooms {
             let on = |hold: &&HoldSettings| {
                 (hold.room.is_none() || hold.room == room)
                     && (hold.category.is_none() || hold.category == category)
             };
             let holds: Vec<&HoldSettings> = holds.iter().filter(on).collect();
-            due.extend(self.due_in(room, cutoff, &holds)?);
+            due.extend(self.due_in(room, retention, now, &holds)?);
         }
         Ok(due)
     }
 
-    fn due_in(&self, room: RoomId, cutoff: TimeUs, holds: &[&HoldSettings]) -> Result<Option<Due>> {
+    /// The last entry that a room need not keep.
+    fn over(&self, room: RoomId, retention: Retention, now: TimeUs) -> Result<Seq> {
+        let Retention { days, entries, bytes } = retention;
+        let mut upto = Seq::ZERO;
+        if days > 0 {
+            let kept = i64::from(days).saturating_mul(TimeUs::DAY_US);
+            let cutoff = now.saturating_add_us(-kept);
+            // The first entry that stays; without one, the place behind the newest.
+            upto = Seq(self.history.seek(room, cutoff)?.0.saturating_sub(1));
+        }
+        if entries > 0 {
+            let head = self.history.head(room)?.seq;
+            upto = upto.max(Seq(head.0.saturating_sub(entries)));
+        }
+        if bytes > 0 {
+            upto = upto.max(self.over_bytes(room, bytes)?);
+        }
+        Ok(upto)
+    }
+
+    /// The last entry of the blocks that are too many: whole blocks go, and the newest stays. What
+    /// no pack has yet does not count.
+    fn over_bytes(&self, room: RoomId, bytes: u64) -> Result<Seq> {
+        let (mut sum, mut upto) = (0u64, Seq::ZERO);
+        let runs = keys::runs(room);
+        let (from, to) = (&*runs, &*keys::after_prefix(&runs));
+        self.store.range(Family::Index, from, to, Walk::Down, &mut |_, value| {
+            let run: Run = decode_row(value, "run row")?;
+            for (index, block) in run.blocks.iter().enumerate().rev() {
+                let newest = sum == 0;
+                sum = sum.saturating_add(u64::from(block.bytes));
+                if sum > bytes && !newest {
+                    upto = run.block_last_seq(index);
+                    return Ok(Go::Stop);
+                }
+            }
+            Ok(Go::On)
+        })?;
+        Ok(upto)
+    }
+
+    fn due_in(
+        &self,
+        room: RoomId,
+        retention: Retention,
+        now: TimeUs,
+        holds: &[&HoldSettings],
+    ) -> Result<Option<Due>> {
         let history = &self.history;
         let _view = history.views.newest();
         let before = history.past(room)?.floor;
         if history.head(room)?.seq <= before {
             return Ok(None);
         }
-        // The first entry that stays; without one, the place behind the newest.
-        let upto = Seq(history.seek(room, cutoff)?.0.saturating_sub(1));
+        let upto = self.over(room, retention, now)?;
         if upto <= before {
             return Ok(None);
         }

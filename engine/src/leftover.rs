@@ -1,7 +1,8 @@
 //! Pack files that the manifest does not name: what a seal or a merge leaves that was cut off.
 //!
-//! A start removes those of which every record stands elsewhere, byte for byte, or was dropped. Any
-//! other is left alone, and named in the log: it may be history that somebody wants back.
+//! A start removes those of which every record stands elsewhere, the same but for an idempotency
+//! key that nobody remembers, or was dropped. Any other is left alone, and named in the log: it
+//! may be history that somebody wants back.
 //!
 //! INVARIANT: no bytes are removed that were not found a second time, in a pack that the manifest
 //! names or in a journal that is whole, but for those that a named pack says were dropped.
@@ -12,6 +13,7 @@ use crate::apply::decode_row;
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::pack::{PackMeta, pack_number};
+use crate::format::record::without_key;
 use crate::format::run::Run;
 use crate::pack::{self, PackFile, Packs};
 use crate::storage::{Disk, join};
@@ -55,6 +57,12 @@ pub(crate) fn remove(disk: &Disk, known: &Known<'_>) -> Result<()> {
     Ok(())
 }
 
+/// True if two records are the same, but that a merge took an old key from one of them.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let is = |one: &[u8], other: &[u8]| without_key(one).is_some_and(|bare| bare == other);
+    one == other || is(one, other) || is(other, one)
+}
+
 impl Known<'_> {
     fn has_all(&self, runs: &[Run]) -> Result<bool> {
         let first = runs.iter().map(|run| run.first_lsn).min().unwrap_or(Lsn::ZERO);
@@ -93,8 +101,8 @@ impl Known<'_> {
                 if row.is_dropped() {
                     return true;
                 }
-                let there = self.record(row, rev);
-                there.is_some() && there == own.record(at)
+                let (there, own) = (self.record(row, rev), own.record(at));
+                there.zip(own).is_some_and(|(there, own)| is_same(&there, &own))
             })
         })
     }

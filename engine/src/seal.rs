@@ -14,6 +14,7 @@ use crate::catalog::{CatalogStore, Family, keys};
 use crate::compliance::Compliance;
 use crate::error::Result;
 use crate::format::pack::{PackIndex, PackMeta, pack_name};
+use crate::format::payload::RoomSettings;
 use crate::format::run::Run;
 use crate::history::decode_record;
 use crate::limits;
@@ -33,6 +34,14 @@ pub(crate) struct Classes<'a> {
     known: BTreeMap<CategoryId, u32>,
 }
 
+/// Where a room stands in packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub category: CategoryId,
+    /// For how many days its records stay on the disk; [`CLASS_KEPT`]: for ever.
+    pub class: u32,
+}
+
 impl<'a> Classes<'a> {
     /// As the categories and settings are now.
     ///
@@ -42,24 +51,48 @@ impl<'a> Classes<'a> {
         Ok(Self { store, compliance: Compliance::read(store)?, known: BTreeMap::new() })
     }
 
-    /// For how many days the records of a category's rooms stay on the disk.
+    /// Where a room's records belong: its category, and how long they stay. What only a number of
+    /// entries or bytes bounds has no time that is known before.
     ///
     /// # Errors
     /// `Io` or `Corrupt` of the catalog.
-    pub(crate) fn of(&mut self, category: CategoryId) -> Result<u32> {
+    pub(crate) fn place(&mut self, room: RoomId) -> Result<Place> {
+        let row = match room.is_system() {
+            true => None,
+            false => self.store.get(Family::State, &keys::room(room))?,
+        };
+        let row = row.map(|row| decode_row::<RoomRow>(&row, "room row")).transpose()?;
+        let Some(RoomSettings { category, retention, .. }) = row.map(|row| row.settings) else {
+            return Ok(Place { category: CategoryId::NONE, class: CLASS_KEPT });
+        };
+        let class = match retention {
+            Some(own) => self.class(own.days),
+            None => self.of(category)?,
+        };
+        Ok(Place { category, class })
+    }
+
+    const fn class(&self, days: u32) -> u32 {
+        match (days, self.compliance) {
+            (0, _) | (_, Compliance { on: true, days: 0, .. }) => CLASS_KEPT,
+            (days, Compliance { on: true, days: own, .. }) => {
+                if own > days {
+                    own
+                } else {
+                    days
+                }
+            }
+            (days, _) => days,
+        }
+    }
+
+    fn of(&mut self, category: CategoryId) -> Result<u32> {
         if let Some(class) = self.known.get(&category) {
             return Ok(*class);
         }
         let row = self.store.get(Family::State, &keys::category(category))?;
-        let days = match row {
-            Some(row) => decode_row::<CategoryRow>(&row, "category row")?.settings.retention_days,
-            None => 0,
-        };
-        let class = match (days, self.compliance) {
-            (0, _) | (_, Compliance { on: true, days: 0, .. }) => CLASS_KEPT,
-            (days, Compliance { on: true, days: own, .. }) => days.max(own),
-            (days, _) => days,
-        };
+        let row = row.map(|row| decode_row::<CategoryRow>(&row, "category row")).transpose()?;
+        let class = self.class(row.map_or(0, |row| row.settings.retention.days));
         self.known.insert(category, class);
         Ok(class)
     }
@@ -110,17 +143,6 @@ impl PackNumbers {
     }
 }
 
-/// The category a room is in now; none for system rooms.
-pub(crate) fn category_of(store: &dyn CatalogStore, room: RoomId) -> Result<CategoryId> {
-    if room.is_system() {
-        return Ok(CategoryId::NONE);
-    }
-    match store.get(Family::State, &keys::room(room))? {
-        Some(bytes) => Ok(decode_row::<RoomRow>(&bytes, "room row")?.settings.category),
-        None => Ok(CategoryId::NONE),
-    }
-}
-
 /// Sorts unsealed records by UTC day of `recorded`, retention class, category and room.
 fn by_day(
     store: &dyn CatalogStore,
@@ -129,10 +151,10 @@ fn by_day(
     let mut days: BTreeMap<(i64, u32), Day> = BTreeMap::new();
     let mut classes = Classes::new(store)?;
     for (room, entries) in rooms {
-        let category = category_of(store, room)?;
+        let Place { category, class } = classes.place(room)?;
         let takes = |entry: &TailEntry| takes_seq(entry.kind) || entry.kind.is_amendment();
         let class = match entries.iter().any(takes) {
-            true => classes.of(category)?,
+            true => class,
             false => CLASS_KEPT,
         };
         for entry in entries {

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hansard_engine::Engine;
@@ -13,7 +14,10 @@ use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::*;
+use hansard_engine::manifest;
+use hansard_engine::pack::PackFile;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
+use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::Survivors;
 use hansard_engine::types::*;
@@ -48,8 +52,18 @@ impl Desk {
     }
 
     fn keep_days(&self, engine: &Engine, days: u32) {
+        self.keep(engine, Retention { days, ..Retention::ALL });
+    }
+
+    /// The room says itself how much is kept, or nothing.
+    fn keep_of_room(&self, engine: &Engine, retention: Option<Retention>) {
+        let settings = RoomSettings { retention, ..room_settings(self.category, "trades") };
+        one(engine, draft(self.ann, self.room, Payload::RoomChanged(RoomChanged { settings })));
+    }
+
+    fn keep(&self, engine: &Engine, retention: Retention) {
         let mut settings = category_settings("Desk");
-        settings.retention_days = days;
+        settings.retention = retention;
         let changed = CategoryChanged { category: self.category, settings };
         one(engine, draft(self.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
     }
@@ -120,6 +134,101 @@ impl Desk {
 
 fn from(seq: u64) -> Vec<u64> {
     (seq..=20).collect()
+}
+
+#[test]
+fn entries_that_are_too_many_expire() {
+    for sealed in [false, true] {
+        let (desk, engine) = Desk::new();
+        if sealed {
+            engine.seal().unwrap();
+        }
+        desk.keep(&engine, Retention { entries: 20, ..Retention::ALL });
+        assert_eq!(engine.expire().unwrap(), ExpireReport::default());
+        desk.keep(&engine, Retention { entries: 7, ..Retention::ALL });
+        assert_eq!(engine.expire().unwrap(), ExpireReport { rooms: 1, entries: 13, held: 0 });
+        assert_eq!(desk.there(&engine), from(14));
+        // Whichever takes more counts; a day has passed since the newest.
+        desk.keep(&engine, Retention { days: 5, entries: 7, bytes: 0 });
+        assert_eq!(engine.expire().unwrap().entries, 2);
+        assert_eq!(desk.there(&engine), from(16));
+        one(&engine, post(desk.ann, desk.room, "one more"));
+        desk.keep(&engine, Retention { entries: 3, ..Retention::ALL });
+        assert_eq!(engine.expire().unwrap().entries, 3);
+        let page = engine.page(desk.room, Anchor::Last, 50).unwrap();
+        assert_eq!(page.records.iter().map(|r| r.seq.0).collect::<Vec<_>>(), [19, 20, 21]);
+    }
+}
+
+#[test]
+fn blocks_that_take_too_many_bytes_expire() {
+    let (desk, engine) = Desk::new();
+    // Text that no dictionary has: three entries make a block.
+    let noise = |nth: u32| {
+        let words =
+            (0..400u32).map(|at| format!("{:08x}", (nth * 1000 + at).wrapping_mul(0x9e37_79b1)));
+        words.collect::<String>()
+    };
+    for nth in 0..30 {
+        one(&engine, post(desk.bob, desk.room, &noise(nth)));
+    }
+    desk.keep(&engine, Retention { bytes: 1, ..Retention::ALL });
+    assert_eq!(engine.expire().unwrap().rooms, 0, "what is in no pack does not count");
+    engine.seal().unwrap();
+    desk.keep(&engine, Retention { bytes: 1 << 20, ..Retention::ALL });
+    assert_eq!(engine.expire().unwrap().rooms, 0);
+    let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+    let ends = || {
+        let packs = manifest::load(&disk).unwrap().state.packs;
+        let runs =
+            packs.keys().flat_map(|id| PackFile::open(&disk, *id).unwrap().index().unwrap().runs);
+        let own: Vec<_> = runs.filter(|run| run.room == desk.room).collect();
+        let blocks = own.iter().flat_map(|run| {
+            let end = |at: usize| (run.block_last_seq(at).0, u64::from(run.blocks[at].bytes));
+            (0..run.blocks.len()).map(end).collect::<Vec<_>>()
+        });
+        blocks.collect::<Vec<_>>()
+    };
+    let blocks = ends();
+    assert!(blocks.len() > 5, "{blocks:?}");
+    let newest: u64 = blocks.iter().rev().take(3).map(|(_, bytes)| bytes).sum();
+    desk.keep(&engine, Retention { bytes: newest, ..Retention::ALL });
+    let floor = blocks[blocks.len() - 4].0;
+    assert_eq!(engine.expire().unwrap().entries, floor);
+    let page = engine.page(desk.room, Anchor::At(Seq(1)), 500).unwrap();
+    assert_eq!(page.records[0].seq.0, floor + 1);
+    assert_eq!(engine.expire().unwrap(), ExpireReport::default());
+    // However little is kept, the newest block is.
+    desk.keep(&engine, Retention { bytes: 1, ..Retention::ALL });
+    engine.expire().unwrap();
+    let page = engine.page(desk.room, Anchor::Last, 500).unwrap();
+    assert_eq!(page.records[0].seq.0, blocks[blocks.len() - 2].0 + 1);
+}
+
+#[test]
+fn what_a_room_says_counts_in_the_place_of_its_category() {
+    let (desk, engine) = Desk::new();
+    desk.keep_days(&engine, 10);
+    desk.keep_of_room(&engine, Some(Retention::ALL));
+    assert_eq!(engine.expire().unwrap(), ExpireReport::default(), "it keeps all");
+    desk.keep_of_room(&engine, Some(Retention { days: 15, ..Retention::ALL }));
+    assert_eq!(engine.expire().unwrap().entries, 5);
+    assert_eq!(desk.there(&engine), from(6));
+    // Sealed, it has the class of what it says; and goes on with its category when it says nothing.
+    engine.seal().unwrap();
+    let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+    let classes = || {
+        let packs = manifest::load(&disk).unwrap().state.packs;
+        packs.values().map(|meta| meta.class).collect::<BTreeSet<_>>()
+    };
+    assert!(classes().contains(&15) && !classes().contains(&10), "{:?}", classes());
+    desk.keep_of_room(&engine, None);
+    assert_eq!(engine.expire().unwrap().entries, 5);
+    assert_eq!(desk.there(&engine), from(11));
+    desk.keep_days(&engine, 0);
+    desk.keep_of_room(&engine, Some(Retention { entries: 2, ..Retention::ALL }));
+    assert_eq!(engine.expire().unwrap().entries, 8);
+    assert_eq!(desk.there(&engine), from(19));
 }
 
 #[test]

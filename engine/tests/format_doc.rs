@@ -68,7 +68,15 @@ fn generated() -> String {
     structs!(&mut out, ComplianceExpired, Salts, SaltNode, SigningKey, RoomHeads, RoomHead);
     structs!(&mut out, SignedHead);
     structs!(&mut out, RoomCreated, RoomChanged);
-    structs!(&mut out, RoomDeleted, RoomSettings, MemberSet, MemberRemoved, CategoryCreated);
+    structs!(
+        &mut out,
+        RoomDeleted,
+        RoomSettings,
+        Retention,
+        MemberSet,
+        MemberRemoved,
+        CategoryCreated
+    );
     structs!(&mut out, CategoryChanged, CategoryDeleted, CategorySettings, PrincipalCreated);
     structs!(&mut out, PrincipalChanged, PrincipalSettings, TokenCreated, TokenRevoked, Audit);
     structs!(&mut out, Setting, LossAccepted, LsnSpan);

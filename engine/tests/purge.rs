@@ -72,7 +72,7 @@ impl Desk {
 
     fn keep_days(&self, engine: &Engine, days: u32) {
         let mut settings = category_settings("Desk");
-        settings.retention_days = days;
+        settings.retention.days = days;
         let category = self.categories[0];
         let changed = Payload::CategoryChanged(CategoryChanged { category, settings });
         one(engine, draft(self.ann, RoomId::NONE, changed));
@@ -214,6 +214,39 @@ fn a_key_that_is_remembered_keeps_its_record() {
     assert_eq!(engine.expire().unwrap().entries, 1);
     purge(&engine);
     assert_eq!(with_canary(&desk.world, "packs"), [] as [String; 0]);
+}
+
+#[test]
+fn a_key_that_nobody_remembers_leaves_with_the_next_merge() {
+    for (compliance, pause) in [("off", 3), ("off", 0), ("on", 3)] {
+        let (desk, engine) = Desk::new();
+        desk.set(&engine, "compliance", compliance);
+        let (room, key) = (desk.rooms[2], "key-9f31c07a");
+        one(&engine, keyed(post(desk.ann, room, "with a key"), key, 7));
+        engine.seal().unwrap();
+        // Enough is recorded for the row of the key to go, if its window is over.
+        desk.world.clock.pass_us(pause * DAY);
+        for n in 0..11 {
+            let posts = (0..100).map(|m| post(desk.ann, desk.rooms[0], &format!("later {n} {m}")));
+            engine.append_and_wait(posts.collect()).unwrap();
+        }
+        engine.seal().unwrap();
+        // The month is over: its packs merge.
+        desk.world.clock.pass_us(40 * DAY);
+        let merged = merge(&engine);
+        assert!(merged.merges > 0);
+        let page = engine.page(room, Anchor::Last, 1).unwrap();
+        // A compliance event repeats the record, key and all, so the record keeps it as well.
+        let left = compliance == "off" && pause > 0;
+        assert_eq!(page.records[0].idempotency.is_none(), left, "{compliance} {pause}");
+        assert_eq!(files_with(&desk.world.sim, "packs", key).is_empty(), left);
+        drop(engine);
+        check_rebuilt(&desk);
+    }
+}
+
+fn merge(engine: &Engine) -> MergeReport {
+    engine.merge(&mut |_| true).unwrap()
 }
 
 /// The events that compliance has.

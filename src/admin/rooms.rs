@@ -10,7 +10,15 @@ use crate::client::{Ask, Client, Sort, id, segment};
 use crate::exits::Failure;
 
 const COLUMNS: &[&str] = &["id", "name", "category", "privacy", "type", "disabled", "created"];
-const DETAILS: &[&str] = &["description", "topic", "creator", "continues"];
+const DETAILS: &[&str] = &[
+    "description",
+    "topic",
+    "creator",
+    "continues",
+    "retention.days",
+    "retention.entries",
+    "retention.bytes",
+];
 const MEMBER_COLUMNS: &[&str] = &["principal.id", "principal.name", "roles", "since"];
 
 /// Runs a verb on rooms.
@@ -78,7 +86,24 @@ fn given(options: &RoomOptions) -> Value {
         ("topic", text(&options.topic)),
         ("type", kind),
         ("privacy", privacy),
+        ("retention", retention(options)),
     ])
+}
+
+/// All that is kept of a room together: what is not given bounds nothing.
+fn retention(options: &RoomOptions) -> Option<Value> {
+    if options.retention_of_category {
+        return Some(Value::Null);
+    }
+    let (days, entries, bytes) =
+        (options.retention_days, options.retention_entries, options.retention_bytes);
+    let given = days.is_some() || entries.is_some() || bytes.is_some();
+    let number = |given: Option<u64>| given.unwrap_or(0);
+    given.then(|| {
+        json!({
+            "days": days.unwrap_or(0), "entries": number(entries), "bytes": number(bytes),
+        })
+    })
 }
 
 /// Runs a verb on members.

@@ -247,6 +247,12 @@ pub struct CategoryOptions {
     /// Days that history is kept; 0 is for ever.
     #[arg(long, value_name = "DAYS")]
     pub retention_days: Option<u32>,
+    /// Entries of each room that are kept, the newest; 0 is all.
+    #[arg(long, value_name = "ENTRIES")]
+    pub retention_entries: Option<u64>,
+    /// Bytes that the entries of each room may take in packs; 0 is any number.
+    #[arg(long, value_name = "BYTES")]
+    pub retention_bytes: Option<u64>,
     /// Who may edit messages.
     #[arg(long, value_name = "WHO")]
     pub edit: Option<Amenders>,
@@ -343,6 +349,18 @@ pub struct RoomOptions {
     /// Who finds and joins it.
     #[arg(long, value_name = "PRIVACY")]
     pub privacy: Option<RoomPrivacy>,
+    /// Days that its history is kept, whatever its category says; 0 is for ever.
+    #[arg(long, value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+    /// Entries of it that are kept, the newest, whatever its category says; 0 is all.
+    #[arg(long, value_name = "ENTRIES")]
+    pub retention_entries: Option<u64>,
+    /// Bytes that its entries may take in packs, whatever its category says; 0 is any number.
+    #[arg(long, value_name = "BYTES")]
+    pub retention_bytes: Option<u64>,
+    /// Keep as much as its category says.
+    #[arg(long, conflicts_with_all = ["retention_days", "retention_entries", "retention_bytes"])]
+    pub retention_of_category: bool,
 }
 
 /// Rooms.

@@ -214,7 +214,7 @@ impl Fill<'_> {
             invitations: true,
             uploads: true,
             history: true,
-            retention_days: 0,
+            retention: Retention::ALL,
             edit: ChangePolicy::Nobody,
             redact: ChangePolicy::Managers,
             read_audit: false,
@@ -250,6 +250,7 @@ impl Fill<'_> {
                 invitations: Invitations::Inherit,
                 disabled: false,
                 continues: RoomId::NONE,
+                retention: None,
             },
         })
     }

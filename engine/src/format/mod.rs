@@ -14,11 +14,12 @@ pub mod payload;
 pub mod record;
 pub mod rice;
 pub mod run;
+pub mod settings;
 pub mod wire;
 pub mod witness;
 
 /// The layout number: raised with each change of bytes until version 1 is frozen.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
 

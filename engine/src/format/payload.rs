@@ -6,6 +6,9 @@
 //! beside them; they leave it when those do.
 
 use super::codec::{DecodeError, Reader};
+pub use super::settings::{
+    CategorySettings, HoldSettings, PrincipalSettings, Retention, RoomSettings,
+};
 use super::wire::{Wire, wire_enum, wire_struct};
 use crate::proof::salts::Salts;
 use crate::proof::tree::Hash;
@@ -252,26 +255,6 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// What a legal hold keeps from expiry and erasure: entries to which all that is given applies.
-    pub struct HoldSettings {
-        /// What it is called.
-        pub name: String,
-        /// Why, in words.
-        pub reason: String,
-        /// The room; none for every room.
-        pub room: RoomId,
-        /// The category that the room is in; none for every category.
-        pub category: CategoryId,
-        /// The author; none for every author.
-        pub principal: PrincipalId,
-        /// The first time of an entry, included; the smallest for no bound.
-        pub from: TimeUs,
-        /// The last time of an entry, excluded; the largest for no bound.
-        pub to: TimeUs,
-    }
-}
-
-wire_struct! {
     /// A legal hold is placed; its identifier is this record's.
     pub struct HoldPlaced {
         /// What it keeps.
@@ -286,30 +269,6 @@ wire_struct! {
         pub hold: HoldId,
         /// What it kept.
         pub settings: HoldSettings,
-    }
-}
-
-wire_struct! {
-    /// Everything a room is, but for its members.
-    pub struct RoomSettings {
-        /// The category it is in.
-        pub category: CategoryId,
-        /// Its unique name.
-        pub name: String,
-        /// What it is for.
-        pub description: String,
-        /// What it is about now.
-        pub topic: String,
-        /// Who may post.
-        pub kind: RoomKind,
-        /// Who finds and joins it.
-        pub privacy: Privacy,
-        /// Whether members may invite.
-        pub invitations: Invitations,
-        /// Hidden from everybody but administrators; keeps everything.
-        pub disabled: bool,
-        /// The room whose history stands before this one's; none for most.
-        pub continues: RoomId,
     }
 }
 
@@ -356,36 +315,6 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Everything a category is.
-    pub struct CategorySettings {
-        /// Its unique name.
-        pub name: String,
-        /// What it is for.
-        pub description: String,
-        /// Who is in scope. Empty: administrators only.
-        pub allowed: Vec<PrincipalId>,
-        /// Who is not, whatever `allowed` says.
-        pub denied: Vec<PrincipalId>,
-        /// Who may create rooms.
-        pub creators: Vec<PrincipalId>,
-        /// Whether members may invite.
-        pub invitations: bool,
-        /// Whether files may be uploaded.
-        pub uploads: bool,
-        /// Whether users see history. Off: kept for compliance only.
-        pub history: bool,
-        /// How long history is kept; 0 is for ever.
-        pub retention_days: u32,
-        /// Who may edit.
-        pub edit: ChangePolicy,
-        /// Who may redact.
-        pub redact: ChangePolicy,
-        /// Whether reading is an event.
-        pub read_audit: bool,
-    }
-}
-
-wire_struct! {
     /// A category comes to be; its identifier is this record's.
     pub struct CategoryCreated {
         /// What it is.
@@ -410,24 +339,6 @@ wire_struct! {
         pub category: CategoryId,
         /// Its name, which is free again.
         pub name: String,
-    }
-}
-
-wire_struct! {
-    /// Everything a principal is.
-    pub struct PrincipalSettings {
-        /// The sort.
-        pub kind: PrincipalKind,
-        /// The name people see.
-        pub name: String,
-        /// Empty for local accounts; for imported authors the network they wrote on.
-        pub source: String,
-        /// An argon2id string; none if he cannot sign in with a password.
-        pub password: Option<String>,
-        /// Whether he is an administrator.
-        pub administrator: bool,
-        /// Whether he may do nothing at all.
-        pub disabled: bool,
     }
 }
 

@@ -81,6 +81,8 @@ pub struct Record {
 const HAS_SEQ: u8 = 1;
 const HAS_OWN_TIME: u8 = 2;
 const HAS_KEY: u8 = 4;
+/// Where the flags stand.
+const FLAGS_AT: usize = 2;
 
 impl Record {
     /// The message identifier of a timeline entry.
@@ -285,6 +287,18 @@ impl<'a> Parts<'a> {
             out.extend_from_slice(&digest);
         }
     }
+}
+
+/// A record's bytes without its idempotency key; none if it has none.
+#[must_use]
+pub fn without_key(bytes: &[u8]) -> Option<Vec<u8>> {
+    let parts = Parts::of(bytes).ok().filter(|parts| parts.key.is_some())?;
+    let mut head = parts.head.to_vec();
+    *head.get_mut(FLAGS_AT)? &= !HAS_KEY;
+    let mut out = Vec::with_capacity(bytes.len());
+    Parts { head: &head, key: None, ..parts }.put(&mut out);
+    out.extend_from_slice(parts.payload);
+    Some(out)
 }
 
 /// Everything before a record's payload.

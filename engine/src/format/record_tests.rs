@@ -39,6 +39,7 @@ pub(crate) fn samples() -> Vec<Record> {
         invitations: Invitations::Off,
         disabled: true,
         continues: RoomId(900),
+        retention: Some(Retention { days: 0, entries: 7, bytes: 0 }),
     };
     let category = CategorySettings {
         name: "Desk".into(),
@@ -49,7 +50,7 @@ pub(crate) fn samples() -> Vec<Record> {
         invitations: true,
         uploads: false,
         history: true,
-        retention_days: 365,
+        retention: Retention { days: 365, entries: 1000, bytes: 1 << 33 },
         edit: ChangePolicy::Nobody,
         redact: ChangePolicy::Authors,
         read_audit: true,

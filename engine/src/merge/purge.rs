@@ -1,5 +1,6 @@
-//! What may be dropped from packs: the words of entries that retention took or that are erased, and
-//! seeds of salts of which a later record says what is left.
+//! What may be dropped from packs: the words of entries that retention took or that are erased,
+//! seeds of salts of which a later record says what is left, and idempotency keys past their
+//! window.
 //!
 //! An entry below its room's floor, and every edit and redaction of it, leaves the disk with the
 //! next pack that is written anew; a run without blocks stays in its place. What a room went
@@ -17,7 +18,7 @@ use crate::catalog::rows::{AmendRow, PastRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::payload::{Kind, Payload};
-use crate::format::record::Outline;
+use crate::format::record::{Outline, without_key};
 use crate::format::run::Run;
 use crate::history::{block_has_entries, decode_record};
 use crate::pack::takes_seq;
@@ -126,6 +127,11 @@ impl<'a> Purge<'a> {
         // What is erased no row repeats.
         Ok(seq <= floor && outline.lsn < self.bound
             || amended && self.is_erased(outline.room, seq)?)
+    }
+
+    /// A record's bytes without its idempotency key, if it has one that nobody remembers any more.
+    pub(super) fn without_old_key(&self, outline: &Outline, bytes: &[u8]) -> Option<Vec<u8>> {
+        if outline.lsn < self.bound { without_key(bytes) } else { None }
     }
 
     /// True if a later record says what is left of these salts.

@@ -1,9 +1,11 @@
-//! Writing packs anew: every record moved as it is, but for those that nobody may read any more.
+//! Writing packs anew: every record moved as it is, but for those that nobody may read any more,
+//! and for idempotency keys that nobody remembers.
 //!
 //! It reads the packs of a job and writes those that take their place. Nothing names these yet: the
 //! caller commits them, or has them removed.
 //!
-//! INVARIANT: what was read is in what was written, byte for byte, or stands there as dropped.
+//! INVARIANT: what was read is in what was written, byte for byte but for such keys, or stands
+//! there as dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,9 +65,11 @@ pub(super) struct Made {
 struct Part {
     category: CategoryId,
     bytes: u64,
-    /// The retention class of its category now; that of what is kept for ever if nothing of it is
-    /// left that retention will take.
+    /// Its retention class now; that of what is kept for ever if nothing of it is left that
+    /// retention will take.
     class: u32,
+    /// Its retention class now.
+    due: u32,
 }
 
 /// Packs being written anew.
@@ -133,21 +137,22 @@ impl<'a> Rewrite<'a> {
 
     /// The rooms of these runs.
     fn parts(&mut self, runs: &[Run]) -> Result<BTreeMap<RoomId, Part>> {
+        let mut classes = seal::Classes::new(self.tools.store)?;
         let mut parts: BTreeMap<RoomId, Part> = BTreeMap::new();
         for run in runs {
             let bytes: u64 = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
             if let Some(part) = parts.get_mut(&run.room) {
                 part.bytes += bytes;
             } else {
-                let category = seal::category_of(self.tools.store, run.room)?;
-                parts.insert(run.room, Part { category, bytes, class: seal::CLASS_KEPT });
+                let place = classes.place(run.room)?;
+                let (category, class) = (place.category, seal::CLASS_KEPT);
+                parts.insert(run.room, Part { category, bytes, class, due: place.class });
             }
         }
-        let mut classes = seal::Classes::new(self.tools.store)?;
         for run in runs {
             let Some(part) = parts.get_mut(&run.room) else { continue };
             if !self.tools.purge.settles(run)? {
-                part.class = classes.of(part.category)?;
+                part.class = part.due;
             }
         }
         Ok(parts)
@@ -227,6 +232,10 @@ impl<'a> Rewrite<'a> {
             let leaf = match self.tools.purge.takes(&outline, &bytes)? {
                 true => Some(self.tools.purge.leaf(&bytes)?),
                 false => None,
+            };
+            let bytes = match self.tools.purge.without_old_key(&outline, &bytes) {
+                Some(bytes) => bytes.into(),
+                None => bytes,
             };
             let entry = TailEntry { lsn, rev, seq_at: *seq_at, time_at: *time_at, kind, bytes };
             let open = self.open()?;

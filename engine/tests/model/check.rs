@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hansard_engine::Engine;
 use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use hansard_engine::expire::Due;
-use hansard_engine::format::payload::Payload;
+use hansard_engine::format::payload::{Payload, Retention};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -414,18 +414,24 @@ fn events(engine: &Engine, facts: &Facts, on: Lsn, what: &str) {
     }
 }
 
-/// What retention takes: of rooms whose category keeps entries for a day and that no hold is on,
-/// those that were said before `cutoff`.
+/// What retention takes: of rooms whose category does not keep everything and that no hold is on,
+/// those that were said before `cutoff`, if it keeps them for a day, and those that are too many.
 pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
     let mut effects = Vec::new();
     for (index, room) in facts.rooms.iter().enumerate() {
         let found = due.iter().find(|due| due.room == room.id);
         let old = room.entries.iter().take_while(|entry| entry.time.is_some_and(|t| t < cutoff));
-        let floor = Seq(old.count() as u64);
+        let retention = facts.retained.get(&room.category).copied().unwrap_or(Retention::ALL);
+        let old = if retention.days > 0 { old.count() as u64 } else { 0 };
+        let over = match retention.entries {
+            0 => 0,
+            entries => (room.entries.len() as u64).saturating_sub(entries),
+        };
+        let floor = Seq(old.max(over));
         // Of an entry that was never answered nobody knows the time.
         // One that is erased may be the first that stays, and go with those before it.
         let known = room.entries.iter().all(|e| e.time.is_some() && e.erased.is_none());
-        let kept = !facts.retained.contains(&room.category) || floor <= room.floor();
+        let kept = floor <= room.floor();
         let held = facts.holds.iter().any(|(_, of)| *of == index);
         match found {
             None => assert!(kept || !known, "{} does not expire", room.id),
@@ -439,7 +445,7 @@ pub fn due(facts: &Facts, due: &[Due], cutoff: TimeUs) -> Vec<Effect> {
             }
             Some(due) => {
                 let expired = due.expired.as_ref().expect("what is due");
-                assert!(facts.retained.contains(&room.category), "{}", room.id);
+                assert!(retention != Retention::ALL, "{}", room.id);
                 assert!(expired.floor == floor || !known, "{} {}", room.id, expired.floor);
                 effects.push(Effect::Expire { room: index, floor: expired.floor });
             }

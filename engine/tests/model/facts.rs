@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hansard_engine::draft::Appended;
+use hansard_engine::format::payload::Retention;
 use hansard_engine::types::*;
 
 /// What one record changes, as the model sees it.
@@ -39,10 +40,10 @@ pub enum Effect {
     ForgetEvents {
         upto: Lsn,
     },
-    /// A category keeps its entries for a day, or for ever.
+    /// A category keeps so much of its rooms.
     Retain {
         category: usize,
-        day: bool,
+        kept: Retention,
     },
     Hold {
         room: usize,
@@ -173,8 +174,8 @@ pub struct Facts {
     pub names: BTreeSet<String>,
     pub users: Vec<PrincipalId>,
     pub categories: Vec<CategoryId>,
-    /// Categories that keep entries for a day.
-    pub retained: BTreeSet<usize>,
+    /// How much categories keep, of those that were told.
+    pub retained: BTreeMap<usize, Retention>,
     /// Holds that are placed, with their rooms.
     pub holds: Vec<(HoldId, usize)>,
     pub tokens: Vec<Token>,
@@ -284,11 +285,8 @@ impl Facts {
                 place.rev = Some(at.rev);
             }
             Effect::ForgetEvents { upto } => self.compliance = Some(upto.next()),
-            Effect::Retain { category, day } => {
-                match day {
-                    true => self.retained.insert(*category),
-                    false => self.retained.remove(category),
-                };
+            Effect::Retain { category, kept } => {
+                self.retained.insert(*category, *kept);
             }
             Effect::Hold { room } => self.holds.push((HoldId::new(self.epoch, lsn), *room)),
             Effect::Release { hold } => drop(self.holds.remove(*hold)),

@@ -95,15 +95,18 @@ impl Scenario {
         Some((vec![draft(by, known.id, payload)], vec![effect]))
     }
 
-    /// A category keeps entries for a day from now on, or for ever.
+    /// A category keeps entries for a day from now on, or some of them, or all.
     fn think_retention(&mut self, facts: &Facts) -> (Vec<Draft>, Vec<Effect>) {
         let category = self.choices.below(facts.categories.len());
-        let day = !facts.retained.contains(&category);
+        let (day, some) = (Retention { days: 1, ..Retention::ALL }, 1 + self.choices.below(9));
+        let some = Retention { entries: some as u64, ..Retention::ALL };
+        let both = Retention { days: 1, ..some };
+        let kept = self.choices.pick(&[Retention::ALL, day, day, some, both]);
         let mut settings = support::category_settings(["General", "Trading"][category]);
-        settings.retention_days = u32::from(day);
+        settings.retention = kept;
         let changed = CategoryChanged { category: facts.categories[category], settings };
         let made = draft(facts.users[0], RoomId::NONE, Payload::CategoryChanged(changed));
-        (vec![made], vec![Effect::Retain { category, day }])
+        (vec![made], vec![Effect::Retain { category, kept }])
     }
 
     /// A legal hold on a room, or the end of one.

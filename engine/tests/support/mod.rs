@@ -151,7 +151,7 @@ pub fn category_settings(name: &str) -> CategorySettings {
         invitations: true,
         uploads: true,
         history: true,
-        retention_days: 0,
+        retention: Retention::ALL,
         edit: ChangePolicy::Nobody,
         redact: ChangePolicy::Managers,
         read_audit: false,
@@ -169,6 +169,7 @@ pub fn room_settings(category: CategoryId, name: &str) -> RoomSettings {
         invitations: Invitations::Inherit,
         disabled: false,
         continues: RoomId::NONE,
+        retention: None,
     }
 }
 

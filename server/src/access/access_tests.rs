@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::{
-    CategorySettings, ChangePolicy, Invitations, PrincipalSettings, RoomSettings,
+    CategorySettings, ChangePolicy, Invitations, PrincipalSettings, Retention, RoomSettings,
 };
 use hansard_engine::types::TimeUs;
 
@@ -77,7 +77,7 @@ fn category() -> CategoryRow {
             invitations: true,
             uploads: true,
             history: true,
-            retention_days: 0,
+            retention: Retention::ALL,
             edit: ChangePolicy::Nobody,
             redact: ChangePolicy::Nobody,
             read_audit: false,
@@ -100,6 +100,7 @@ fn tables(privacy: Privacy, kind: RoomKind) -> (Tables, RoomId) {
         invitations: Invitations::Inherit,
         disabled: false,
         continues: RoomId::NONE,
+        retention: None,
     };
     let room = RoomRow {
         id,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use hansard_engine::catalog::rows::CategoryRow;
 use hansard_engine::format::payload::{
     CategoryChanged, CategoryCreated, CategoryDeleted, CategorySettings,
-    ChangePolicy as EnginePolicy, Payload,
+    ChangePolicy as EnginePolicy, Payload, Retention,
 };
 use hansard_engine::limits::SCOPE_PRINCIPALS_MAX;
 use hansard_engine::types::{CategoryId, PrincipalId, RoomId};
@@ -69,6 +69,14 @@ pub struct CategoryPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     retention_days: Option<u32>,
+    /// How many entries of each room are kept; 0 is all.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    retention_entries: Option<u64>,
+    /// How many bytes the entries of each room may take in packs; 0 is any number.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
+    retention_bytes: Option<u64>,
     /// Who may edit.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
@@ -123,7 +131,7 @@ pub(crate) async fn create(
         invitations: true,
         uploads: true,
         history: true,
-        retention_days: 0,
+        retention: Retention::ALL,
         edit: EnginePolicy::Nobody,
         redact: EnginePolicy::Managers,
         read_audit: false,
@@ -269,7 +277,12 @@ fn merged(
     settings.invitations = body.invitations.unwrap_or(settings.invitations);
     settings.uploads = body.uploads.unwrap_or(settings.uploads);
     settings.history = body.history.unwrap_or(settings.history);
-    settings.retention_days = body.retention_days.unwrap_or(settings.retention_days);
+    let Retention { days, entries, bytes } = settings.retention;
+    settings.retention = Retention {
+        days: body.retention_days.unwrap_or(days),
+        entries: body.retention_entries.unwrap_or(entries),
+        bytes: body.retention_bytes.unwrap_or(bytes),
+    };
     settings.edit = body.edit.map_or(settings.edit, Into::into);
     settings.redact = body.redact.map_or(settings.redact, Into::into);
     settings.read_audit = body.read_audit.unwrap_or(settings.read_audit);

@@ -4,8 +4,8 @@
 //! leaves here; whether an account has a password does.
 
 use hansard_engine::format::payload::{
-    Audit, CategorySettings, HoldSettings, Payload, Post, PrincipalSettings, RoomSettings,
-    TokenCreated,
+    Audit, CategorySettings, HoldSettings, Payload, Post, PrincipalSettings, Retention,
+    RoomSettings, TokenCreated,
 };
 use hansard_engine::types::{PrincipalId, TimeUs};
 use serde_json::{Value, json};
@@ -114,6 +114,9 @@ fn room(settings: &RoomSettings) -> Value {
     if !settings.continues.is_none() {
         value["continues"] = settings.continues.to_string().into();
     }
+    if let Some(Retention { days, entries, bytes }) = settings.retention {
+        value["retention"] = json!({ "days": days, "entries": entries, "bytes": bytes });
+    }
     value
 }
 
@@ -128,7 +131,9 @@ fn category(settings: &CategorySettings) -> Value {
         "invitations": settings.invitations,
         "uploads": settings.uploads,
         "history": settings.history,
-        "retention_days": settings.retention_days,
+        "retention_days": settings.retention.days,
+        "retention_entries": settings.retention.entries,
+        "retention_bytes": settings.retention.bytes,
         "edit": settings.edit.as_str(),
         "redact": settings.redact.as_str(),
         "read_audit": settings.read_audit,

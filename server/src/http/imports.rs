@@ -255,14 +255,15 @@ impl Batch {
 
     /// Refuses entries that retention would take at once, unless the importer knows of it.
     fn lasts(&self, seen: &Seen, now: TimeUs) -> Result<(), Problem> {
-        let days = i64::from(seen.category.settings.retention_days);
+        let own = seen.room.settings.retention.as_ref();
+        let kept = own.unwrap_or(&seen.category.settings.retention);
+        let days = i64::from(kept.days);
         let cutoff = now.saturating_add_us(-days.saturating_mul(TimeUs::DAY_US));
         let oldest = self.entries.iter().enumerate().find(|(_, entry)| entry.time < cutoff);
         match oldest {
             Some((at, entry)) if days > 0 && !self.allow_expired => {
                 let said = time::show(entry.time);
-                let words =
-                    format!("entries[{at}] was said {said}; the category keeps {days} days");
+                let words = format!("entries[{at}] was said {said}; {days} days are kept");
                 Err(Problem::with(Code::WouldExpire, words))
             }
             _ => Ok(()),

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::input::{At, Json, Params, given};
 use super::validate;
-use super::view::Room;
+use super::view::{Retention, Room};
 use super::words::{Invitations, Privacy, RoomKind};
 use crate::access::{Access, Seen, in_scope};
 use crate::auth::Caller;
@@ -69,6 +69,11 @@ pub struct RoomPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     continues: Option<String>,
+    /// How much of it is kept, in the place of what its category says; `null`: as that says.
+    /// Administrators only.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = true, value_type = Option<Retention>)]
+    retention: Option<Option<Retention>>,
 }
 
 /// Rooms.
@@ -118,9 +123,13 @@ pub(crate) async fn create(
         invitations: EngineInvitations::Inherit,
         disabled: false,
         continues: RoomId::NONE,
+        retention: None,
     };
     let appended = submit(&app, &caller, |attempt| {
         attempt.access.may_create_room(category)?;
+        if body.retention.is_some() {
+            attempt.access.may_administer()?;
+        }
         let settings = merged(attempt, &start, &body)?;
         let created = Payload::RoomCreated(RoomCreated { settings });
         Ok(Plan::of(attempt.draft(RoomId::NONE, created)))
@@ -244,6 +253,9 @@ pub(crate) async fn patch(
         let seen = attempt.access.may_manage_room(id)?;
         let moves = target.filter(|to| *to != seen.room.settings.category);
         let mut settings = merged(attempt, &seen.room.settings, &body)?;
+        if body.retention.is_some() {
+            attempt.access.may_administer_room(id)?;
+        }
         if let Some(to) = moves {
             attempt.access.may_administer_room(id)?;
             if attempt.directory.category(to)?.is_none() {
@@ -317,6 +329,9 @@ fn merged(
     settings.privacy = body.privacy.map_or(settings.privacy, Into::into);
     settings.invitations = body.invitations.map_or(settings.invitations, Into::into);
     settings.disabled = body.disabled.unwrap_or(settings.disabled);
+    if let Some(kept) = body.retention {
+        settings.retention = kept.map(Into::into);
+    }
     if let Some(text) = &body.continues {
         let earlier: RoomId = validate::id("continues", text)?;
         let readable = attempt.access.may_read_room(earlier).is_ok();

@@ -4,12 +4,12 @@
 //! of a category's scope depends on who asks and is passed in.
 
 use hansard_engine::catalog::rows::{CategoryRow, MemberRow, PrincipalRow, RoomRow, TokenRow};
-use hansard_engine::format::payload::{Payload, Post};
+use hansard_engine::format::payload::{Payload, Post, Retention as EngineRetention};
 use hansard_engine::format::record::Record;
 use hansard_engine::reads::Amendment;
 use hansard_engine::types::{PrincipalId, RoomId, Seq};
 use hansard_engine::{format::payload, reads};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::data;
@@ -438,6 +438,10 @@ pub struct Category {
     pub history: bool,
     /// How long history is kept, in days; 0 is for ever.
     pub retention_days: u32,
+    /// How many entries of each room are kept; 0 is all.
+    pub retention_entries: u64,
+    /// How many bytes the entries of each room may take in packs; 0 is any number.
+    pub retention_bytes: u64,
     /// Who may edit.
     pub edit: ChangePolicy,
     /// Who may redact.
@@ -475,7 +479,9 @@ impl Category {
             invitations: settings.invitations,
             uploads: settings.uploads,
             history: settings.history,
-            retention_days: settings.retention_days,
+            retention_days: settings.retention.days,
+            retention_entries: settings.retention.entries,
+            retention_bytes: settings.retention.bytes,
             edit: settings.edit.into(),
             redact: settings.redact.into(),
             may_create,
@@ -520,6 +526,38 @@ pub struct Room {
     /// The room whose history stands before this one's. Shown to those who may find that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continues: Option<String>,
+    /// How much of it is kept, if not as its category says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+}
+
+/// How much of a room is kept: what passes any of these goes, the oldest first. 0 bounds nothing.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Days since an entry was said.
+    #[serde(default)]
+    pub days: u32,
+    /// Entries.
+    #[serde(default)]
+    pub entries: u64,
+    /// Bytes that its entries take in packs.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+impl From<&EngineRetention> for Retention {
+    fn from(kept: &EngineRetention) -> Self {
+        let EngineRetention { days, entries, bytes } = *kept;
+        Self { days, entries, bytes }
+    }
+}
+
+impl From<Retention> for EngineRetention {
+    fn from(kept: Retention) -> Self {
+        let Retention { days, entries, bytes } = kept;
+        Self { days, entries, bytes }
+    }
 }
 
 impl Room {
@@ -540,6 +578,7 @@ impl Room {
             creator: creator.to_string(),
             roles: seen.roles.map(Role::of).unwrap_or_default(),
             continues: continues.map(|room| room.to_string()),
+            retention: settings.retention.as_ref().map(Into::into),
         }
     }
 }

@@ -190,3 +190,36 @@ async fn erased_messages_are_gone_from_every_door_and_only_administrators_erase(
     assert!(!events.contains("zx-canary"), "{events}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_may_keep_more_or_less_than_its_category() {
+    let world = World::start().await;
+    let (_, room) = room(&world).await;
+    let ann = world.user("ann").await;
+    let (path, messages) = (format!("/rooms/{room}"), format!("/rooms/{room}/messages"));
+    let found = world.root.get("/users?name=ann").await.is(200);
+    let seat = format!("{path}/members/{}", text(&found["users"][0]["id"]));
+    world.root.put(&seat, json!({ "roles": ["member", "manager"] })).await.is(204);
+    assert_eq!(ann.get(&path).await.is(200).get("retention"), None);
+    // Managers change everything else.
+    let all = json!({ "retention": { "days": 0 } });
+    ann.patch(&path, all.clone()).await.refuses(403, "forbidden");
+    ann.patch(&path, json!({ "retention": null, "topic": "t" })).await.refuses(403, "forbidden");
+    for wrong in [json!({ "retention": 3 }), json!({ "retention": { "weeks": 1 } })] {
+        world.root.patch(&path, wrong).await.refuses(422, "invalid");
+    }
+    let shown = world.root.patch(&path, all).await.is(200);
+    assert_eq!(shown["retention"], json!({ "days": 0, "entries": 0, "bytes": 0 }));
+    let kept = json!({ "rooms": 0, "entries": 0, "held": 0, "events": 0 });
+    assert_eq!(world.root.post("/admin/expire", json!({})).await.is(200), kept);
+    world.root.patch(&path, json!({ "retention": { "entries": 2 } })).await.is(200);
+    ann.patch(&path, json!({ "topic": "still two" })).await.is(200);
+    let done = world.root.post("/admin/expire", json!({})).await.is(200);
+    assert_eq!((&done["rooms"], &done["entries"]), (&json!(1), &json!(2)));
+    assert_eq!(bodies(&ann.get(&messages).await.is(200)), ["old 3", "new"]);
+    // Nothing said of its own: the category's thirty days.
+    let shown = world.root.patch(&path, json!({ "retention": null })).await.is(200);
+    assert_eq!(shown.get("retention"), None);
+    world.root.post("/admin/expire", json!({})).await.is(200);
+    assert_eq!(bodies(&ann.get(&messages).await.is(200)), ["new"]);
+}

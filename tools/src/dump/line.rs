@@ -6,8 +6,8 @@
 //! INVARIANT: no hash of a password or a token leaves here; whether an account has a password does.
 
 use hansard_engine::format::payload::{
-    Audit, CategorySettings, HoldSettings, ImportProgress, Payload, Post, PrincipalSettings, Roles,
-    RoomHead, RoomSettings, TokenCreated,
+    Audit, CategorySettings, HoldSettings, ImportProgress, Payload, Post, PrincipalSettings,
+    Retention, Roles, RoomHead, RoomSettings, TokenCreated,
 };
 use hansard_engine::format::record::Record;
 use hansard_engine::types::{PrincipalId, TimeUs};
@@ -213,10 +213,18 @@ fn room(settings: &RoomSettings) -> Value {
         "invitations": settings.invitations.as_str(),
         "disabled": settings.disabled,
     });
+    let value = match &settings.retention {
+        None => value,
+        Some(kept) => with(value, "retention", retention(kept)),
+    };
     match settings.continues.is_none() {
         true => value,
         false => with(value, "continues", settings.continues.to_string()),
     }
+}
+
+fn retention(kept: &Retention) -> Value {
+    json!({ "days": kept.days, "entries": kept.entries, "bytes": kept.bytes })
 }
 
 fn roles(roles: Roles) -> Vec<&'static str> {
@@ -240,7 +248,9 @@ fn category(settings: &CategorySettings) -> Value {
         "invitations": settings.invitations,
         "uploads": settings.uploads,
         "history": settings.history,
-        "retention_days": settings.retention_days,
+        "retention_days": settings.retention.days,
+        "retention_entries": settings.retention.entries,
+        "retention_bytes": settings.retention.bytes,
         "edit": settings.edit.as_str(),
         "redact": settings.redact.as_str(),
         "read_audit": settings.read_audit,

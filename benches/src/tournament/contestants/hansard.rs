@@ -50,7 +50,7 @@ fn category() -> Payload {
             invitations: false,
             uploads: false,
             history: true,
-            retention_days: 0,
+            retention: Retention::ALL,
             edit: ChangePolicy::Nobody,
             redact: ChangePolicy::Nobody,
             read_audit: false,
@@ -70,6 +70,7 @@ fn room(category: CategoryId, number: usize) -> Payload {
             invitations: Invitations::Off,
             disabled: false,
             continues: RoomId::NONE,
+            retention: None,
         },
     })
 }
