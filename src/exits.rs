@@ -160,7 +160,7 @@ mod tests {
             (Error::Invalid { what: "x".into() }, Exit::Data),
             (conflict, Exit::Data),
             (Error::Locked { path: "x".into() }, Exit::TryAgain),
-            (Error::Unsupported { file: "x".into(), found: 2, supported: 1 }, Exit::Data),
+            (Error::Unsupported { file: "x".into(), found: 2 }, Exit::Data),
             (Error::NoSpace { what: "x", path: "x".into() }, Exit::CannotCreate),
             (Error::Poisoned { first: "x".into() }, Exit::Io),
             (io(ErrorKind::NotFound), Exit::NoInput),

@@ -4,6 +4,7 @@
 //! with path and offset wherever a file is involved. The server maps kinds to problems and the
 //! binary maps them to exits, in one table each.
 
+use crate::format::{FORMAT, layout_words};
 use std::path::{Path, PathBuf};
 
 use crate::types::{Epoch, Lsn};
@@ -69,14 +70,12 @@ pub enum Error {
         found: u64,
     },
     /// The directory or file is of a format this build does not read.
-    #[error("unsupported format file={file:?} found={found} supported={supported}")]
+    #[error("unsupported format file={file:?} supported={FORMAT}: {}", layout_words(*found))]
     Unsupported {
         /// The file.
         file: PathBuf,
-        /// The layout found.
+        /// The layout found; zero for none.
         found: u32,
-        /// The layout this build reads.
-        supported: u32,
     },
     /// Another process holds the directory.
     #[error("data directory is in use path={path:?}")]

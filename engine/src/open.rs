@@ -21,10 +21,10 @@ use crate::commit::{Encoder, Progress, Salter, own_draft};
 use crate::directory::Gate;
 use crate::engine::{Engine, Inner, OpenReport, Options};
 use crate::error::{Error, Result};
-use crate::format::LAYOUT;
 use crate::format::manifest::Edit;
 use crate::format::payload::{LsnSpan, Payload};
 use crate::format::record::{Actor, Door};
+use crate::format::{FORMAT, LAYOUT, layout_of};
 use crate::history::{History, RunLists};
 use crate::index;
 use crate::journal::witness::WitnessFile;
@@ -54,6 +54,8 @@ use crate::views::Views;
 pub const LOCK: &str = "LOCK";
 /// The file that says the layout.
 pub const VERSION: &str = "VERSION";
+/// Its first line; the second names the format.
+const VERSION_TITLE: &str = "hansard data directory";
 /// The folder of damaged files that are kept for people to look at.
 pub const QUARANTINE: &str = "quarantine";
 /// Folders of a data directory.
@@ -113,7 +115,7 @@ pub fn lay_out(disk: &Disk) -> Result<()> {
 /// # Errors
 /// `NoSpace` or `Io`.
 pub fn write_version(disk: &Disk) -> Result<()> {
-    disk.write_whole("", VERSION, format!("hansard data directory\nlayout {LAYOUT}\n").as_bytes())
+    disk.write_whole("", VERSION, format!("{VERSION_TITLE}\nformat {FORMAT}\n").as_bytes())
 }
 
 /// Refuses a directory of another layout.
@@ -126,14 +128,15 @@ pub fn check_version(disk: &Disk) -> Result<()> {
     }
     let bytes = disk.read_all(VERSION, 4096)?;
     let text = String::from_utf8_lossy(&bytes);
-    let found = text.lines().find_map(|line| line.strip_prefix("layout "));
-    match found.and_then(|number| number.trim().parse().ok()) {
+    let number = |word: &str| -> Option<u16> {
+        let mut found = text.lines().filter_map(|line| line.strip_prefix(word));
+        found.next().and_then(|number| number.trim().parse().ok())
+    };
+    // Directories of before format 1 name a layout.
+    let found = number("format ").map(layout_of).or(number("layout ").map(u32::from));
+    match found {
         Some(LAYOUT) => Ok(()),
-        found => Err(Error::Unsupported {
-            file: disk.full(VERSION),
-            found: found.unwrap_or(0),
-            supported: LAYOUT,
-        }),
+        found => Err(Error::Unsupported { file: disk.full(VERSION), found: found.unwrap_or(0) }),
     }
 }
 

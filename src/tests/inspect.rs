@@ -65,7 +65,7 @@ fn people_and_programs_are_shown_the_same() {
     assert_eq!((shown.status.code(), utf8(&shown.stderr).as_str()), (Some(0), ""));
     let table = utf8(&shown.stdout);
     println!("{table}");
-    for key in ["layout", "epoch", "last_lsn"] {
+    for key in ["format", "epoch", "last_lsn"] {
         number(&view, key);
     }
     journal(&view, &table, &room, &posted);

@@ -53,8 +53,8 @@ fn a_lost_version_is_proved_by_the_rest() {
     let archive = Archive::new();
     let version = archive.data().join("VERSION");
     let text = fs::read_to_string(&version).expect("a version");
-    let other = text.replace("layout ", "layout 1");
-    for damage in [None, Some("layout 7 or so"), Some(other.as_str()), Some("")] {
+    let other = text.replace("format ", "format 1");
+    for damage in [None, Some("format 7 or so"), Some(other.as_str()), Some("")] {
         match damage {
             None => fs::remove_file(&version).expect("it can be removed"),
             Some(text) => fs::write(&version, text).expect("it can be written"),

@@ -14,7 +14,7 @@ use hansard_engine::apply::applied_row;
 use hansard_engine::catalog::rows::{HeadRow, RoomRow};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
-use hansard_engine::format::LAYOUT;
+use hansard_engine::format::FORMAT;
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
@@ -36,7 +36,7 @@ const LARGEST: usize = 10;
 /// Everything `stats` shows.
 #[derive(Debug, Serialize)]
 struct Stats {
-    layout: u32,
+    format: u16,
     packs: u64,
     bytes: u64,
     plain_bytes: u64,
@@ -152,7 +152,7 @@ fn look(directory: &Directory) -> Result<Stats> {
     let (_, catalog_bytes) = folder(directory, CATALOG)?;
     let (journal_files, journal_bytes) = folder(directory, journal::DIR)?;
     Ok(Stats {
-        layout: LAYOUT,
+        format: FORMAT,
         packs: metas.len() as u64,
         bytes,
         plain_bytes,

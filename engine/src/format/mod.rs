@@ -18,10 +18,35 @@ pub mod settings;
 pub mod wire;
 pub mod witness;
 
-/// The layout number: raised with each change of bytes until version 1 is frozen.
-pub const LAYOUT: u32 = 8;
+/// The version of the format that this build writes and reads.
+pub const FORMAT: u16 = 1;
+/// The layout number that headers state: the version of the format above sixteen zero bits. Below
+/// version 1 it was the number of a layout alone.
+pub const LAYOUT: u32 = layout_of(FORMAT);
 /// The unit of padding in the journal, in bytes.
 pub const SECTOR_BYTES: usize = 4096;
+
+/// The layout number of a version of the format.
+#[must_use]
+pub const fn layout_of(format: u16) -> u32 {
+    (format as u32) << 16
+}
+
+/// What a layout number that this build does not read means, and what to do about it.
+#[must_use]
+pub fn layout_words(layout: u32) -> String {
+    match (layout >> 16, layout & 0xffff) {
+        (0, 0) => "no format is named".to_owned(),
+        (0, layout) => format!(
+            "made before format 1 (layout {layout}): export its rooms with the program that made \
+             it, and import them into a new directory"
+        ),
+        (format, 0) if format > u32::from(FORMAT) => {
+            format!("made by a later program (format {format}): open it with that one")
+        }
+        (format, layout) => format!("format {format}, layout {layout} is none that was ever made"),
+    }
+}
 
 /// The layout that the start of a journal file, of a witness's slot or of a pack states; none if
 /// it is none of these, or does not check. So a directory is known whose `VERSION` is lost.

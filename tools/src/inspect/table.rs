@@ -18,9 +18,9 @@ pub(super) fn table(shown: &Inspection) -> String {
 }
 
 fn write_all(out: &mut String, shown: &Inspection) -> fmt::Result {
-    let Inspection { layout, epoch, last_lsn, sealed_lsn, .. } = shown;
+    let Inspection { format, epoch, last_lsn, sealed_lsn, .. } = shown;
     let applied = shown.applied_lsn.map_or("unreadable".to_owned(), |lsn| lsn.to_string());
-    writeln!(out, "layout {layout}  epoch {epoch}  last lsn {last_lsn}")?;
+    writeln!(out, "format {format}  epoch {epoch}  last lsn {last_lsn}")?;
     writeln!(out, "sealed lsn {sealed_lsn}  applied lsn {applied}\n")?;
     writeln!(
         out,

@@ -41,7 +41,7 @@ pub(super) fn prove_layout(disk: &Disk) -> Result<Version> {
             for found in layouts(disk, &path)? {
                 if found != LAYOUT {
                     let file = disk.full(&path);
-                    return Err(Error::Unsupported { file, found, supported: LAYOUT });
+                    return Err(Error::Unsupported { file, found });
                 }
                 proved = true;
             }
