@@ -1,27 +1,85 @@
-//! Blocks: no bytes panic the decoder or make it allocate beyond its bound.
-//! Records are also put into a block first, as rows and as columns, so that the fuzzer gets behind
-//! zstd: they come back byte for byte.
+//! Blocks: no bytes panic the decoder or make it allocate beyond its bound. Sections are also put
+//! behind a header that agrees with them, so that the fuzzer gets behind zstd, and records are put
+//! into a block, as rows and as columns: they come back byte for byte.
 #![no_main]
 
-use hansard_engine::format::block::{Block, BlockBuilder};
+use hansard_engine::format::block::{BLOCK_MAGIC, Block, BlockBuilder};
+use hansard_engine::format::codec::put_varint;
 use hansard_engine::format::dictionary::{Compressor, Decompressor};
+use hansard_engine::format::payload::{Edited, EntryKind, Payload, Post};
+use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
+use hansard_engine::types::{Epoch, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 use libfuzzer_sys::fuzz_target;
+
+fn comes_back(records: &[Vec<u8>], decompressor: &mut Decompressor) {
+    let mut builder = BlockBuilder::default();
+    records.iter().for_each(|record| builder.push(record));
+    let Some(mut compressor) = Compressor::generic(1) else { return };
+    let mut out = Vec::new();
+    if builder.finish(&mut compressor, &mut out).is_ok() {
+        let block = Block::decode(&out, None, decompressor).expect("what was built decodes");
+        assert_eq!(block.len(), records.len());
+        for (at, record) in records.iter().enumerate() {
+            assert_eq!(block.record(at).as_deref(), Some(&record[..]));
+        }
+    }
+}
+
+/// A record of one room with parts that these bytes say.
+fn record(nth: u64, bytes: &[u8]) -> Record {
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
+    let number = |at: usize| u64::from(byte(at)) << (byte(at + 1) % 57);
+    let body = String::from_utf8_lossy(bytes).into_owned();
+    let recorded = TimeUs(number(2).cast_signed());
+    let own = TimeUs(recorded.0 ^ i64::from(byte(4)));
+    let seq = Seq(number(5));
+    let payload = if byte(0) & 1 == 0 {
+        let kind = EntryKind::Text;
+        Payload::Post(Post { kind, body: body.clone(), reply_to: Seq(number(6)), import: None })
+    } else {
+        Payload::Edited(Edited { seq, body: body.clone() })
+    };
+    Record {
+        epoch: Epoch(u16::from(byte(0) & 2)),
+        lsn: Lsn(number(7)),
+        recorded,
+        time: own,
+        room: RoomId(77),
+        seq,
+        rev: Rev(nth + 1),
+        actor: Actor {
+            id: PrincipalId(number(8)),
+            name: body.chars().take(3).collect(),
+            door: Door::Http,
+            address: String::new(),
+            session: TokenId(number(9)),
+        },
+        policy: Lsn(number(3)),
+        idempotency: (byte(0) & 4 != 0)
+            .then(|| Idempotency { key: vec![byte(1); 3], digest: [byte(2); 16] }),
+        payload,
+    }
+}
 
 fuzz_target!(|data: &[u8]| {
     let Some(mut decompressor) = Decompressor::new() else { return };
     let _ = Block::decode(data, None, &mut decompressor);
-    let mut builder = BlockBuilder::default();
-    for record in data.split(|b| *b == 0) {
-        builder.push(record);
-    }
-    let records = builder.records();
-    let Some(mut compressor) = Compressor::generic(1) else { return };
-    let mut out = Vec::new();
-    if builder.finish(&mut compressor, &mut out).is_ok() {
-        let block = Block::decode(&out, None, &mut decompressor).expect("what was built decodes");
-        assert_eq!(block.len(), records);
-        for (index, record) in data.split(|b| *b == 0).enumerate() {
-            assert_eq!(block.record(index).as_deref(), Some(record));
+    // Records, bytes of the records, and sections of these bytes, cut where the third says.
+    if let Some(([records, size, cut], rest)) = data.split_first_chunk::<3>() {
+        let (numbers, words) = rest.split_at(usize::from(*cut).min(rest.len()));
+        for form in [2, 3] {
+            let mut block = BLOCK_MAGIC.to_vec();
+            block.extend([form, 0]);
+            let size = u64::from(*size) << 6;
+            for n in [u64::from(*records), size, numbers.len() as u64, words.len() as u64] {
+                put_varint(&mut block, n);
+            }
+            let _ = Block::decode(&[&block, numbers, words].concat(), None, &mut decompressor);
         }
     }
+    let rows: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+    comes_back(&rows, &mut decompressor);
+    let records = data.split(|byte| *byte == b'\n').zip(0..);
+    let records: Vec<Vec<u8>> = records.map(|(bytes, nth)| record(nth, bytes).to_bytes()).collect();
+    comes_back(&records, &mut decompressor);
 });
