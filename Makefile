@@ -19,7 +19,7 @@ export HANSARD_DEMO
 FUZZ_SECONDS ?= 20
 SOAK_MINUTES ?= 60
 
-CHECKS := check-fmt check-clippy check-doc check-tidy check-schedules check-fuzz
+CHECKS := check-fmt check-clippy check-doc check-tidy check-schedules check-benches check-fuzz
 
 .PHONY: help serve build test check $(CHECKS) list-checks test-corpus bench soak powercut tournament scale compression fmt deps
 
@@ -59,6 +59,10 @@ check-tidy: deps
 # The engine's threads under a scheduler that tries many orders of steps.
 check-schedules: deps
 	cargo test -p hansard-engine --no-default-features --features shuttle --test schedules
+
+# The benches are a workspace of their own, which nothing else in the checks compiles.
+check-benches: deps
+	cargo check --manifest-path benches/Cargo.toml --all-targets
 
 check-fuzz: deps
 	@.ci/fuzz '$(FUZZ_SECONDS)' '$(CARGO_TARGET_DIR)-fuzz'

@@ -14,7 +14,7 @@ use hansard_engine::error::Error;
 use hansard_engine::format::payload::{
     CategoryCreated, CategorySettings, ChangePolicy, EntryKind, ImportMark, ImportProgress,
     Invitations, Payload, Post, PrincipalCreated, PrincipalKind, PrincipalSettings, Privacy,
-    RoomCreated, RoomKind, RoomSettings, Setting, TokenCreated,
+    Retention, RoomCreated, RoomKind, RoomSettings, Setting, TokenCreated,
 };
 use hansard_engine::format::record::{Actor, Door};
 use hansard_engine::limits::APPEND_DRAFTS_MAX;

@@ -8,7 +8,7 @@ use std::path::Path;
 use hansard_engine::draft::{Draft, Said};
 use hansard_engine::format::payload::{
     CategoryCreated, CategorySettings, ChangePolicy, EntryKind, Invitations, Payload, Post,
-    Privacy, RoomCreated, RoomKind, RoomSettings,
+    Privacy, Retention, RoomCreated, RoomKind, RoomSettings,
 };
 use hansard_engine::reads::Anchor;
 use hansard_engine::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq};
