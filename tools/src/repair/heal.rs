@@ -138,8 +138,8 @@ pub(super) enum State {
     Damaged {
         /// The run index, or why it cannot be read.
         index: std::result::Result<Index, String>,
-        /// The header is as it must be, and both copies of the dictionary.
-        header: bool,
+        /// What is not as it must be of the header and of the copies of the dictionary.
+        front: Vec<Place>,
         /// The blocks that do not check.
         bad: Vec<BadBlock>,
     },
@@ -172,7 +172,7 @@ pub(super) fn examine(disk: &Disk, id: u64, meta: Option<PackMeta>, progress: &P
         }
         Err(error) => {
             let index = Err(error.to_string());
-            let state = State::Damaged { index, header: false, bad: Vec::new() };
+            let state = State::Damaged { index, front: vec![HEADER], bad: Vec::new() };
             return Found { id, meta, state, digest: None };
         }
     };
@@ -183,11 +183,12 @@ pub(super) fn examine(disk: &Disk, id: u64, meta: Option<PackMeta>, progress: &P
         return Found { id, meta: Some(meta.clone()), state: State::Sound, digest: Some(digest) };
     }
     let pack = PackFile::new(file, id);
-    let header = front_is_sound(&pack);
+    let front = front_damage(&pack);
     let index = read_index(&pack).map_err(|error| words(&error));
     let bad = index.as_ref().map_or(Vec::new(), |index| bad_blocks(&pack, &index.contents.runs));
-    let whole = meta.is_none() && header && index.is_ok() && bad.is_empty() && digest.is_some();
-    let state = if whole { State::Sound } else { State::Damaged { index, header, bad } };
+    let whole =
+        meta.is_none() && front.is_empty() && index.is_ok() && bad.is_empty() && digest.is_some();
+    let state = if whole { State::Sound } else { State::Damaged { index, front, bad } };
     Found { id, meta, state, digest }
 }
 
@@ -198,12 +199,22 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// The header, and the copies of the dictionary that it and the footer tell of.
-fn front_is_sound(pack: &PackFile) -> bool {
-    let Ok(mark) = pack.header() else { return false };
-    let is_sound = |at, mark: DictionaryMark| pack.dictionary_at(at, mark).is_ok();
-    let second = |footer: Footer| footer.dictionary == mark && is_sound(footer.blocks_end(), mark);
-    is_sound(PACK_HEADER_BYTES as u64, mark) && pack.footer().map_or(true, second)
+/// A pack's header as a place.
+const HEADER: Place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
+
+/// What does not check of the header, and of the copies of the dictionary that it and the footer
+/// tell of. The footer counts where they differ.
+fn front_damage(pack: &PackFile) -> Vec<Place> {
+    let (header, footer) = (pack.header().ok(), pack.footer().ok());
+    let Some(mark) = footer.map(|footer| footer.dictionary).or(header) else { return vec![HEADER] };
+    let mut damaged = if header == Some(mark) { Vec::new() } else { vec![HEADER] };
+    let copies = [Some(PACK_HEADER_BYTES as u64), footer.map(|footer| footer.blocks_end())];
+    for offset in copies.into_iter().flatten() {
+        if pack.dictionary_at(offset, mark).is_err() {
+            damaged.push(Place { offset, ..whole(u64::from(mark.bytes)) });
+        }
+    }
+    damaged
 }
 
 /// Footer and run index of a pack.
@@ -263,9 +274,9 @@ pub(super) fn heal(
     rows: &Rows,
     to: (&Disk, &str),
 ) -> Result<Made> {
-    let (damaged, bad, header) = match &found.state {
-        State::Damaged { index, header, bad } => (index.as_ref().ok(), bad.as_slice(), *header),
-        _ => (None, &[][..], false),
+    let (damaged, bad, front) = match &found.state {
+        State::Damaged { index, front, bad } => (index.as_ref().ok(), bad.as_slice(), &**front),
+        _ => (None, &[][..], &[HEADER][..]),
     };
     let ours = PackFile::open(disk, found.id).ok();
     let theirs = donor.and_then(|donor| donor.pack(found.id));
@@ -294,7 +305,7 @@ pub(super) fn heal(
         return Ok(Made::Unreadable(reason));
     };
     let foreign = plan.whose != Whose::Own;
-    if plan.patches.is_empty() && !foreign && header {
+    if plan.patches.is_empty() && !foreign && front.is_empty() {
         return Ok(Made::AsItIs(plan.lost));
     }
     let digest = plan.write(found.id, ours.as_ref(), to)?;
@@ -302,7 +313,7 @@ pub(super) fn heal(
     if plan.lost.is_empty() && wrong {
         // Every part checks and the whole does not: nobody knows what this is.
         to.0.remove_if_there(to.1)?;
-        return Ok(match foreign || !header {
+        return Ok(match foreign || !front.is_empty() {
             true => Made::Unreadable("pack digest mismatch".to_owned()),
             false => Made::AsItIs(bad.to_vec()),
         });
@@ -311,11 +322,16 @@ pub(super) fn heal(
         return Ok(Made::Hollow(reason, plan.lost));
     }
     let mut healed = Vec::new();
-    if !header && !foreign {
-        let place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
-        healed.push((place, "the pack's own bytes".to_owned()));
-    }
     let from = theirs.as_ref().map_or("", |(_, from)| from);
+    for place in front.iter().filter(|_| !foreign) {
+        let whence = match (place == &HEADER, &plan.dictionary) {
+            (true, _) => "the pack's number",
+            (false, Some(Copied::Own(_))) => "the pack's other copy",
+            (false, Some(Copied::Theirs(_))) => from,
+            (false, None) => continue,
+        };
+        healed.push((place.clone(), whence.to_owned()));
+    }
     if foreign {
         let start = plan.index.footer.index_offset;
         let place = Place { offset: start, bytes: plan.index.pack_bytes() - start, ..whole(0) };
@@ -334,6 +350,12 @@ enum Whose {
     Catalog,
 }
 
+/// A dictionary, from this pack or from the copy's.
+enum Copied {
+    Own(Vec<u8>),
+    Theirs(Vec<u8>),
+}
+
 /// Where each part of a pack is taken from.
 struct Plan<'a> {
     index: Index,
@@ -342,7 +364,7 @@ struct Plan<'a> {
     patches: Vec<BadBlock>,
     lost: Vec<BadBlock>,
     /// The pack's own dictionary, if it has one that can be found.
-    dictionary: Option<Vec<u8>>,
+    dictionary: Option<Copied>,
     theirs: Option<&'a PackFile>,
 }
 
@@ -385,7 +407,8 @@ impl<'a> Plan<'a> {
             let copies = [PACK_HEADER_BYTES as u64, second];
             copies.into_iter().find_map(|at| pack.dictionary_at(at, mark).ok())
         };
-        let dictionary = ours.and_then(found).or_else(|| theirs.and_then(found));
+        let own = ours.and_then(found).map(Copied::Own);
+        let dictionary = own.or_else(|| theirs.and_then(found).map(Copied::Theirs));
         Some(Self { index, whose, patches, lost, dictionary, theirs })
     }
 
@@ -395,7 +418,7 @@ impl<'a> Plan<'a> {
         copy(ours.map(PackFile::file), self.index.pack_bytes(), to)?;
         let file = to.0.open(to.1, Mode::Write)?;
         file.write(0, &header(id, footer.dictionary))?;
-        if let Some(dictionary) = &self.dictionary {
+        if let Some(Copied::Own(dictionary) | Copied::Theirs(dictionary)) = &self.dictionary {
             file.write(PACK_HEADER_BYTES as u64, dictionary)?;
             file.write(footer.blocks_end(), dictionary)?;
         }
