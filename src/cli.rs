@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use admin::{
     AdminArgs, CategoryOptions, CategoryVerb, ClockVerb, ComplianceVerb, EraseArgs, EventVerb,
-    HeadVerb, HoldVerb, MemberVerb, Noun, RetentionVerb, Role, RoomKind, RoomOptions, RoomPrivacy,
-    RoomVerb, ScrubVerb, SessionVerb, TokenVerb, UserVerb,
+    HeadVerb, HoldVerb, MemberVerb, Noun, RetentionOptions, RetentionVerb, Role, RoomKind,
+    RoomOptions, RoomPrivacy, RoomVerb, ScrubVerb, SessionVerb, TokenVerb, UserVerb,
 };
 
 /// A chat server whose history is never lost.

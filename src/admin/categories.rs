@@ -50,9 +50,9 @@ fn given(client: &Client, options: &CategoryOptions) -> Result<Value, Failure> {
         ("denied", principals(client, &options.deny)?),
         ("creators", principals(client, &options.creator)?),
         ("history", options.history.map(Into::into)),
-        ("retention_days", options.retention_days.map(Into::into)),
-        ("retention_entries", options.retention_entries.map(Into::into)),
-        ("retention_bytes", options.retention_bytes.map(Into::into)),
+        ("retention_days", options.retention.retention_days.map(Into::into)),
+        ("retention_entries", options.retention.retention_entries.map(Into::into)),
+        ("retention_bytes", options.retention.retention_bytes.map(Into::into)),
         ("edit", options.edit.map(|who| json!(who.as_str()))),
         ("redact", options.redact.map(|who| json!(who.as_str()))),
     ]))

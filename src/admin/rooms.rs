@@ -5,7 +5,9 @@
 use serde_json::{Value, json};
 
 use super::{Out, body, every, patch};
-use crate::cli::{MemberVerb, Role, RoomKind, RoomOptions, RoomPrivacy, RoomVerb};
+use crate::cli::{
+    MemberVerb, RetentionOptions, Role, RoomKind, RoomOptions, RoomPrivacy, RoomVerb,
+};
 use crate::client::{Ask, Client, Sort, id, segment};
 use crate::exits::Failure;
 
@@ -95,13 +97,14 @@ fn retention(options: &RoomOptions) -> Option<Value> {
     if options.retention_of_category {
         return Some(Value::Null);
     }
-    let (days, entries, bytes) =
-        (options.retention_days, options.retention_entries, options.retention_bytes);
-    let given = days.is_some() || entries.is_some() || bytes.is_some();
-    let number = |given: Option<u64>| given.unwrap_or(0);
+    let RetentionOptions { retention_days, retention_entries, retention_bytes } = options.retention;
+    let given =
+        retention_days.is_some() || retention_entries.is_some() || retention_bytes.is_some();
     given.then(|| {
         json!({
-            "days": days.unwrap_or(0), "entries": number(entries), "bytes": number(bytes),
+            "days": retention_days.unwrap_or(0),
+            "entries": retention_entries.unwrap_or(0),
+            "bytes": retention_bytes.unwrap_or(0),
         })
     })
 }

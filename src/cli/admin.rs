@@ -226,6 +226,20 @@ pub enum UserVerb {
     },
 }
 
+/// How much of a room's history is kept: what passes any of these goes, the oldest first.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct RetentionOptions {
+    /// Days that entries are kept; 0 is for ever.
+    #[arg(long, value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+    /// Entries that are kept, the newest; 0 is all.
+    #[arg(long, value_name = "ENTRIES")]
+    pub retention_entries: Option<u64>,
+    /// Bytes that the entries may take in packs; 0 is any number.
+    #[arg(long, value_name = "BYTES")]
+    pub retention_bytes: Option<u64>,
+}
+
 /// What can be said of a category.
 #[derive(Debug, Default, Args)]
 pub struct CategoryOptions {
@@ -244,15 +258,9 @@ pub struct CategoryOptions {
     /// Whether users see history.
     #[arg(long, value_name = "true|false")]
     pub history: Option<bool>,
-    /// Days that history is kept; 0 is for ever.
-    #[arg(long, value_name = "DAYS")]
-    pub retention_days: Option<u32>,
-    /// Entries of each room that are kept, the newest; 0 is all.
-    #[arg(long, value_name = "ENTRIES")]
-    pub retention_entries: Option<u64>,
-    /// Bytes that the entries of each room may take in packs; 0 is any number.
-    #[arg(long, value_name = "BYTES")]
-    pub retention_bytes: Option<u64>,
+    /// How much is kept of each of its rooms.
+    #[command(flatten)]
+    pub retention: RetentionOptions,
     /// Who may edit messages.
     #[arg(long, value_name = "WHO")]
     pub edit: Option<Amenders>,
@@ -349,16 +357,10 @@ pub struct RoomOptions {
     /// Who finds and joins it.
     #[arg(long, value_name = "PRIVACY")]
     pub privacy: Option<RoomPrivacy>,
-    /// Days that its history is kept, whatever its category says; 0 is for ever.
-    #[arg(long, value_name = "DAYS")]
-    pub retention_days: Option<u32>,
-    /// Entries of it that are kept, the newest, whatever its category says; 0 is all.
-    #[arg(long, value_name = "ENTRIES")]
-    pub retention_entries: Option<u64>,
-    /// Bytes that its entries may take in packs, whatever its category says; 0 is any number.
-    #[arg(long, value_name = "BYTES")]
-    pub retention_bytes: Option<u64>,
-    /// Keep as much as its category says.
+    /// How much of it is kept, whatever its category says; what is not given bounds nothing.
+    #[command(flatten)]
+    pub retention: RetentionOptions,
+    /// Keep as much of it as its category says.
     #[arg(long, conflicts_with_all = ["retention_days", "retention_entries", "retention_bytes"])]
     pub retention_of_category: bool,
 }
