@@ -4,9 +4,9 @@
 //! with path and offset wherever a file is involved. The server maps kinds to problems and the
 //! binary maps them to exits, in one table each.
 
-use crate::format::{FORMAT, layout_words};
 use std::path::{Path, PathBuf};
 
+use crate::format::{FORMAT, layout_words};
 use crate::types::{Epoch, Lsn};
 
 /// The engine's result.

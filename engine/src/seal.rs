@@ -72,16 +72,10 @@ impl<'a> Classes<'a> {
         Ok(Place { category, class })
     }
 
-    const fn class(&self, days: u32) -> u32 {
+    fn class(&self, days: u32) -> u32 {
         match (days, self.compliance) {
             (0, _) | (_, Compliance { on: true, days: 0, .. }) => CLASS_KEPT,
-            (days, Compliance { on: true, days: own, .. }) => {
-                if own > days {
-                    own
-                } else {
-                    days
-                }
-            }
+            (days, Compliance { on: true, days: own, .. }) => days.max(own),
             (days, _) => days,
         }
     }

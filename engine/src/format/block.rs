@@ -61,14 +61,13 @@ impl BlockHeader {
         }
         let dictionary = DictionaryKind::of(reader.u8("block.dictionary")?)
             .ok_or(DecodeError { what: "block.dictionary", at: 5 })?;
-        let size = |reader: &mut Reader<'_>, most, what| reader.count(most, what);
         Ok(Self {
             form,
             dictionary,
-            records: size(reader, limits::BLOCK_RECORDS_MAX, "block.records")?,
-            record_bytes: size(reader, limits::BLOCK_BYTES_MAX, "block.record_bytes")?,
-            numbers: size(reader, limits::BLOCK_BYTES_MAX, "block.numbers")?,
-            words: size(reader, limits::BLOCK_BYTES_MAX, "block.words")?,
+            records: reader.count(limits::BLOCK_RECORDS_MAX, "block.records")?,
+            record_bytes: reader.count(limits::BLOCK_BYTES_MAX, "block.record_bytes")?,
+            numbers: reader.count(limits::BLOCK_BYTES_MAX, "block.numbers")?,
+            words: reader.count(limits::BLOCK_BYTES_MAX, "block.words")?,
         })
     }
 
@@ -196,8 +195,9 @@ impl Block {
     /// Decodes a block whose checksum was verified. `own` is the dictionary of its pack, which is
     /// needed only if its header says so.
     ///
-    /// # Errors If the header, a section or the records are wrong, or it needs a dictionary that
-    /// is not given.
+    /// # Errors
+    /// If the header, a section or the records are wrong, or it needs a dictionary that is not
+    /// given.
     pub fn decode(
         bytes: &[u8],
         own: Option<&Dictionary>,

@@ -72,6 +72,12 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
+    /// The bytes taken since a place.
+    #[must_use]
+    pub fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.at).unwrap_or_default()
+    }
+
     /// The error of this place.
     #[must_use]
     pub const fn error(&self, what: &'static str) -> DecodeError {

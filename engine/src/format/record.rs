@@ -224,34 +224,22 @@ impl<'a> Parts<'a> {
     /// If the bytes before the payload are not those of a record.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
-        let (kind, flags) = Front::get_start(reader)?;
-        Epoch::get(reader, "record.epoch")?;
-        let head = bytes.get(..reader.position()).unwrap_or_default();
-        let lsn = reader.varint("record.lsn")?;
-        let room = reader.varint("record.room")?;
-        let rev = reader.varint("record.rev")?;
-        let has = |flag| flags & flag != 0;
-        let seq = has(HAS_SEQ).then(|| reader.varint("record.seq")).transpose()?;
-        let recorded = reader.signed("record.recorded")?;
-        let own = has(HAS_OWN_TIME).then(|| reader.signed("record.time")).transpose()?;
-        let start = reader.position();
-        reader.varint("record.actor")?;
-        reader.bytes(limits::NAME_BYTES_MAX, "record.actor_name")?;
-        reader.u8("record.door")?;
-        reader.bytes(limits::ADDRESS_BYTES_MAX, "record.address")?;
-        reader.varint("record.session")?;
-        let maker = bytes.get(start..reader.position()).unwrap_or_default();
-        let policy = reader.varint("record.policy")?;
-        let key = match has(HAS_KEY) {
-            true => Some((
-                reader.bytes(limits::IDEMPOTENCY_KEY_BYTES_MAX, "record.key")?,
-                reader.array("record.key_digest")?,
-            )),
-            false => None,
-        };
-        let time = own.map(|own| recorded.wrapping_add(own));
-        let payload = reader.rest();
-        Ok(Self { head, kind, lsn, room, rev, seq, recorded, time, maker, policy, key, payload })
+        let Front { outline, head, recorded, maker, policy, key, .. } = Front::get(reader)?;
+        let Outline { kind, lsn, room, rev, seq, time, .. } = outline;
+        Ok(Self {
+            head,
+            kind,
+            lsn: lsn.0,
+            room: room.0,
+            rev: rev.0,
+            seq: (seq > Seq::ZERO).then_some(seq.0),
+            recorded: recorded.0,
+            time: (time != recorded).then_some(time.0),
+            maker,
+            policy: policy.0,
+            key,
+            payload: reader.rest(),
+        })
     }
 
     /// What the head says of a record's parts: its kind, and whether it has a seq, a time of its
@@ -304,7 +292,11 @@ pub fn without_key(bytes: &[u8]) -> Option<Vec<u8>> {
 /// Everything before a record's payload.
 struct Front<'a> {
     outline: Outline,
+    /// The bytes of version, kind, flags and epoch.
+    head: &'a [u8],
     recorded: TimeUs,
+    /// The bytes of actor, name, door, address and session.
+    maker: &'a [u8],
     actor: PrincipalId,
     name: &'a str,
     door: Door,
@@ -316,8 +308,10 @@ struct Front<'a> {
 
 impl<'a> Front<'a> {
     fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let start = reader.position();
         let (kind, flags) = Self::get_start(reader)?;
         let epoch = Epoch::get(reader, "record.epoch")?;
+        let head = reader.since(start);
         let lsn = Lsn::get(reader, "record.lsn")?;
         let room = RoomId::get(reader, "record.room")?;
         let rev = Rev::get(reader, "record.rev")?;
@@ -333,14 +327,22 @@ impl<'a> Front<'a> {
                 return Err(reader.error("record.time"));
             }
         }
+        let start = reader.position();
+        let actor = PrincipalId::get(reader, "record.actor")?;
+        let name = reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?;
+        let door = Door::get(reader, "record.door")?;
+        let address = reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?;
+        let session = TokenId::get(reader, "record.session")?;
         Ok(Self {
             outline: Outline { kind, epoch, lsn, room, seq, rev, time },
+            head,
             recorded,
-            actor: PrincipalId::get(reader, "record.actor")?,
-            name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?,
-            door: Door::get(reader, "record.door")?,
-            address: reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?,
-            session: TokenId::get(reader, "record.session")?,
+            maker: reader.since(start),
+            actor,
+            name,
+            door,
+            address,
+            session,
             policy: Lsn::get(reader, "record.policy")?,
             key: match flags & HAS_KEY {
                 0 => None,

@@ -29,8 +29,9 @@ const SAID_PART: u64 = 3;
 
 /// A dictionary for what is written of these runs; none if they are few, or share little.
 ///
-/// # Errors `Io` of the catalog, or `Unavailable` if the work is ended. Blocks that cannot be read
-/// are passed over.
+/// # Errors
+/// `Io` of the catalog, or `Unavailable` if the work is ended. Blocks that cannot be read are
+/// passed over.
 pub(super) fn dictionary(
     tools: &mut Tools<'_>,
     packs: &Packs,

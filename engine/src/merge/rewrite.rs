@@ -65,10 +65,10 @@ pub(super) struct Made {
 struct Part {
     category: CategoryId,
     bytes: u64,
-    /// Its retention class now; that of what is kept for ever if nothing of it is left that
-    /// retention will take.
+    /// The retention class it is written to: `due`, or that of what is kept for ever if nothing of
+    /// it is left that retention will take.
     class: u32,
-    /// Its retention class now.
+    /// Its retention class as its room and category say now.
     due: u32,
 }
 
