@@ -12,14 +12,18 @@ mod support;
 use canary::files_with;
 use hansard_engine::Engine;
 use hansard_engine::draft::Draft;
-use hansard_engine::format::dictionary::RUN_END;
+use hansard_engine::format::block::BlockHeader;
+use hansard_engine::format::codec::Reader;
+use hansard_engine::format::dictionary::{Decompressor, Dictionary, DictionaryKind, RUN_END};
 use hansard_engine::format::pack::PACK_HEADER_BYTES;
 use hansard_engine::format::payload::*;
+use hansard_engine::format::record::{Idempotency, Record};
 use hansard_engine::limits::{DICTIONARY_BYTES_TARGET, DICTIONARY_RUN_BYTES_MAX};
 use hansard_engine::manifest;
-use hansard_engine::pack::PackFile;
+use hansard_engine::pack::{PackFile, PackKind, PackWriter};
 use hansard_engine::reads::Anchor;
 use hansard_engine::storage::Disk;
+use hansard_engine::tail::TailEntry;
 use hansard_engine::types::*;
 use sha2::{Digest, Sha256};
 use support::*;
@@ -260,4 +264,82 @@ fn what_is_erased_leaves_packs_with_dictionaries_too() {
     let mut left = talk.bodies();
     left[1][4] = None;
     assert_eq!(talk.read(talk.engine()), left);
+}
+
+/// Entries as a pack of format 1 was made of: posts that its dictionary helps, and bytes that are
+/// no records, which stand as rows.
+fn of_the_golden_pack() -> Vec<(RoomId, Vec<TailEntry>)> {
+    let record = |nth: u64| Record {
+        epoch: Epoch(1),
+        lsn: Lsn(10 + nth),
+        recorded: TimeUs(START.0 + nth.cast_signed() * 1_234_567),
+        time: TimeUs(START.0 + nth.cast_signed() * 1_234_567),
+        room: RoomId(1 << 48),
+        seq: Seq(nth),
+        rev: Rev(nth),
+        actor: actor(PrincipalId(nth % 5 + 2)),
+        policy: Lsn(9),
+        idempotency: nth
+            .is_multiple_of(3)
+            .then(|| Idempotency { key: format!("key {nth}").into(), digest: [7; 16] }),
+        payload: Payload::Post(Post {
+            kind: EntryKind::Text,
+            body: format!("the night shift of the exchange desk, for the {nth}th time"),
+            reply_to: Seq(nth / 4),
+            import: None,
+        }),
+    };
+    let entry = |nth: u64, bytes: Vec<u8>| TailEntry {
+        lsn: Lsn(10 + nth),
+        rev: Rev(nth),
+        seq_at: Seq(nth),
+        time_at: TimeUs(START.0 + nth.cast_signed() * 1_234_567),
+        kind: Kind::Post,
+        bytes: bytes.into(),
+    };
+    let posts = (1..=40).map(|nth| entry(nth, record(nth).to_bytes())).collect();
+    let strange = (1..=3).map(|nth| entry(nth, format!("no record {nth}").into_bytes()));
+    vec![(RoomId(1 << 48), posts), (RoomId((1 << 48) + 1), strange.collect())]
+}
+
+const GOLDEN_PACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/own-dictionary.pack");
+
+/// `HANSARD_GOLDEN=1` made the file, once: later programs must read it, not make the same bytes.
+#[test]
+fn a_pack_of_format_1_with_its_own_dictionary_is_read() {
+    let world = World::new();
+    let disk = Disk::new(std::sync::Arc::new(world.sim.clone()));
+    let entries = of_the_golden_pack();
+    if std::env::var_os("HANSARD_GOLDEN").is_some() {
+        let runs = [&b"the night shift"[..], b" of the ", b"exchange desk, ", b"for the ", b""];
+        let own = Dictionary::new(runs.join(&RUN_END)).unwrap();
+        let kind = PackKind { class: 30, level: 2, day: START.day() };
+        let own = Some(std::sync::Arc::new(own));
+        let mut writer = PackWriter::create(&disk, 7, kind, own).unwrap();
+        for (room, entries) in &entries {
+            entries.iter().for_each(|entry| writer.add(*room, CategoryId(5), entry).unwrap());
+        }
+        writer.finish().unwrap();
+        std::fs::write(GOLDEN_PACK, world.sim.bytes_of("packs/00000007.pack").unwrap()).unwrap();
+    }
+    let bytes = std::fs::read(GOLDEN_PACK).unwrap();
+    disk.write_whole("packs", "00000007.pack", &bytes).unwrap();
+    let pack = PackFile::open(&disk, 7).unwrap();
+    let index = pack.index().unwrap();
+    assert!(pack.dictionary_damage().unwrap().is_empty());
+    assert_eq!(pack.dictionary().unwrap().bytes().len(), 50);
+    let mut decompressor = Decompressor::new().unwrap();
+    let mut kinds = Vec::new();
+    for (run, (room, entries)) in index.runs.iter().zip(&entries) {
+        assert_eq!((run.room, run.last_rev.0), (*room, entries.len() as u64));
+        let mut read = Vec::new();
+        for fence in &run.blocks {
+            let block = pack.block(fence, &mut decompressor).unwrap();
+            read.extend((0..block.len()).filter_map(|at| block.record(at)));
+            let bytes = pack.file().read(fence.offset, fence.bytes as usize).unwrap();
+            kinds.push(BlockHeader::get(&mut Reader::new(&bytes)).unwrap().dictionary);
+        }
+        assert!(read.iter().eq(entries.iter().map(|entry| &entry.bytes)));
+    }
+    assert_eq!(kinds, [DictionaryKind::Own; 2]);
 }

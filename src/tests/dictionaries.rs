@@ -10,25 +10,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-
 use support::api::text;
 use support::history::{forwards, number};
-use support::{Site, done, tool};
+use support::{Site, done, noise, tool};
 
 /// Where a pack's first copy stands.
 const FIRST_COPY: u64 = 28;
-const ROOMS: usize = 5;
-
-/// Text that does not compress well.
-fn noise(nth: usize, bytes: usize) -> String {
-    let digests = (0..=bytes / 64).map(|part| Sha256::digest(format!("{nth} {part}")));
-    let text: String = digests.flatten().map(|byte| format!("{byte:02x}")).collect();
-    text[..bytes].to_owned()
-}
+const ROOMS: u64 = 5;
 
 /// A room's log: long lines of seven people, with phrases that all of them use.
-fn log(room: usize) -> String {
+fn log(room: u64) -> String {
     let mut log = String::new();
     for nth in 0..900 {
         let minute = nth / 15;
@@ -36,7 +27,7 @@ fn log(room: usize) -> String {
         for part in 0..12 {
             write!(log, "{} ", noise((1 << 40) + (nth * 31 + part * 7) % 300, 24)).expect("memory");
         }
-        writeln!(log, "{}", noise(room * 1000 + nth, 1600)).expect("memory");
+        writeln!(log, "{}", noise(room * 1000 + nth, 1400)).expect("memory");
     }
     log
 }
@@ -133,9 +124,20 @@ fn a_damaged_dictionary_is_found_and_made_good() {
         assert_eq!(findings(&data), ["dictionary checksum mismatch", "pack digest mismatch"]);
         let (code, report) = archive.repair(None);
         assert_eq!((code, &report["lost"]), (0, &serde_json::json!([])), "{report}");
+        let healed = report["healed"].as_array().expect("a list").iter();
+        let healed: Vec<_> = healed.filter(|found| found["file"] != "catalog").collect();
+        let [healed] = healed.as_slice() else { panic!("{report}") };
+        assert_eq!(number(healed, "offset"), place, "{report}");
+        assert_eq!(healed["from"], "the pack's other copy");
         assert!(fs::read(&file).expect("the pack") == sound, "from the other copy");
     }
     archive.is_whole();
+    // The run index is made again of the catalog's rows, and says where the dictionary is.
+    let end = sound.len() as u64;
+    tool::flip(&file, end - 100);
+    let (code, report) = archive.repair(None);
+    assert_eq!((code, &report["lost"]), (0, &serde_json::json!([])), "{report}");
+    assert!(fs::read(&file).expect("the pack") == sound, "with its dictionary");
     // Neither copy: without another directory nothing of the pack can be read, with one everything.
     tool::flip(&file, FIRST_COPY + 10);
     tool::flip(&file, second + 10);

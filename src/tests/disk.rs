@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use support::api::Api;
 use support::history::{forwards, number};
 use support::mounts::{Mount, alone, make_image, repair_image};
-use support::{Server, Site, tool};
+use support::{Server, Site, noise, tool};
 
 const MIB: u64 = 1 << 20;
 const POSTERS: usize = 16;
@@ -27,18 +27,6 @@ const POSTERS: usize = 16;
 const NO_ROOM: i32 = 73;
 const FAILED: i32 = 74;
 const END_WAIT: Duration = Duration::from_secs(30);
-
-/// Text that no compression makes much smaller, another one for each seed.
-fn noise(seed: u64, bytes: usize) -> String {
-    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut letter = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b' ' + u8::try_from(state % 90).expect("few"))
-    };
-    (0..bytes).map(|_| letter()).collect()
-}
 
 /// Checks what `/readyz` says.
 #[track_caller]

@@ -97,7 +97,7 @@ fn fill(site: &Site) {
     server.kill();
 }
 
-/// What people said, in the order in which a dump has it.
+/// What was recorded in rooms, in the order in which a dump has it.
 fn said(lines: &[impl AsRef<str>]) -> Vec<Value> {
     let lines = lines.iter().map(|line| serde_json::from_str(line.as_ref()).expect("a line"));
     lines.map(|line: Value| json!([line["kind"], line["seq"], line["body"]])).collect()

@@ -276,6 +276,18 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Text that no compression makes much smaller, another one for each seed.
+pub fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b' ' + u8::try_from(state % 90).expect("few"))
+    };
+    (0..bytes).map(|_| letter()).collect()
+}
+
 /// The six logs that come with the repository.
 pub fn data_folder() -> PathBuf {
     let top = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
