@@ -21,7 +21,7 @@ fn salts(data: &[u8]) {
     let places = salts.nodes.iter().take(8).map(|node| Lsn(node.index << node.level));
     let places: Vec<Lsn> = places.collect();
     for place in &places {
-        let chunk = Chunk::of(Chunk::first_of(*place), std::slice::from_ref(&salts));
+        let mut chunk = Chunk::of(Chunk::first_of(*place), std::slice::from_ref(&salts));
         assert!(chunk.has(*place));
         assert_eq!(chunk.get(*place), salts.of(*place));
         assert!(salts.of(*place).is_some());

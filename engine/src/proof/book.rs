@@ -1,6 +1,6 @@
 //! Salts as the catalog's rows have them, near one place of the log at a time.
 //!
-//! It keeps the seeds of one chunk, so that going through the log costs about one hash a place.
+//! It keeps the seeds of one chunk, so that going through the log costs about two hashes a place.
 //! Whoever changes the rows makes a new one.
 
 use std::collections::BTreeMap;

@@ -187,10 +187,13 @@ impl Salts {
     }
 }
 
-/// Salts of places near each other, each for about one hash: the seeds of one chunk are kept.
+/// Salts of places near each other: the seeds of one chunk are kept as they are needed. So the places
+/// of a chunk in order take about two hashes each, and a place alone about twenty.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     first: u64,
+    /// The seeds that are known of the chunk's tree: that of the whole chunk at 1, and the halves
+    /// of the one at `n` at `2n` and `2n + 1`.
     seeds: Vec<Option<Seed>>,
 }
 
@@ -204,10 +207,9 @@ impl Chunk {
     /// The seeds of the chunk that begins at `first`, as far as these spans have them.
     #[must_use]
     pub fn of(first: Lsn, spans: &[Salts]) -> Self {
-        let width = 1_usize << CHUNK_LEVEL;
-        let mut chunk = Self { first: first.0, seeds: vec![None; width] };
+        let width = 1_u64 << CHUNK_LEVEL;
+        let mut chunk = Self { first: first.0, seeds: vec![None; 2 << CHUNK_LEVEL] };
         for node in spans.iter().flat_map(|span| &span.nodes) {
-            let width = 1_u64 << CHUNK_LEVEL;
             let end = node.first().saturating_add(1 << node.level.min(63));
             if node.first() >= first.0.saturating_add(width) || end <= first.0 {
                 continue;
@@ -219,22 +221,20 @@ impl Chunk {
                 let (left, right) = halves(&seed);
                 seed = if first.0 >> level & 1 == 0 { left } else { right };
             }
-            let at = node.first().max(first.0) - first.0;
-            chunk.fill(usize::try_from(at).unwrap_or(usize::MAX), level, &seed);
+            let at = (node.first().max(first.0) - first.0 + width) >> level;
+            chunk.set(usize::try_from(at).unwrap_or(usize::MAX), seed);
         }
         chunk
     }
 
-    fn fill(&mut self, at: usize, level: u8, seed: &Seed) {
-        let Some(lower) = level.checked_sub(1) else {
-            if let Some(slot) = self.seeds.get_mut(at) {
-                *slot = Some(*seed);
-            }
-            return;
-        };
-        let (left, right) = halves(seed);
-        self.fill(at, lower, &left);
-        self.fill(at.saturating_add(1 << lower), lower, &right);
+    fn set(&mut self, at: usize, seed: Seed) {
+        if let Some(slot) = self.seeds.get_mut(at) {
+            *slot = Some(seed);
+        }
+    }
+
+    fn known(&self, at: usize) -> Option<Seed> {
+        self.seeds.get(at).copied().flatten()
     }
 
     /// True if a place is of this chunk.
@@ -245,9 +245,20 @@ impl Chunk {
 
     /// The salts of a place of this chunk, if they are known.
     #[must_use]
-    pub fn get(&self, place: Lsn) -> Option<PlaceSalts> {
-        let at = usize::try_from(place.0.checked_sub(self.first)?).ok()?;
-        self.seeds.get(at)?.as_ref().map(PlaceSalts::of)
+    pub fn get(&mut self, place: Lsn) -> Option<PlaceSalts> {
+        let within = place.0.checked_sub(self.first).filter(|at| at >> CHUNK_LEVEL == 0)?;
+        let leaf = usize::try_from(within + (1 << CHUNK_LEVEL)).ok()?;
+        // Up to the nearest seed that is known, and down again.
+        let up = (0..=CHUNK_LEVEL).find(|up| self.known(leaf >> up).is_some())?;
+        let mut seed = self.known(leaf >> up)?;
+        for down in (0..up).rev() {
+            let own = leaf >> down;
+            let (left, right) = halves(&seed);
+            self.set(own & !1, left);
+            self.set(own | 1, right);
+            seed = if own & 1 == 0 { left } else { right };
+        }
+        Some(PlaceSalts::of(&seed))
     }
 }
 

@@ -40,10 +40,20 @@ fn a_chunk_gives_what_its_spans_give() {
     let cut = root.without(&[Lsn(1025), Lsn(1500), Lsn(9000)]);
     for spans in [vec![root], small, cut] {
         for place in [0, 1000, 1024, 1025, 1500, 2047, 2048, 8999, 9000] {
-            let chunk = Chunk::of(Chunk::first_of(Lsn(place)), &spans);
+            let mut chunk = Chunk::of(Chunk::first_of(Lsn(place)), &spans);
             assert!(chunk.has(Lsn(place)));
             let expected = all(&spans, place, place + 1);
             assert_eq!(vec![chunk.get(Lsn(place))], expected, "place {place}");
+        }
+        // Whatever was asked before, in any order: what one place needs does not change another.
+        let expected = all(&spans, 1024, 2048);
+        for step in [1, 1023, 385] {
+            let mut chunk = Chunk::of(Lsn(1024), &spans);
+            for nth in 0..2048 {
+                let at = usize::try_from(nth * step % 1024).unwrap();
+                assert_eq!(chunk.get(Lsn(1024 + at as u64)), expected[at], "{at} by {step}");
+            }
+            assert_eq!((chunk.get(Lsn(1023)), chunk.get(Lsn(2048))), (None, None));
         }
     }
     assert!(!Chunk::default().has(Lsn(0)));
