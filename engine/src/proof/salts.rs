@@ -187,8 +187,8 @@ impl Salts {
     }
 }
 
-/// Salts of places near each other: the seeds of one chunk are kept as they are needed. So the places
-/// of a chunk in order take about two hashes each, and a place alone about twenty.
+/// Salts of places near each other: the seeds of one chunk are kept as they are needed. So the
+/// places of a chunk in order take about two hashes each, and a place alone about twenty.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     first: u64,
