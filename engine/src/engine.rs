@@ -54,8 +54,13 @@ pub enum Health {
         /// The failure.
         first: String,
     },
-    /// The disk is below its reserve: no posts.
+    /// The disk is below its reserve, or the journal is full and finds no space: no posts.
     NoSpace,
+    /// The journal is full, and seals or new files fail for something else than space: no posts.
+    Stalled {
+        /// The failure.
+        why: String,
+    },
     /// The wall clock jumped ahead: no posts.
     ClockRefused,
 }
@@ -186,6 +191,8 @@ pub(crate) struct Inner {
     pub no_space: AtomicBool,
     /// Journal bytes written since the disk was looked at.
     pub unwatched_bytes: AtomicU64,
+    /// The last group found no room in the journal.
+    pub refusing: AtomicBool,
     pub closing: AtomicBool,
     pub restricted: Vec<LsnSpan>,
     pub keeper: crate::keeper::Keeper,
@@ -338,8 +345,13 @@ impl Engine {
         if let Some(Error::Poisoned { first }) = inner.progress.poison.get() {
             return Health::Poisoned { first };
         }
-        if inner.no_space.load(Ordering::Relaxed) {
-            return Health::NoSpace;
+        // While the newest journal file has room, a next one that cannot be had keeps nobody out.
+        let refusing = inner.refusing.load(Ordering::Relaxed);
+        match inner.pool.hindrance().filter(|_| refusing) {
+            _ if inner.no_space.load(Ordering::Relaxed) => return Health::NoSpace,
+            Some(Error::NoSpace { .. }) => return Health::NoSpace,
+            Some(error) => return Health::Stalled { why: error.to_string() },
+            None => {}
         }
         if inner.clock.check().is_err() {
             return Health::ClockRefused;

@@ -1,7 +1,8 @@
 //! The housekeeper: seals, flushes, trims, fills journal files, watches the disk.
 //!
 //! It works in the background and never in an append's way. A seal that fails is tried again after
-//! a pause; a manifest write that fails poisons.
+//! a pause, and what finds no room in the journal meanwhile is refused; a manifest write that fails
+//! poisons.
 
 use crate::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 
 use crate::engine::Inner;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::manifest::Edit;
 use crate::index;
 use crate::pace::Bell;
@@ -23,6 +24,8 @@ const ROUND: Duration = Duration::from_millis(500);
 const CATALOG_BYTES_OWED: u64 = 48 * 1024 * 1024;
 /// Journal bytes after which the disk is looked at before the next round.
 const LOOK_EVERY_BYTES: u64 = 1024 * 1024;
+/// Why the journal has no room.
+const SEALS_FAIL: &str = "the journal is full: seals fail";
 /// The pause after a failed seal.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -53,16 +56,19 @@ impl Inner {
         let mut looked: Option<Stopwatch> = None;
         let mut failed: Option<Stopwatch> = None;
         while self.keeper.bell.wait(ROUND.min(interval)) {
-            if self.progress.poison.get().is_some() {
+            if let Some(poisoned) = self.progress.poison.get() {
+                self.pool.note_untrimmed(Some(poisoned));
                 continue;
             }
-            if looked.as_ref().is_none_or(|looked| looked.elapsed() >= ROUND) {
+            let round = looked.as_ref().is_none_or(|looked| looked.elapsed() >= ROUND);
+            if round {
                 looked = Some(Stopwatch::start());
                 self.watch_disk();
                 self.state_witness(self.progress.committed.get());
             }
-            if let Err(error) = self.pool.fill_one() {
-                tracing::warn!(%error, "journal file cannot be made");
+            // What failed is not tried again whenever a post finds no room.
+            if round || self.pool.hindrance().is_none() {
+                self.pool.try_again();
             }
             let due = last_seal.elapsed() >= interval;
             let paused = failed.as_ref().is_some_and(|f| f.elapsed() <= PAUSE);
@@ -71,10 +77,15 @@ impl Inner {
                     Ok(()) => {
                         last_seal = Stopwatch::start();
                         failed = None;
+                        self.pool.note_untrimmed(None);
                     }
                     Err(error) => {
                         self.stats.seal_failures.add(1);
                         tracing::warn!(%error, "seal failed and will be tried again");
+                        self.pool.note_untrimmed(Some(match error {
+                            Error::NoSpace { .. } | Error::Poisoned { .. } => error,
+                            _ => Error::Unavailable { why: SEALS_FAIL },
+                        }));
                         failed = Some(Stopwatch::start());
                     }
                 }

@@ -146,11 +146,18 @@ impl Inner {
             Taken::Closed => return Encoded::Closed,
         };
         match group {
-            Ok(group) => self.pass_to_writer(group),
+            Ok(group) => {
+                if self.refusing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("records are taken again");
+                }
+                self.pass_to_writer(group);
+            }
             // Whoever waited was answered; mostly there is no room in the journal, and only a trim
-            // helps.
+            // helps. One line for all of them: what is left of the disk is not for the log.
             Err(error) => {
-                tracing::warn!(%error, "nothing can be recorded now");
+                if !self.refusing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "nothing can be recorded now");
+                }
                 self.keeper.wake();
             }
         }

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -27,6 +27,8 @@ const POSTERS: usize = 16;
 const NO_ROOM: i32 = 73;
 const FAILED: i32 = 74;
 const END_WAIT: Duration = Duration::from_secs(30);
+/// How long a post is tried again on a failing disk.
+const REFUSED_MAX: Duration = Duration::from_secs(15);
 
 /// Checks what `/readyz` says.
 #[track_caller]
@@ -195,23 +197,25 @@ struct Ledger {
     unknown: Vec<(String, String)>,
 }
 
-/// Posts under keys until the server says that its log has failed.
+/// Posts under keys until the server says that its log has failed, or takes no post for long.
 fn post_until_it_fails(api: &Api, path: &str, poster: usize, bytes: usize, ledger: &Mutex<Ledger>) {
     for n in 0.. {
         let key = format!("{poster} {n}");
         let seed = u64::try_from(poster * 1_000_000 + n).expect("few");
         let body = format!("{key} {}", noise(seed, bytes));
+        let first = Instant::now();
         loop {
             let answer = api.try_post(path, &json!({ "body": body }), Some(&key));
             let code = answer.as_ref().map(|answer| answer.body["code"].as_str().unwrap_or(""));
             // `internal` if just now the next file of the journal cannot be opened: nothing of it
             // was recorded either. `timeout` if the disk takes long: the same key asks again.
-            if matches!(code, Some("unavailable" | "no-space" | "internal" | "timeout")) {
+            let refused = matches!(code, Some("unavailable" | "no-space" | "internal" | "timeout"));
+            if refused && first.elapsed() < REFUSED_MAX {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             }
             let mut ledger = ledger.lock().expect("nobody panics with it");
-            if matches!(code, None | Some("outcome-unknown" | "poisoned")) {
+            if refused || matches!(code, None | Some("outcome-unknown" | "poisoned")) {
                 ledger.unknown.push((key, body));
                 return;
             }
@@ -237,15 +241,24 @@ fn posters(
     (0..POSTERS).map(poster).collect()
 }
 
-/// After the posters have ended: the log has failed, reads go on, and then the server ends.
+/// After the posters have ended: reads go on. If the log has failed, the server ends then. If the
+/// journal is full and what would make room fails, the server waits and says so; it is ended here.
 #[track_caller]
 fn ends(site: &Site, mut server: Server, api: &Api, room: &str, ledger: &Ledger) {
-    ready(&server, 503, "poisoned");
+    let (status, body) = server.anonymous().plain("/readyz");
+    let poisoned = body.contains("poisoned");
+    let full = body.contains("no-space") || body.contains("the journal is full");
+    assert!(status >= 500 && (poisoned || full), "{body} {}", site.log());
     let messages = forwards(api, room, 0);
     // What is not acknowledged is not seen, though some of it may be on the disk.
     assert_eq!(messages.len(), ledger.kept.len());
     for message in &messages {
         assert_eq!(message["body"], ledger.kept[&number(message, "seq")]);
+    }
+    if !poisoned {
+        let log = site.log();
+        assert!(log.contains("nothing can be recorded now") && !log.contains("panicked"), "{log}");
+        return server.kill();
     }
     let post = api.post(&format!("/rooms/{room}/messages"), &json!({ "body": "late" }));
     post.problem(503, "poisoned");
@@ -353,4 +366,76 @@ fn a_disk_that_loses_what_it_took_ends_the_server_and_loses_nothing() {
         let _mount = Mount::image(&image, &disk);
         recovers(&site, &args, admin.token.as_deref().expect("a token"), &room, &ledger);
     });
+}
+
+/// One folder of the data directory takes no writes: posts are refused once the journal is full.
+#[track_caller]
+fn waits_for(name: &str, folder: &str, failure: &str) {
+    alone(name, || {
+        let site = Site::empty();
+        site.init();
+        let args = site.configure(
+            "[engine]\ndisk_reserve_bytes = 1048576\njournal_file_bytes = 8388608\n\
+             journal_bytes_max = 25165824\ntail_bytes_soft = 1048576\nseal_interval_ms = 1000\n",
+        );
+        let server = site.serve_with(&args);
+        let admin = server.admin();
+        let room = admin.room("lobby", &admin.category("c"), "open");
+        let path = format!("/rooms/{room}/messages");
+        let folder = site.data().join(folder);
+        let broken = Mount::read_only(&folder, &folder);
+        let mut kept = 0;
+        let refused = loop {
+            let answer = admin.post(&path, &json!({ "body": said(kept + 1) }));
+            if answer.status != 201 {
+                break answer;
+            }
+            kept += 1;
+        };
+        refused.problem(503, "unavailable");
+        println!("{kept} posts until the journal was full");
+        assert!(kept > 20, "{kept} posts");
+        let (status, body) = server.anonymous().plain("/readyz");
+        assert!(status == 503 && body.contains("the journal is full"), "{body}");
+        assert_eq!(server.anonymous().plain("/healthz").0, 200);
+        // Nobody waits for room that does not come, nor does each refusal have a line of the log.
+        for _ in 0..20 {
+            admin.post(&path, &json!({ "body": said(kept + 1) })).problem(503, "unavailable");
+        }
+        let log = site.log();
+        for (line, count) in [(failure, 1..=100), ("nothing can be recorded now", 1..=1)] {
+            let found = log.lines().filter(|found| found.contains(line)).count();
+            assert!(count.contains(&found), "{line}: {log}");
+        }
+        holds(&admin, &room, kept);
+
+        // Posts go on by themselves once packs can be written.
+        broken.unmount();
+        let begun = Instant::now();
+        let answer = loop {
+            let answer = admin.post(&path, &json!({ "body": said(kept + 1) }));
+            if answer.status == 201 || begun.elapsed() > END_WAIT {
+                break answer;
+            }
+            thread::sleep(Duration::from_millis(100));
+        };
+        assert_eq!(number(&answer.expect(201), "seq"), kept + 1);
+        assert_eq!(server.anonymous().plain("/readyz").0, 200);
+        assert!(site.log().contains("records are taken again"), "{}", site.log());
+        holds(&admin, &room, kept + 1);
+        assert_eq!(server.stop().code(), Some(0));
+        verified(&site);
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_sealed_refuses_posts_and_says_why() {
+    let name = "a_journal_that_cannot_be_sealed_refuses_posts_and_says_why";
+    waits_for(name, "packs", "seal failed and will be tried again");
+}
+
+#[test]
+fn a_journal_that_cannot_grow_refuses_posts_and_says_why() {
+    let name = "a_journal_that_cannot_grow_refuses_posts_and_says_why";
+    waits_for(name, "journal", "nothing can be recorded now");
 }

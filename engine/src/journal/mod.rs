@@ -62,6 +62,24 @@ struct Pool {
     /// A file is being zero-filled.
     filling: bool,
     stopped: bool,
+    /// Why the last attempt to make a file failed, until one succeeds.
+    unfilled: Option<Error>,
+    /// Why a free file could not be opened, until one can.
+    unopened: Option<Error>,
+    /// Why the last attempt to set files free failed, until one succeeds.
+    untrimmed: Option<Error>,
+}
+
+impl Pool {
+    fn hindrance(&self, files_max: usize) -> Option<&Error> {
+        if !self.free.is_empty() {
+            return None;
+        }
+        match self.live.len() >= files_max {
+            true => self.untrimmed.as_ref(),
+            false => self.unfilled.as_ref(),
+        }
+    }
 }
 
 /// The files of the journal and which of them are needed.
@@ -139,6 +157,9 @@ impl JournalPool {
                 taken,
                 filling: false,
                 stopped: false,
+                unfilled: None,
+                unopened: None,
+                untrimmed: None,
             }),
             changed: Condvar::new(),
         }
@@ -171,9 +192,16 @@ impl JournalPool {
         let made = self.zero_filled(number);
         let mut pool = self.pool.lock();
         pool.filling = false;
-        match made {
+        let failed_before = pool.unfilled.take().is_some();
+        match &made {
             Ok(()) => pool.free.push(number),
-            Err(_) => drop(pool.taken.remove(&number)),
+            Err(error) => {
+                pool.taken.remove(&number);
+                pool.unfilled = Some(error.clone());
+                if !failed_before {
+                    tracing::warn!(%error, "journal file cannot be made and will be tried again");
+                }
+            }
         }
         drop(pool);
         self.changed.notify_all();
@@ -219,6 +247,11 @@ impl JournalPool {
                 return Err(Error::Unavailable { why: "the journal is closing" });
             }
             let full = pool.live.len() >= self.files_max;
+            if wait == Wait::ForTrim
+                && let Some(error) = pool.hindrance(self.files_max)
+            {
+                return Err(error.clone());
+            }
             if (full || pool.filling) && wait == Wait::ForTrim {
                 self.changed.wait(&mut pool);
                 continue;
@@ -228,6 +261,36 @@ impl JournalPool {
             if !self.fill_below(files_max)? {
                 return Err(Error::Unavailable { why: "the journal is full" });
             }
+        }
+    }
+
+    /// Opens a free file. One that cannot be opened stays free.
+    fn open_free(&self, wait: Wait) -> Result<(u32, DiskFile)> {
+        let number = self.take(wait)?;
+        let opened = self.disk.open(&join(DIR, &file_name(number)), Mode::Write);
+        let mut pool = self.pool.lock();
+        pool.unopened = opened.as_ref().err().cloned();
+        match opened {
+            Ok(file) => Ok((number, file)),
+            Err(error) => {
+                pool.free.push(number);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a file to spare, and looks whether a free one that could not be opened now can.
+    pub fn try_again(&self) {
+        // A failure says so itself.
+        let _ = self.fill_one();
+        let unopened = {
+            let pool = self.pool.lock();
+            pool.unopened.as_ref().and(pool.free.last().copied())
+        };
+        if let Some(number) = unopened
+            && self.disk.open(&join(DIR, &file_name(number)), Mode::Write).is_ok()
+        {
+            self.pool.lock().unopened = None;
         }
     }
 
@@ -298,6 +361,20 @@ impl JournalPool {
         pool.free.is_empty() && pool.live.len() + 1 >= self.files_max
     }
 
+    /// Says why nothing can be set free for the time being, or that something can again. Until then
+    /// nobody waits for it.
+    pub fn note_untrimmed(&self, why: Option<Error>) {
+        self.pool.lock().untrimmed = why;
+        self.changed.notify_all();
+    }
+
+    /// Why there will be no next file, if the last attempt to get one failed.
+    #[must_use]
+    pub fn hindrance(&self) -> Option<Error> {
+        let pool = self.pool.lock();
+        pool.unopened.as_ref().or_else(|| pool.hindrance(self.files_max)).cloned()
+    }
+
     /// The files in use.
     #[must_use]
     pub fn live(&self) -> Vec<LiveFile> {
@@ -328,9 +405,8 @@ impl JournalEnd {
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn start(pool: &Arc<JournalPool>, mark: EndMark, wait: Wait) -> Result<Self> {
-        let number = pool.take(wait)?;
-        let path = join(DIR, &file_name(number));
-        let file = Arc::new(pool.disk.open(&path, Mode::Write)?);
+        let (number, file) = pool.open_free(wait)?;
+        let file = Arc::new(file);
         let incarnation = mark.incarnation + 1;
         let header = FileHeader {
             incarnation,

@@ -58,6 +58,11 @@ pub(crate) fn refusal(health: &Engine) -> Option<Problem> {
         }
         Engine::Poisoned { .. } => Some(Problem::new(Code::Poisoned)),
         Engine::NoSpace => Some(Problem::new(Code::NoSpace)),
+        // No path of the machine to anybody who asks: the log has it.
+        Engine::Stalled { .. } => Some(Problem::with(
+            Code::Unavailable,
+            "the journal is full, and what would make room fails: see the log",
+        )),
         Engine::ClockRefused => Some(Problem::new(Code::ClockRefused)),
     }
 }
