@@ -98,7 +98,7 @@ pub fn strike(
         }
         let name = names[input.byte() % names.len()].clone();
         let other = names[input.byte() % names.len()].clone();
-        change(sim, how % 16, &name, &other, input, hand);
+        touched.extend(change(sim, how % 16, &name, &other, input, hand));
         if matches!(hand, Hand::Forger)
             && how & 16 == 0
             && let Some(mut bytes) = sim.bytes_of(&name)
@@ -106,11 +106,11 @@ pub fn strike(
             mend::file(&name, &mut bytes);
             sim.set_bytes(&name, bytes);
         }
-        touched.insert(name);
     }
     touched
 }
 
+/// One change; says which file is not what it was.
 fn change(
     sim: &SimStorage,
     how: usize,
@@ -118,8 +118,8 @@ fn change(
     other: &str,
     input: &mut Input<'_>,
     hand: &mut Hand,
-) {
-    let Some(mut bytes) = sim.bytes_of(name) else { return };
+) -> Option<String> {
+    let mut bytes = sim.bytes_of(name)?;
     let unit = [1, 8, 512, 4096][input.byte() % 4];
     match how {
         0..=3 => {
@@ -152,15 +152,15 @@ fn change(
             overwrite(&mut bytes, b, &first);
         }
         9 | 10 => {
-            let Some(from) = sim.bytes_of(other) else { return };
+            let from = sim.bytes_of(other)?;
             let (at, to) = (input.place(&from) / unit * unit, input.place(&bytes) / unit * unit);
             overwrite(&mut bytes, to, &piece(&from, at, unit * (1 + input.byte() % 4)));
         }
-        11 => return sim.take_away(name),
-        12 => {
-            let Some(from) = sim.bytes_of(other) else { return };
-            bytes = from;
+        11 => {
+            sim.take_away(name);
+            return Some(name.to_owned());
         }
+        12 => bytes = sim.bytes_of(other)?,
         13 => {
             let count = input.word() % 512;
             bytes = hand.bytes(input, count);
@@ -176,12 +176,14 @@ fn change(
                 false => format!("journal/{number:06}.journal"),
             };
             if sim.bytes_of(&copy).is_none() && sim.open(&copy, Mode::Create).is_err() {
-                return;
+                return None;
             }
-            return sim.set_bytes(&copy, bytes);
+            sim.set_bytes(&copy, bytes);
+            return Some(copy);
         }
     }
     sim.set_bytes(name, bytes);
+    Some(name.to_owned())
 }
 
 fn overwrite(bytes: &mut [u8], at: usize, what: &[u8]) {
