@@ -38,14 +38,17 @@ pub struct Mark {
     pub unit: String,
     /// How many a second in each tenth of them, if it was noted.
     pub tenths: Vec<f64>,
-    /// The most memory resident at once during the phase.
+    /// The most memory resident at once during the phase, pages of mapped files among it.
     pub peak_bytes: Option<u64>,
+    /// The most of it that is the process's own, and not pages of files, of looks 50 ms apart.
+    pub own_peak_bytes: Option<u64>,
     /// Memory resident at its end.
     pub resident_bytes: Option<u64>,
     /// The most open file descriptors seen, and those at its end.
     pub handles_peak: Option<u64>,
     pub handles: Option<u64>,
-    /// Bytes that the process had written to the disk.
+    /// Bytes of pages that the process had made dirty, each time anew; so more than what reached
+    /// the disk, where small writes share a page.
     pub written_bytes: Option<u64>,
     pub kinds: Kinds,
 }
@@ -115,6 +118,7 @@ pub struct Watch {
     begun: Instant,
     stop: Arc<AtomicBool>,
     peak: Arc<AtomicU64>,
+    own_peak: Arc<AtomicU64>,
     handles: Arc<AtomicU64>,
     looks: Option<JoinHandle<()>>,
 }
@@ -126,19 +130,22 @@ impl Watch {
         // Without it the peak is that of the process so far, which is more and not less.
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
         let (stop, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let most = Arc::new(AtomicU64::new(0));
+        let (most, own_peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let looks = std::thread::spawn({
             let (stop, peak, most) = (Arc::clone(&stop), Arc::clone(&peak), Arc::clone(&most));
+            let own_peak = Arc::clone(&own_peak);
             move || {
                 while !stop.load(Ordering::Relaxed) {
                     peak.fetch_max(status_bytes(pid, "VmHWM").unwrap_or(0), Ordering::Relaxed);
+                    own_peak
+                        .fetch_max(status_bytes(pid, "RssAnon").unwrap_or(0), Ordering::Relaxed);
                     most.fetch_max(handles(pid).unwrap_or(0), Ordering::Relaxed);
                     std::thread::park_timeout(STEP);
                 }
             }
         });
         let looks = Some(looks);
-        Self { pid, begun: Instant::now(), stop, peak, handles: most, looks }
+        Self { pid, begun: Instant::now(), stop, peak, own_peak, handles: most, looks }
     }
 
     /// Ends the phase.
@@ -159,6 +166,7 @@ impl Watch {
             unit: unit.to_owned(),
             tenths: Vec::new(),
             peak_bytes: (peak > 0).then_some(peak),
+            own_peak_bytes: Some(self.own_peak.load(Ordering::Relaxed)).filter(|own| *own > 0),
             resident_bytes: status_bytes(self.pid, "VmRSS"),
             handles_peak: (most > 0).then_some(most),
             handles: now,

@@ -58,9 +58,9 @@ pub fn report(plan: &Plan, report: &Report) -> String {
 fn phases(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(
         out,
-        "\n| phase | s | done | a second | first, last tenth | peak MiB | MiB at end | \
+        "\n| phase | s | done | a second | first, last tenth | peak MiB | own MiB | MiB at end | \
          handles, most | at end | packs | MiB | catalog | MiB | journal | MiB |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )?;
     for mark in &report.marks {
         let Mark { phase, seconds, count, unit, kinds, .. } = mark;
@@ -74,8 +74,9 @@ fn phases(out: &mut String, report: &Report) -> std::fmt::Result {
         };
         write!(
             out,
-            "| {phase} | {seconds:.1} | {done} | {rate} | {tenths} | {} | {} | {} | {} |",
+            "| {phase} | {seconds:.1} | {done} | {rate} | {tenths} | {} | {} | {} | {} | {} |",
             mib(mark.peak_bytes),
+            mib(mark.own_peak_bytes),
             mib(mark.resident_bytes),
             plain(mark.handles_peak),
             plain(mark.handles)
@@ -129,6 +130,8 @@ fn whole(out: &mut String, plan: &Plan, report: &Report) -> std::fmt::Result {
     row("messages imported a second", format!("{:.0}", float(said) / took.max(1e-9)))?;
     let peak = report.marks.iter().filter_map(|mark| mark.peak_bytes).max();
     row("memory at most, MiB", mib(peak))?;
+    let own = report.marks.iter().filter_map(|mark| mark.own_peak_bytes).max();
+    row("of it not pages of mapped files, MiB", mib(own))?;
     row("of it the trial's own while it fills, MiB", mib(report.own_bytes))?;
     let handles = report.marks.iter().filter_map(|mark| mark.handles_peak).max();
     row("handles at most", plain(handles))?;
@@ -162,7 +165,7 @@ fn whole(out: &mut String, plan: &Plan, report: &Report) -> std::fmt::Result {
     row("packs written over while filling", quotient(written, filled.seal_written))?;
     let disk = report.marks.iter().find(|mark| mark.phase == "close");
     let disk = disk.and_then(|mark| mark.written_bytes);
-    row("MiB written to disk while filling", mib(disk))?;
+    row("MiB of pages made dirty while filling", mib(disk))?;
     row("of it journal frames, MiB", mib(Some(filled.journal_written)))?;
     row("of it packs, MiB", mib(Some(written)))?;
     let merged = report.compacted["bytes_written"].as_u64();
