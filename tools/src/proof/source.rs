@@ -64,7 +64,8 @@ impl HeadRecords {
 /// Everything that trees are made of.
 pub(crate) struct Trees<'a> {
     packs: Packs,
-    runs: BTreeMap<RoomId, Vec<Run>>,
+    /// In order of room and rev: one list, because there may be a run a room of millions.
+    runs: Vec<Run>,
     journal: Journal,
     salts: Vec<Salts>,
     /// What of it cannot be read.
@@ -79,17 +80,15 @@ impl<'a> Trees<'a> {
     /// `Io` of the journal.
     pub(crate) fn open(directory: &'a Directory) -> Result<Self> {
         let packs = Packs::new(&directory.disk, CACHE_BYTES, Arc::new(Stats::default()));
-        let mut runs: BTreeMap<RoomId, Vec<Run>> = BTreeMap::new();
+        let mut runs: Vec<Run> = Vec::new();
         let mut damage = Vec::new();
         for meta in directory.manifest.state.packs.values() {
             match packs.runs(meta) {
-                Ok(list) => {
-                    list.into_iter().for_each(|run| runs.entry(run.room).or_default().push(run));
-                }
+                Ok(list) => runs.extend(list),
                 Err(error) => damage.push(error.to_string()),
             }
         }
-        runs.values_mut().for_each(|runs| runs.sort_by_key(|run| (run.first_rev, run.last_rev)));
+        runs.sort_by_key(|run| (run.room, run.first_rev, run.last_rev));
         let journal = Journal::read(directory)?;
         damage.extend(journal.said.iter().cloned());
         let salts = Vec::new();
@@ -110,12 +109,12 @@ impl<'a> Trees<'a> {
 
     /// Every room of which there is something.
     pub(crate) fn rooms(&self) -> BTreeSet<RoomId> {
-        self.runs.keys().copied().chain(self.journal.rooms()).collect()
+        self.runs.iter().map(|run| run.room).chain(self.journal.rooms()).collect()
     }
 
     /// Bytes of all blocks.
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = self.runs.values().flatten().flat_map(|run| &run.blocks);
+        let blocks = self.runs.iter().flat_map(|run| &run.blocks);
         blocks.map(|block| u64::from(block.bytes)).sum()
     }
 
@@ -153,7 +152,10 @@ impl<'a> Trees<'a> {
         visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut next = from;
-        let runs = self.runs.get(&room).map(Vec::as_slice).unwrap_or_default();
+        let begin = self.runs.partition_point(|run| run.room < room);
+        let runs = self.runs.get(begin..).unwrap_or_default();
+        let end = runs.partition_point(|run| run.room == room);
+        let runs = runs.get(..end).unwrap_or_default();
         let first = runs.partition_point(|run| run.last_rev < from);
         for run in runs.get(first..).unwrap_or_default() {
             if run.first_rev > to {

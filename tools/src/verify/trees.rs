@@ -8,10 +8,11 @@
 //! counted as not checked and never as right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use hansard_engine::catalog::{Family, keys};
 use hansard_engine::error::Result;
-use hansard_engine::format::payload::{Payload, SignedHead, SigningKey};
+use hansard_engine::format::payload::{Payload, RoomHead, SignedHead, SigningKey};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -86,10 +87,42 @@ struct Heads {
     log: HeadLog,
     keys: Vec<(Rev, SigningKey)>,
     signed: Vec<SignedHead>,
-    /// Roots by room and size. Those of the room of heads itself are the signed ones.
-    roots: BTreeMap<RoomId, BTreeMap<u64, Hash>>,
+    /// Roots in order of room and size; of one size the newest.
+    roots: Vec<(RoomId, u64, Hash)>,
+    /// Roots of the room of heads itself, by size: the signed ones.
+    own: BTreeMap<u64, Hash>,
     /// A record of it was lost: rooms may have been listed there.
     lost: bool,
+}
+
+impl Heads {
+    fn listed(&mut self, head: &RoomHead) {
+        match head.room {
+            RoomId::SYSTEM_HEADS => drop(self.own.insert(head.size, head.root)),
+            room => self.roots.push((room, head.size, head.root)),
+        }
+    }
+
+    /// Puts the roots in order, once all are there.
+    fn order(&mut self) {
+        let own = std::mem::take(&mut self.own);
+        let own = own.into_iter().map(|(size, root)| (RoomId::SYSTEM_HEADS, size, root));
+        self.roots.extend(own);
+        self.roots.sort_by_key(|(room, size, _)| (*room, *size));
+        self.roots.dedup_by(|later, earlier| {
+            let same = (later.0, later.1) == (earlier.0, earlier.1);
+            if same {
+                *earlier = *later;
+            }
+            same
+        });
+    }
+
+    fn roots_of(&self, room: RoomId) -> &[(RoomId, u64, Hash)] {
+        let begin = self.roots.partition_point(|(other, ..)| *other < room);
+        let roots = self.roots.get(begin..).unwrap_or_default();
+        roots.get(..roots.partition_point(|(other, ..)| *other == room)).unwrap_or_default()
+    }
 }
 
 /// Checks trees and signatures. `sound`: nothing else was found, so that records which are missing
@@ -115,9 +148,7 @@ pub(super) fn check(
     let mut heads = Heads::default();
     trees.each_head(&mut |rev, event| {
         match event {
-            HeadEvent::Listed(head) => {
-                heads.roots.entry(head.room).or_default().insert(head.size, head.root);
-            }
+            HeadEvent::Listed(head) => heads.listed(head),
             HeadEvent::Signed(head) => heads.signed.push(head.clone()),
             HeadEvent::Lost => heads.lost = true,
             HeadEvent::Key(record) => {
@@ -133,6 +164,7 @@ pub(super) fn check(
     let mut check = Check { directory, against, tells, proofs, damage };
     let trusted = check.keys(&heads);
     check.signatures(&mut heads, &trusted);
+    heads.order();
     check.rooms(&trees, &heads, show);
     Ok((check.proofs, check.damage))
 }
@@ -212,8 +244,7 @@ impl Check<'_> {
             }
             self.proofs.heads += 1;
             self.proofs.upto_lsn = self.proofs.upto_lsn.max(head.upto.0);
-            let own = heads.roots.entry(RoomId::SYSTEM_HEADS).or_default();
-            if own.insert(head.size, head.root).is_some_and(|root| root != head.root) {
+            if heads.own.insert(head.size, head.root).is_some_and(|root| root != head.root) {
                 self.damage.push(of_room(
                     &self.directory.disk,
                     RoomId::SYSTEM_HEADS,
@@ -230,8 +261,7 @@ impl Check<'_> {
             trusted.iter().filter_map(|rev| heads.log.keys().get(rev)).cloned().collect();
         match open_note(note, keys).or_else(|_| open_note(note, &endorsed)) {
             Ok((Checkpoint { size, root, .. }, _)) => {
-                let own = heads.roots.entry(RoomId::SYSTEM_HEADS).or_default();
-                if own.insert(size, root).is_some_and(|other| other != root) {
+                if heads.own.insert(size, root).is_some_and(|other| other != root) {
                     self.add(format!(
                         "another root was signed than the head that was given size={size}"
                     ));
@@ -245,13 +275,12 @@ impl Check<'_> {
     }
 
     /// What the catalog would be signed with is what the records are.
-    fn catalog_agrees(&self, room: RoomId, done: &mut RoomCheck) {
-        let Some(tree) = done.tree.take() else { return };
+    fn catalog_agrees(&self, room: RoomId, tree: &Tree, done: &mut RoomCheck) {
         if let Ok(catalog) = self.directory.catalog()
             && let Ok(Some(row)) = catalog.get(Family::State, &keys::tree(room))
             && let Ok(row) = from_bytes::<Tree>(&row, "tree row")
             && row.size() == tree.size()
-            && row != tree
+            && row != *tree
         {
             let reason = "the catalog has another tree of the room's records".to_owned();
             done.damage.push(of_room(&self.directory.disk, room, reason));
@@ -259,26 +288,37 @@ impl Check<'_> {
     }
 
     fn rooms(&mut self, trees: &Trees<'_>, heads: &Heads, show: Show) {
-        let rooms: Vec<RoomId> =
-            trees.rooms().union(&heads.roots.keys().copied().collect()).copied().collect();
+        let mut rooms = trees.rooms();
+        rooms.extend(heads.roots.iter().map(|(room, ..)| *room));
         let progress = Progress::new("proofs", trees.bytes());
         let upto = Lsn(if heads.lost { 0 } else { self.proofs.upto_lsn });
-        let (disk, none) = (&self.directory.disk, BTreeMap::new());
-        let made = |room: &RoomId| {
-            let roots = heads.roots.get(room).unwrap_or(&none);
-            Room::new(disk, trees, *room, roots, (upto, self.tells)).run(&progress)
+        let disk = &self.directory.disk;
+        // The sums, and the findings of the few rooms that have some: there may be millions.
+        let sums = Mutex::new((RoomCheck::default(), BTreeMap::new()));
+        let made = |room: RoomId| {
+            let roots = heads.roots_of(room);
+            let (mut done, tree) =
+                Room::new(disk, trees, room, roots, (upto, self.tells)).run(&progress);
+            if let Some(tree) = tree {
+                self.catalog_agrees(room, &tree, &mut done);
+            }
+            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+            sums.0.leaves += done.leaves;
+            sums.0.right += done.right;
+            sums.0.unchecked += done.unchecked;
+            if !done.damage.is_empty() {
+                sums.1.insert(room, done.damage);
+            }
+            Vec::new()
         };
-        let mut found = progress.during(show, || pool::each(&rooms, made));
-        for (room, done) in rooms.iter().zip(&mut found) {
-            self.catalog_agrees(*room, done);
-        }
-        for room in found {
-            self.proofs.rooms += 1;
-            self.proofs.leaves += room.leaves;
-            self.proofs.roots += room.right;
-            self.proofs.unchecked += room.unchecked;
-            self.damage.extend(room.damage);
-        }
+        let count = rooms.len() as u64;
+        progress.during(show, || pool::run(pool::threads(), rooms.into_iter(), made));
+        let (sum, damage) = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.proofs.rooms += count;
+        self.proofs.leaves += sum.leaves;
+        self.proofs.roots += sum.right;
+        self.proofs.unchecked += sum.unchecked;
+        self.damage.extend(damage.into_values().flatten());
     }
 }
 
@@ -294,8 +334,6 @@ struct RoomCheck {
     right: u64,
     unchecked: u64,
     damage: Vec<Finding>,
-    /// The whole tree; none if a record of it was lost.
-    tree: Option<Tree>,
 }
 
 /// A room being checked.
@@ -303,7 +341,8 @@ struct Room<'a> {
     disk: &'a Disk,
     trees: &'a Trees<'a>,
     room: RoomId,
-    roots: &'a BTreeMap<u64, Hash>,
+    /// Its listed roots, in order of size.
+    roots: &'a [(RoomId, u64, Hash)],
     /// Records up to here must be under a signature.
     upto: Lsn,
     tells: bool,
@@ -327,7 +366,7 @@ impl<'a> Room<'a> {
         disk: &'a Disk,
         trees: &'a Trees<'a>,
         room: RoomId,
-        roots: &'a BTreeMap<u64, Hash>,
+        roots: &'a [(RoomId, u64, Hash)],
         (upto, tells): (Lsn, bool),
     ) -> Self {
         Self {
@@ -357,7 +396,8 @@ impl<'a> Room<'a> {
         self.done.damage.push(found);
     }
 
-    fn run(mut self, progress: &Progress) -> RoomCheck {
+    /// The outcome, and the whole tree; none if a record of it was lost.
+    fn run(mut self, progress: &Progress) -> (RoomCheck, Option<Tree>) {
         let (room, trees, mut chunk) = (self.room, self.trees, Chunk::default());
         let walked = trees.each(room, &mut |step| {
             match step {
@@ -374,7 +414,7 @@ impl<'a> Room<'a> {
             self.add(error.to_string(), None);
         }
         self.end();
-        self.done
+        (self.done, (!self.lost).then_some(self.tree))
     }
 
     fn record(&mut self, record: &Record, chunk: &mut Chunk) {
@@ -395,7 +435,8 @@ impl<'a> Room<'a> {
 
     /// How many roots are listed of these sizes.
     fn listed(&self, first: u64, last: u64) -> u64 {
-        if last < first { 0 } else { self.roots.range(first..=last).count() as u64 }
+        let below = |size: u64| self.roots.partition_point(|(_, listed, _)| *listed < size) as u64;
+        below(last.saturating_add(1)).saturating_sub(below(first))
     }
 
     fn drop_run(&mut self, run: &Run) {
@@ -428,7 +469,8 @@ impl<'a> Room<'a> {
 
     /// Compares the root as it is now, if one was listed.
     fn compare(&mut self) {
-        let Some(root) = self.roots.get(&self.tree.size()) else { return };
+        let found = self.roots.binary_search_by_key(&self.tree.size(), |(_, size, _)| *size);
+        let Some((.., root)) = found.ok().and_then(|at| self.roots.get(at)) else { return };
         if self.lost || self.wrong {
             self.done.unchecked += 1;
         } else if *root == self.tree.root() {
@@ -443,7 +485,7 @@ impl<'a> Room<'a> {
 
     fn end(&mut self) {
         let size = self.tree.size();
-        let listed = self.roots.last_key_value().map_or(0, |(size, _)| *size);
+        let listed = self.roots.last().map_or(0, |(_, size, _)| *size);
         if listed > size && (self.tells || !self.lost) {
             let reason = format!(
                 "records that were signed are missing rev={}..{listed}",
@@ -465,6 +507,5 @@ impl<'a> Room<'a> {
                 self.add(reason, Some((seq, last)));
             }
         }
-        self.done.tree = (!self.lost).then_some(std::mem::take(&mut self.tree));
     }
 }
