@@ -10,15 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use hansard_engine::draft::{Draft, Said};
 use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::pack_name;
-use hansard_engine::format::payload::Payload;
+use hansard_engine::format::payload::{EntryKind, Payload, Post, RoomHead, RoomHeads};
 use hansard_engine::format::record::Record;
 use hansard_engine::manifest::{self, Manifest};
 use hansard_engine::pack::{PackFile, PackKind, PackWriter};
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, join};
 use hansard_engine::tail::TailEntry;
+use hansard_engine::types::{Lsn, RoomId, Seq};
+use hansard_engine::{Engine, Options, system_actor};
 use serde_json::{Value, json};
 
 use support::api::{Api, text};
@@ -377,6 +380,39 @@ fn an_attacker_without_the_key_is_found_and_one_with_it_by_what_left() {
     assert_eq!(archive.verify(&["--head", first.to_str().expect("a path")]).0, 0);
     let (code, report) = archive.verify(&["--head", left.to_str().expect("a path")]);
     assert_eq!(code, 1, "{report}");
+}
+
+/// The same records were listed with two roots, and both were signed: one of them is of others.
+#[test]
+fn two_roots_of_one_size_are_found() {
+    let archive = Archive::new();
+    let room: RoomId = archive.room.parse().expect("an id");
+    let (engine, _) = Engine::open(&archive.site.data(), Options::default().quiet()).expect("open");
+    let say = |room, payload| {
+        let draft = Draft {
+            actor: system_actor(),
+            checked_at: Lsn(u64::MAX),
+            room,
+            said: Said::Now,
+            idempotency: None,
+            expect: None,
+            payload,
+        };
+        engine.append_and_wait(vec![draft]).expect("an append").remove(0)
+    };
+    let (body, kind) = ("one more".to_owned(), EntryKind::Text);
+    let post = Post { kind, body, reply_to: Seq::ZERO, import: None };
+    let size = say(room, Payload::Post(post)).rev.0;
+    let wrong = RoomHead { room, size, root: [9; 32] };
+    say(RoomId::NONE, Payload::RoomHeads(RoomHeads { heads: vec![wrong] }));
+    engine.sign_heads().expect("a signature").expect("a head");
+    engine.close().expect("a stop");
+    drop(engine);
+    let (code, report) = archive.verify(&[]);
+    let found = &report["damage"][0];
+    let reason = text(&found["reason"]);
+    assert!(reason.starts_with("records are not those that were signed"), "{code} {report}");
+    assert_eq!((code, found["room"].as_str()), (1, Some(archive.room.as_str())), "{report}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ struct Heads {
     log: HeadLog,
     keys: Vec<(Rev, SigningKey)>,
     signed: Vec<SignedHead>,
-    /// Roots in order of room and size; of one size the newest.
+    /// Roots in order of room and size. Of one size there is one, unless two were listed.
     roots: Vec<(RoomId, u64, Hash)>,
     /// Roots of the room of heads itself, by size: the signed ones.
     own: BTreeMap<u64, Hash>,
@@ -108,14 +108,8 @@ impl Heads {
         let own = std::mem::take(&mut self.own);
         let own = own.into_iter().map(|(size, root)| (RoomId::SYSTEM_HEADS, size, root));
         self.roots.extend(own);
-        self.roots.sort_by_key(|(room, size, _)| (*room, *size));
-        self.roots.dedup_by(|later, earlier| {
-            let same = (later.0, later.1) == (earlier.0, earlier.1);
-            if same {
-                *earlier = *later;
-            }
-            same
-        });
+        self.roots.sort_unstable();
+        self.roots.dedup();
     }
 
     fn roots_of(&self, room: RoomId) -> &[(RoomId, u64, Hash)] {
@@ -467,19 +461,22 @@ impl<'a> Room<'a> {
         self.lost = true;
     }
 
-    /// Compares the root as it is now, if one was listed.
+    /// Compares the root as it is now with those that were listed of its size. Where there are two,
+    /// one of them is wrong.
     fn compare(&mut self) {
-        let found = self.roots.binary_search_by_key(&self.tree.size(), |(_, size, _)| *size);
-        let Some((.., root)) = found.ok().and_then(|at| self.roots.get(at)) else { return };
-        if self.lost || self.wrong {
-            self.done.unchecked += 1;
-        } else if *root == self.tree.root() {
-            self.done.right += 1;
-        } else {
-            self.wrong = true;
-            let reason =
-                format!("records are not those that were signed rev=1..{}", self.tree.size());
-            self.add(reason, Some((Seq(1), self.last_seq)));
+        let size = self.tree.size();
+        let first = self.roots.partition_point(|(_, listed, _)| *listed < size);
+        let roots = self.roots.get(first..).unwrap_or_default();
+        for (.., root) in roots.iter().take_while(|(_, listed, _)| *listed == size) {
+            if self.lost || self.wrong {
+                self.done.unchecked += 1;
+            } else if *root == self.tree.root() {
+                self.done.right += 1;
+            } else {
+                self.wrong = true;
+                let reason = format!("records are not those that were signed rev=1..{size}");
+                self.add(reason, Some((Seq(1), self.last_seq)));
+            }
         }
     }
 
