@@ -54,9 +54,10 @@ pub enum Health {
         /// The failure.
         first: String,
     },
-    /// The disk is below its reserve, or the journal is full and finds no space: no posts.
+    /// The disk is below its reserve: no posts. Or the journal is full and finds no space: nothing.
     NoSpace,
-    /// The journal is full, and seals or new files fail for something else than space: no posts.
+    /// The journal is full, and what would make room fails, for something else than space:
+    /// nothing is recorded.
     Stalled {
         /// The failure.
         why: String,
@@ -191,8 +192,8 @@ pub(crate) struct Inner {
     pub no_space: AtomicBool,
     /// Journal bytes written since the disk was looked at.
     pub unwatched_bytes: AtomicU64,
-    /// The last group found no room in the journal.
-    pub refusing: AtomicBool,
+    /// Why the last group found no room in the journal, if it did not.
+    pub refusing: Mutex<Option<Error>>,
     pub closing: AtomicBool,
     pub restricted: Vec<LsnSpan>,
     pub keeper: crate::keeper::Keeper,
@@ -346,7 +347,7 @@ impl Engine {
             return Health::Poisoned { first };
         }
         // While the newest journal file has room, a next one that cannot be had keeps nobody out.
-        let refusing = inner.refusing.load(Ordering::Relaxed);
+        let refusing = inner.refusing.lock().is_some();
         match inner.pool.hindrance().filter(|_| refusing) {
             _ if inner.no_space.load(Ordering::Relaxed) => return Health::NoSpace,
             Some(Error::NoSpace { .. }) => return Health::NoSpace,

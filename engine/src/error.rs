@@ -13,7 +13,7 @@ use crate::types::{Epoch, Lsn};
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong, by who must act.
-#[derive(Debug, thiserror::Error, Clone)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The caller's input is wrong; the same call will fail again.
     #[error("{what}")]

@@ -417,7 +417,7 @@ fn assemble(
         listeners: RwLock::new(Vec::new()),
         no_space: AtomicBool::new(false),
         unwatched_bytes: AtomicU64::new(0),
-        refusing: AtomicBool::new(false),
+        refusing: Mutex::new(None),
         closing: AtomicBool::new(false),
         restricted: if restricted { holes } else { Vec::new() },
         keeper: Keeper::default(),

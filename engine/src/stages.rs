@@ -147,15 +147,16 @@ impl Inner {
         };
         match group {
             Ok(group) => {
-                if self.refusing.swap(false, Ordering::Relaxed) {
+                if self.refusing.lock().take().is_some() {
                     tracing::info!("records are taken again");
                 }
                 self.pass_to_writer(group);
             }
             // Whoever waited was answered; mostly there is no room in the journal, and only a trim
-            // helps. One line for all of them: what is left of the disk is not for the log.
+            // helps. One line for all of one cause: what is left of the disk is not for the log.
             Err(error) => {
-                if !self.refusing.swap(true, Ordering::Relaxed) {
+                let before = self.refusing.lock().replace(error.clone());
+                if before.as_ref() != Some(&error) {
                     tracing::warn!(%error, "nothing can be recorded now");
                 }
                 self.keeper.wake();

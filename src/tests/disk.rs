@@ -84,6 +84,20 @@ fn holds(api: &Api, room: &str, kept: u64) {
     }
 }
 
+/// Posts until it is taken, refused meanwhile with this problem; returns the seq.
+#[track_caller]
+fn taken_again(api: &Api, path: &str, body: &str, (status, code): (u16, &str)) -> u64 {
+    let begun = Instant::now();
+    loop {
+        let answer = api.post(path, &json!({ "body": body }));
+        if answer.status == 201 || begun.elapsed() > END_WAIT {
+            return number(&answer.expect(201), "seq");
+        }
+        answer.problem(status, code);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Writes a file until the disk has no byte left.
 #[track_caller]
 fn take_the_rest(path: &Path) {
@@ -172,16 +186,7 @@ fn posts_go_on_by_themselves_when_there_is_room() {
         admin.post(&path, &json!({ "body": "x" })).problem(507, "no-space");
         ready(&server, 507, "no-space");
         mount.resize(1024 * MIB);
-        let mut answer = admin.post(&path, &json!({ "body": "x" }));
-        for _ in 0..100 {
-            if answer.status == 201 {
-                break;
-            }
-            answer.problem(507, "no-space");
-            thread::sleep(Duration::from_millis(100));
-            answer = admin.post(&path, &json!({ "body": "x" }));
-        }
-        assert_eq!(number(&answer.expect(201), "seq"), 1);
+        assert_eq!(taken_again(&admin, &path, "x", (507, "no-space")), 1);
         assert_eq!(server.anonymous().plain("/readyz").0, 200);
         assert!(site.log().contains("disk has space again"), "{}", site.log());
         assert_eq!(server.stop().code(), Some(0));
@@ -243,8 +248,9 @@ fn posters(
 
 /// After the posters have ended: reads go on. If the log has failed, the server ends then. If the
 /// journal is full and what would make room fails, the server waits and says so; it is ended here.
+/// Returns whether the log had failed.
 #[track_caller]
-fn ends(site: &Site, mut server: Server, api: &Api, room: &str, ledger: &Ledger) {
+fn ends(site: &Site, mut server: Server, api: &Api, room: &str, ledger: &Ledger) -> bool {
     let (status, body) = server.anonymous().plain("/readyz");
     let poisoned = body.contains("poisoned");
     let full = body.contains("no-space") || body.contains("the journal is full");
@@ -258,7 +264,8 @@ fn ends(site: &Site, mut server: Server, api: &Api, room: &str, ledger: &Ledger)
     if !poisoned {
         let log = site.log();
         assert!(log.contains("nothing can be recorded now") && !log.contains("panicked"), "{log}");
-        return server.kill();
+        server.kill();
+        return false;
     }
     let post = api.post(&format!("/rooms/{room}/messages"), &json!({ "body": "late" }));
     post.problem(503, "poisoned");
@@ -272,6 +279,7 @@ fn ends(site: &Site, mut server: Server, api: &Api, room: &str, ledger: &Ledger)
         assert_eq!(log.lines().filter(|found| found.contains(line)).count(), 1, "{line}: {log}");
     }
     assert!(!log.contains("panicked"), "{log}");
+    true
 }
 
 /// After the repair: what was acknowledged is in its place, the rest is there once.
@@ -325,7 +333,7 @@ fn a_disk_that_takes_no_more_writes_ends_the_server_and_loses_nothing() {
         let ledger = ledger.lock().expect("the posters have ended");
         assert_eq!(ledger.unknown.len(), POSTERS, "each of them waited for an answer");
         println!("{} posts before the disk failed", ledger.kept.len());
-        ends(&site, server, &admin, &room, &ledger);
+        assert!(ends(&site, server, &admin, &room, &ledger), "{}", site.log());
         mount.unmount();
         repair_image(&image);
         let _mount = Mount::image(&image, &disk);
@@ -411,15 +419,8 @@ fn waits_for(name: &str, folder: &str, failure: &str) {
 
         // Posts go on by themselves once packs can be written.
         broken.unmount();
-        let begun = Instant::now();
-        let answer = loop {
-            let answer = admin.post(&path, &json!({ "body": said(kept + 1) }));
-            if answer.status == 201 || begun.elapsed() > END_WAIT {
-                break answer;
-            }
-            thread::sleep(Duration::from_millis(100));
-        };
-        assert_eq!(number(&answer.expect(201), "seq"), kept + 1);
+        let seq = taken_again(&admin, &path, &said(kept + 1), (503, "unavailable"));
+        assert_eq!(seq, kept + 1);
         assert_eq!(server.anonymous().plain("/readyz").0, 200);
         assert!(site.log().contains("records are taken again"), "{}", site.log());
         holds(&admin, &room, kept + 1);

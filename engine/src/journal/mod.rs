@@ -1,7 +1,8 @@
 //! The journal: files of fixed size, zero-filled once and then recycled.
 //!
 //! `place` says where the next frame goes, `write` puts it there and makes it durable. It does not
-//! decide what is in a frame, and it does not read: that is `scan`.
+//! decide what is in a frame, and it does not read: that is `scan`. Where there is no next file and
+//! the last attempt to get one failed, nobody waits for it: that failure is the answer.
 //!
 //! INVARIANT: no sector that holds an acknowledged frame is written again before it is trimmed, and
 //! a file that saw a failed write or sync is never used again by this process.
@@ -183,29 +184,33 @@ impl JournalPool {
             }
             // Any number that is free: files stand in order of their use, not of their names.
             let free = (0..=limits::JOURNAL_NUMBER_MAX).find(|n| !pool.taken.contains(n));
-            let why = "every number of a journal file is taken";
-            let number = free.ok_or(Error::Unavailable { why })?;
-            pool.taken.insert(number);
             pool.filling = true;
-            number
+            pool.taken.extend(free);
+            free
         };
-        let made = self.zero_filled(number);
+        let why = "every number of a journal file is taken";
+        let made = match number {
+            Some(number) => self.zero_filled(number).map(|()| number),
+            None => Err(Error::Unavailable { why }),
+        };
         let mut pool = self.pool.lock();
         pool.filling = false;
-        let failed_before = pool.unfilled.take().is_some();
+        let before = pool.unfilled.take();
         match &made {
-            Ok(()) => pool.free.push(number),
+            Ok(number) => pool.free.push(*number),
             Err(error) => {
-                pool.taken.remove(&number);
-                pool.unfilled = Some(error.clone());
-                if !failed_before {
+                if let Some(number) = number {
+                    pool.taken.remove(&number);
+                }
+                if before.as_ref() != Some(error) {
                     tracing::warn!(%error, "journal file cannot be made and will be tried again");
                 }
+                pool.unfilled = Some(error.clone());
             }
         }
         drop(pool);
         self.changed.notify_all();
-        made.map(|()| true)
+        made.map(|_| true)
     }
 
     fn zero_filled(&self, number: u32) -> Result<()> {
