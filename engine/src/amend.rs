@@ -230,4 +230,29 @@ impl History {
         }
         Ok(Some(versions))
     }
+
+    /// As [`Self::versions`], also of an entry that retention took, as far as the disk still has
+    /// it: an erasure takes those words too.
+    pub(crate) fn versions_on_disk(&self, room: RoomId, seq: Seq) -> Result<Option<Versions>> {
+        if seq > self.past(room)?.floor {
+            return self.versions(room, seq);
+        }
+        let _view = self.views.newest();
+        if self.amend_row(room, seq)?.is_some_and(|row| row.is_erased()) {
+            return Ok(None);
+        }
+        // The rows of its changes went when it expired.
+        let (changes, damaged) = self.stored_changes(room, seq)?;
+        let mut versions = Versions { damaged, ..Versions::default() };
+        versions.records.extend(self.stored(room, seq)?);
+        for change in changes {
+            match change.payload {
+                Payload::Redacted(_) => versions.redaction = Some(change),
+                _ => versions.records.push(change),
+            }
+        }
+        versions.redacted = versions.redaction.is_some();
+        let none = versions.records.is_empty() && versions.redaction.is_none() && damaged == 0;
+        Ok((!none).then_some(versions))
+    }
 }

@@ -33,7 +33,7 @@ use crate::proof::salts::{Chunk, Salts};
 use crate::storage::join;
 use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use crate::types::{Lsn, Rev, RoomId, Seq};
+use crate::types::{Epoch, Lsn, Rev, RoomId, Seq};
 
 /// The note of what is owed, in the data directory.
 pub const NOTE: &str = "ERASING";
@@ -93,7 +93,8 @@ pub struct EraseReport {
 
 impl Engine {
     /// What has to be recorded to erase an entry with every version of it, and the record that last
-    /// changed the entry, which the draft expects. None if there is no such entry. From now on its
+    /// changed the entry, which the draft expects. None if there is no such entry; one that
+    /// retention took is there for as long as the disk has it. From now on its
     /// bytes are owed: append it, and call [`Self::erase_owed`], or where it is refused
     /// [`Self::withdraw_erasure`].
     ///
@@ -102,6 +103,18 @@ impl Engine {
     /// first; `NoSpace` or `Io`.
     pub fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
         self.0.erasure(room, seq, reason)
+    }
+
+    /// The epoch in which an entry was said, also of one that retention took and the disk still
+    /// has; none if there is no such entry, or if none of its records can be read.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn epoch_of(&self, room: RoomId, seq: Seq) -> Result<Option<Epoch>> {
+        let versions = self.0.history.versions_on_disk(room, seq)?;
+        Ok(versions.and_then(|versions| {
+            versions.records.iter().chain(&versions.redaction).next().map(|record| record.epoch)
+        }))
     }
 
     /// The record of an erasure was refused: nothing of it is owed.
@@ -131,12 +144,12 @@ fn erased_record(record: &Record) -> ErasedRecord {
 
 impl Inner {
     fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
-        let Some(versions) = self.history.versions(room, seq)? else { return Ok(None) };
-        let (Some(first), 0) = (versions.records.first(), versions.damaged) else {
+        let Some(versions) = self.history.versions_on_disk(room, seq)? else { return Ok(None) };
+        let records = versions.records.iter().chain(&versions.redaction);
+        let (Some(first), 0) = (records.clone().next(), versions.damaged) else {
             let path = self.disk.full(crate::pack::DIR);
             return Err(Error::corrupt("a version of the entry is damaged", &path, 0, seq.0, 0));
         };
-        let records = versions.records.iter().chain(&versions.redaction);
         let erased = Erased {
             seq,
             time: first.time,
@@ -145,9 +158,11 @@ impl Inner {
             records: records.map(erased_record).collect(),
         };
         let row = self.amend_row(room, seq)?;
-        let lsns = erased.records.iter().map(|record| record.lsn).collect();
+        let lsns: Vec<Lsn> = erased.records.iter().map(|record| record.lsn).collect();
+        // Of what retention took there is no row any more.
+        let newest = lsns.iter().max().copied().unwrap_or(first.lsn);
         self.owe(Owed { room, seq, lsns })?;
-        Ok(Some((erased, row.map_or(first.lsn, |row| row.changed))))
+        Ok(Some((erased, row.map_or(newest, |row| row.changed))))
     }
 
     /// Adds to the note.

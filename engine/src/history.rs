@@ -5,11 +5,12 @@
 //! become gaps: a read never fails for them and never shows them as history.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::apply::decode_row;
 use crate::catalog::rows::{HeadRow, PastRow};
@@ -25,6 +26,12 @@ use crate::reads::{Anchor, Changes, Gap, GapReason, Page};
 use crate::tail::Tails;
 use crate::types::{Rev, RoomId, Seq, TimeUs};
 use crate::views::Views;
+
+/// Run lists that are expected to be kept at once.
+const RUN_LISTS: usize = 16 * 1024;
+/// What a shard of their cache holds at least, and how many there are at most.
+const SHARD_BYTES: u64 = 16 * 1024 * 1024;
+const SHARDS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 struct RunsWeight;
@@ -47,7 +54,23 @@ pub(crate) struct RunLists {
 
 impl RunLists {
     pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
-        let cache = Cache::with_weighter(16 * 1024, cache_bytes, RunsWeight);
+        // A list that is larger than a shard is never kept: that of a room of ten million entries
+        // takes five MiB.
+        let shards = usize::try_from(cache_bytes / SHARD_BYTES).unwrap_or(1).clamp(1, SHARDS_MAX);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(RUN_LISTS)
+            .weight_capacity(cache_bytes)
+            .shards(shards)
+            .build();
+        let cache = match options {
+            Ok(options) => Cache::with_options(
+                options,
+                RunsWeight,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            ),
+            Err(_) => Cache::with_weighter(RUN_LISTS, cache_bytes, RunsWeight),
+        };
         Self { store, cache, generation: AtomicU64::new(0), replaced: AtomicU64::new(0) }
     }
 
@@ -233,6 +256,41 @@ impl History {
         }
         let page = self.page(room, Anchor::Between(seq, seq), 1)?;
         Ok(page.records.into_iter().find(|r| r.seq == seq))
+    }
+
+    /// An entry as it was said, also one that retention took and the disk still has. The caller
+    /// holds a view.
+    pub(crate) fn stored(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
+        let live = Live { floor: Seq::ZERO, head: self.head(room)?.seq.min(seq) };
+        let (found, ..) = self.from(room, seq, 1, live)?;
+        Ok(found.records.into_iter().find(|record| record.seq == seq))
+    }
+
+    /// Every stored change of an entry, found without its rows, and how many blocks that may have
+    /// one cannot be read. The caller holds a view.
+    pub(crate) fn stored_changes(&self, room: RoomId, seq: Seq) -> Result<(Vec<Record>, u64)> {
+        // ORDERING: the tail first, as in every read of history.
+        let tail = self.tails.after_rev(room, Rev::ZERO, usize::MAX / 2);
+        let (mut found, mut damaged) = (BTreeMap::new(), 0);
+        let mut take = |bytes: &Bytes| {
+            let record = decode_record(bytes).ok();
+            let change = record.filter(|record| record.payload.amends() == Some(seq));
+            found.extend(change.map(|record| (record.rev, record)));
+        };
+        let runs = self.runs.get(room)?;
+        let may = |run: &&Run| run.amended_from <= seq && seq <= run.amended_to;
+        for run in runs.iter().filter(may) {
+            for fence in &run.blocks {
+                match self.packs.block(run.pack, fence) {
+                    Ok(block) => {
+                        (0..block.len()).filter_map(|at| block.record(at)).for_each(|b| take(&b))
+                    }
+                    Err(_) => damaged += 1,
+                }
+            }
+        }
+        tail.entries.iter().filter(|entry| entry.kind.is_amendment()).for_each(|e| take(&e.bytes));
+        Ok((found.into_values().collect(), damaged))
     }
 
     fn around(

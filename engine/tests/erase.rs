@@ -154,16 +154,21 @@ fn what_is_erased_leaves_every_file_and_every_row() {
         engine.seal().unwrap();
         engine.close().unwrap();
         drop(engine);
-        let store = MemoryCatalog::default();
-        let copy = World { store, ..desk.world.crashed(Survivors::Everything) };
-        let (engine, report) = copy.try_open(Losses::Restrict).unwrap();
-        assert!(report.holes.is_empty() && report.rebuilt > 0, "{report:?}");
-        engine.seal().unwrap();
-        engine.close().unwrap();
-        let (kept, rebuilt) = (desk.world.store.rows(), copy.store.rows());
-        let differs = kept.iter().find(|(key, row)| rebuilt.get(key) != Some(row));
-        assert_eq!((differs, kept.len()), (None, rebuilt.len()), "rows differ");
+        check_rebuilt(&desk);
     }
+}
+
+/// A catalog rebuilt from packs and journal has the rows of the one that was kept.
+fn check_rebuilt(desk: &Desk) {
+    let store = MemoryCatalog::default();
+    let copy = World { store, ..desk.world.crashed(Survivors::Everything) };
+    let (engine, report) = copy.try_open(Losses::Restrict).unwrap();
+    assert!(report.holes.is_empty() && report.rebuilt > 0, "{report:?}");
+    engine.seal().unwrap();
+    engine.close().unwrap();
+    let (kept, rebuilt) = (desk.world.store.rows(), copy.store.rows());
+    let differs = kept.iter().find(|(key, row)| rebuilt.get(key) != Some(row));
+    assert_eq!((differs, kept.len()), (None, rebuilt.len()), "rows differ");
 }
 
 #[test]
@@ -298,6 +303,43 @@ fn a_copy_made_while_bytes_are_owed_owes_them_too() {
     assert_eq!(engine.erase_owed().unwrap().entries, 2);
     copied.check(&engine, &[4, 12], "a copy");
     assert_eq!(with_canary(&copied.world), [] as [String; 0]);
+}
+
+#[test]
+fn what_retention_took_is_erased_too_while_the_disk_has_it() {
+    for sealed in [false, true] {
+        let (desk, engine) = Desk::new(true);
+        let keeps = |entries| {
+            let mut settings = category_settings("Desk");
+            settings.retention = Retention { entries, ..Retention::ALL };
+            let changed = CategoryChanged { category: desk.category, settings };
+            one(&engine, draft(desk.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
+        };
+        keeps(7);
+        assert_eq!(engine.expire().unwrap().entries, 5);
+        if sealed {
+            // The edit and the redaction went with it, and compliance still keeps all three.
+            engine.purge(&mut |_| true).unwrap();
+        }
+        assert!(engine.versions(desk.room, Seq(4)).unwrap().is_none());
+        assert!(engine.entry(desk.room, Seq(4)).unwrap().is_none());
+        assert_eq!(engine.epoch_of(desk.room, Seq(4)).unwrap(), Some(engine.epoch()));
+        let (erased, _) = engine.erasure(desk.room, Seq(4), "").unwrap().unwrap();
+        assert_eq!(erased.records.len(), 3, "entry, edit and redaction");
+        engine.withdraw_erasure(desk.room, Seq(4)).unwrap();
+        desk.set(&engine, "compliance-locked", "on");
+        assert!(refused(desk.record(&engine, 4)).contains("locked"));
+        desk.set(&engine, "compliance-locked", "off");
+        desk.erase(&engine, 4);
+        desk.erase(&engine, 12);
+        assert_eq!(with_canary(&desk.world), [] as [String; 0], "sealed {sealed}");
+        assert_eq!(in_rows(&desk.world), 0, "sealed {sealed}");
+        assert!(engine.erasure(desk.room, Seq(4), "").unwrap().is_none(), "it is gone");
+        engine.seal().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        check_rebuilt(&desk);
+    }
 }
 
 #[test]

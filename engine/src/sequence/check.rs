@@ -195,7 +195,7 @@ fn amendable(
     Ok(row)
 }
 
-/// An entry that is there and that no hold keeps.
+/// An entry that no hold keeps, also one that retention took: its words may still be on the disk.
 fn erased(
     draft: &Draft,
     room: RoomId,
@@ -207,7 +207,7 @@ fn erased(
     if erased.records.len() as u64 > limits::EDITS_MAX + 2 {
         return Err(Error::invalid("too many versions of one entry"));
     }
-    let gone = erased.seq <= state.floor(room)? || erased.seq > head.seq;
+    let gone = erased.seq == Seq::ZERO || erased.seq > head.seq;
     let row = state.amended(room, erased.seq)?;
     let Some(of) = state.room(room)?.filter(|_| !gone && !row.is_erased()) else {
         return Err(Error::NotFound { what: "entry" });

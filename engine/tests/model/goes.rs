@@ -66,7 +66,9 @@ impl Scenario {
         let room = self.choices.below(self.facts.rooms.len());
         let known = &self.facts.rooms[room];
         let floor = usize::try_from(known.floor().0).unwrap();
-        let entry = floor + self.choices.below(known.entries.len().saturating_sub(floor).max(1));
+        // Also what retention took, as long as the disk has it.
+        let from = if self.choices.one_in(4) { 0 } else { floor };
+        let entry = from + self.choices.below(known.entries.len().saturating_sub(from).max(1));
         let (id, seq) = (known.id, Seq(entry as u64 + 1));
         if known.entries.get(entry).is_none_or(|entry| entry.erased.is_some()) {
             return;
@@ -79,8 +81,8 @@ impl Scenario {
             self.note(&format!("{trouble:?} in {at} operations of an erasure"));
         }
         match engine.erasure(id, seq, "asked to") {
-            Ok(found) => {
-                let (erased, expect) = found.expect("the entry is there");
+            Ok(None) => assert!(entry < floor, "the entry is there"),
+            Ok(Some((erased, expect))) => {
                 let mut asked = draft(self.facts.users[0], id, Payload::Erased(erased));
                 asked.expect = Some(expect);
                 let lsns: Vec<Lsn> = self.facts.rooms[room].entries[entry].lsns().collect();

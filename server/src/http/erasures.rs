@@ -105,8 +105,12 @@ pub(crate) async fn create(
 async fn one(app: &App, caller: &Caller, name: MessageId, reason: &str) -> Result<bool, Problem> {
     let (room, seq) = (name.room, name.seq);
     for _ in 0..ATTEMPTS_MAX {
+        // What retention took is there for nobody else, and its words may still be on the disk.
         if !super::messages::is_there(app, name).await? {
-            return Ok(false);
+            let epoch = app.read(move |engine| engine.epoch_of(room, seq)).await??;
+            if epoch != Some(name.epoch) {
+                return Ok(false);
+            }
         }
         let words = reason.to_owned();
         let found = app.read(move |engine| engine.erasure(room, seq, &words)).await??;
