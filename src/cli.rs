@@ -43,6 +43,16 @@ pub enum Command {
     Export(ExportArgs),
     /// Administer a running server.
     Admin(AdminArgs),
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages of the program and of each command into an existing folder.
+    Man {
+        /// The folder, such as /usr/local/share/man/man1.
+        dir: PathBuf,
+    },
 }
 
 /// A data directory.

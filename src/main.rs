@@ -15,6 +15,7 @@ mod import;
 mod init;
 mod interrupt;
 mod logging;
+mod pages;
 mod progress;
 mod serve;
 
@@ -24,6 +25,9 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use exits::{Exit, Failure};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -53,6 +57,8 @@ fn run(command: &Command) -> Result<Exit, Failure> {
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Admin(args) => admin::run(args),
+        Command::Completions { shell } => pages::completions(*shell),
+        Command::Man { dir } => pages::man(dir),
     };
     done.map(|()| Exit::Fine)
 }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use support::api::text;
 use support::history::{changes, forwards, number};
 use support::mounts::{Mount, alone};
-use support::{Site, data_folder, done, fails, text as utf8, tool};
+use support::{Site, data_folder, done, fails, hansard, text as utf8, tool};
 
 /// A directory of a server that was killed, and what its API had said.
 struct Archive {
@@ -449,4 +449,15 @@ fn completions_and_pages_know_every_command() {
         assert!(script.contains("hansard-tool") && script.contains("dump"), "{script}");
     }
     fails(tool::tool().args(["man", "/nowhere/at/all"]), 3);
+    done(hansard().arg("man").arg(folder.path()));
+    for page in ["hansard", "hansard-serve", "hansard-admin", "hansard-admin-hold-create"] {
+        let page = folder.path().join(format!("{page}.1"));
+        assert!(page.is_file(), "{page:?}");
+    }
+    let script = done(hansard().args(["completions", "bash"]));
+    assert!(
+        script.contains("accept-damage") && script.contains("print-default-config"),
+        "{script}"
+    );
+    fails(hansard().args(["man", "/nowhere/at/all"]), 66);
 }
