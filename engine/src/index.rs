@@ -13,8 +13,9 @@ use crate::apply::decode_row;
 use crate::catalog::{CatalogStore, Change, Family, Go, Walk, keys};
 use crate::category::span_value;
 use crate::error::Result;
-use crate::format::pack::{PackIndex, PackMeta};
+use crate::format::pack::{PackIndex, PackMeta, Places};
 use crate::format::run::Run;
+use crate::format::runs::Runs;
 use crate::format::wire::to_bytes;
 use crate::pack::Packs;
 use crate::seal::Sealed;
@@ -52,39 +53,60 @@ fn write_if_full(store: &dyn CatalogStore, changes: &mut Vec<Change>) -> Result<
 }
 
 /// The mark that a pack's rows are complete.
-fn mark(pack: u64, index: &PackIndex) -> Change {
-    put(keys::pack_indexed(pack), to_bytes(&index.dropped))
+fn mark(pack: u64, dropped: &Places) -> Change {
+    put(keys::pack_indexed(pack), to_bytes(dropped))
 }
 
 /// The rows of a pack's runs, and the mark that they are complete.
-pub(crate) fn write(store: &dyn CatalogStore, pack: u64, index: &PackIndex) -> Result<()> {
+pub(crate) fn write(
+    store: &dyn CatalogStore,
+    pack: u64,
+    runs: impl Iterator<Item = Run>,
+    dropped: &Places,
+) -> Result<()> {
     let mut changes = Vec::new();
-    for run in &index.runs {
-        changes.extend(rows_of(run).map(|(key, value)| put(key, value)));
+    for run in runs {
+        changes.extend(rows_of(&run).map(|(key, value)| put(key, value)));
         write_if_full(store, &mut changes)?;
     }
-    changes.push(mark(pack, index));
+    changes.push(mark(pack, dropped));
     store.write(&changes)
+}
+
+/// Runs of several packs by room: where each of them stands.
+fn by_room<'a>(packs: impl Iterator<Item = &'a Runs>) -> Vec<(RoomId, &'a Runs, usize)> {
+    let of = |runs: &'a Runs| runs.placed().map(move |(place, run)| (run.room, runs, place));
+    let mut places: Vec<_> = packs.flat_map(of).collect();
+    // Stable, and those of one room are in order within a pack.
+    places.sort_by_key(|(room, ..)| *room);
+    places
 }
 
 /// Puts the rows of merged runs in the place of those that were merged, a room at once.
 pub(crate) fn replace(
     store: &dyn CatalogStore,
-    old: &[Run],
+    old: &Runs,
     new: &Sealed,
     gone: &[u64],
 ) -> Result<()> {
-    let mut rooms: BTreeMap<RoomId, (Vec<&Run>, Vec<&Run>)> = BTreeMap::new();
-    old.iter().for_each(|run| rooms.entry(run.room).or_default().0.push(run));
-    new.runs().for_each(|run| rooms.entry(run.room).or_default().1.push(run));
+    let new_runs = by_room(new.0.iter().map(|pack| &pack.runs));
+    let mut new_runs = new_runs.chunk_by(|a, b| a.0 == b.0).peekable();
+    let old_runs = by_room(std::iter::once(old));
     let mut changes = Vec::new();
-    for (old, new) in rooms.into_values() {
-        let keys = old.into_iter().flat_map(rows_of).map(|(key, _)| key);
-        changes.extend(keys.map(remove));
-        changes.extend(new.into_iter().flat_map(rows_of).map(|(key, row)| put(key, row)));
+    for old in old_runs.chunk_by(|a, b| a.0 == b.0) {
+        let Some((room, ..)) = old.first() else { continue };
+        for run in old.iter().filter_map(|(_, runs, place)| runs.at(*place)) {
+            changes.extend(rows_of(&run).map(|(key, _)| remove(key)));
+        }
+        let of_room = |new: &&[(RoomId, &Runs, usize)]| new.first().is_some_and(|n| n.0 == *room);
+        for (_, runs, place) in new_runs.next_if(of_room).unwrap_or_default() {
+            let run = runs.at(*place);
+            changes.extend(run.iter().flat_map(rows_of).map(|(key, row)| put(key, row)));
+        }
         write_if_full(store, &mut changes)?;
     }
-    changes.extend(new.0.iter().map(|(meta, index)| mark(meta.id, index)));
+    debug_assert!(new_runs.next().is_none(), "a merge adds no room");
+    changes.extend(new.0.iter().map(|pack| mark(pack.meta.id, &pack.dropped)));
     changes.extend(gone.iter().map(|id| remove(keys::pack_indexed(*id))));
     store.write(&changes)
 }
@@ -141,7 +163,9 @@ pub(crate) fn write_missing(
     for meta in metas {
         if store.get(Family::Index, &keys::pack_indexed(meta.id))?.is_none() {
             match packs.index(&meta) {
-                Ok(index) => write(&**store, meta.id, &index)?,
+                Ok(PackIndex { runs, dropped }) => {
+                    write(&**store, meta.id, runs.into_iter(), &dropped)?;
+                }
                 // A pack that cannot be read costs its own records; everything else is served.
                 Err(error) => {
                     tracing::error!(%error, pack = meta.id, "run index cannot be read");

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Edit;
 use crate::index;
 use crate::pace::Bell;
+use crate::pack::Written;
 use crate::seal::{self, Sealed};
 use crate::stats::Stopwatch;
 use crate::types::Lsn;
@@ -144,17 +145,17 @@ impl Inner {
     }
 
     fn seal_span(&self, after: Lsn, upto: Lsn) -> Result<()> {
-        let rooms = self.history.tails.unsealed(after, upto);
-        let touched: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
-        let made = seal::write_packs(&self.disk, &*self.store, rooms, &self.numbers)?;
+        let tails = &self.history.tails;
+        let unsealed = tails.unsealed(after, upto);
+        let made = seal::write_packs(&self.disk, &*self.store, (tails, &unsealed), &self.numbers)?;
         self.commit_packs(&made, Vec::new(), upto)?;
-        for (meta, index) in &made.0 {
-            index::write(&*self.store, meta.id, index)
+        for Written { meta, runs, dropped } in &made.0 {
+            index::write(&*self.store, meta.id, runs.iter(), dropped)
                 .inspect_err(|e| self.progress.poison.set(e))?;
         }
-        self.history.runs.forget(touched.into_iter());
+        self.history.runs.forget(unsealed.iter().map(|part| part.room));
         // ORDERING: the rows are in the catalog, so a reader that misses the tail finds the pack.
-        self.history.tails.drop_sealed(upto, self.options.tail_bytes_soft / 2);
+        tails.drop_sealed(upto, self.options.tail_bytes_soft / 2);
         self.stats.seals.add(1);
         self.stats.sealed_lsn.set(upto.0);
         let packs = made.bytes();

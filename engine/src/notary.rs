@@ -287,11 +287,14 @@ impl Inner {
         };
         let mut grown: BTreeSet<RoomId> = BTreeSet::new();
         for meta in packs {
-            let runs = self.history.packs.runs(&meta)?;
-            grown.extend(runs.iter().filter(|run| run.last_lsn > upto).map(|run| run.room));
+            let mut of_pack = Vec::new();
+            self.history.packs.visit_index(&meta, &mut |run| {
+                of_pack.extend((run.last_lsn > upto).then_some(run.room));
+            })?;
+            grown.extend(of_pack);
         }
         let unsealed = self.history.tails.unsealed(upto, Lsn(u64::MAX));
-        grown.extend(unsealed.into_iter().map(|(room, _)| room));
+        grown.extend(unsealed.into_iter().map(|unsealed| unsealed.room));
         Ok(grown)
     }
 

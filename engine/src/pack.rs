@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::block::Block;
 use crate::format::dictionary::Decompressor;
-use crate::format::pack::{PackIndex, PackMeta};
+use crate::format::pack::{PackIndex, PackMeta, Places};
 use crate::format::run::{BlockRef, Run};
 use crate::limits;
 use crate::stats::Stats;
@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 
 pub use file::PackFile;
 pub(crate) use writer::takes_seq;
-pub use writer::{PackKind, PackWriter};
+pub use writer::{PackKind, PackWriter, Written};
 
 /// The folder of packs.
 pub const DIR: &str = "packs";
@@ -162,5 +162,13 @@ impl Packs {
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn index(&self, meta: &PackMeta) -> Result<PackIndex> {
         self.file(meta.id)?.index()
+    }
+
+    /// What a pack says of itself, the runs one by one: they count only if it returns well.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub fn visit_index(&self, meta: &PackMeta, visit: &mut dyn FnMut(Run)) -> Result<Places> {
+        self.file(meta.id)?.visit_index(visit)
     }
 }

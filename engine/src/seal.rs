@@ -7,22 +7,25 @@
 //! dropped; the journal is trimmed only after the catalog is flushed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::apply::decode_row;
 use crate::catalog::rows::{CategoryRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, keys};
 use crate::compliance::Compliance;
-use crate::error::Result;
-use crate::format::pack::{PackIndex, PackMeta, pack_name};
+use crate::error::{Error, Result};
+use crate::format::pack::{PackMeta, pack_name};
 use crate::format::payload::RoomSettings;
-use crate::format::run::Run;
-use crate::history::decode_record;
+use crate::format::record::Outline;
 use crate::limits;
-use crate::pack::{self, PackKind, PackWriter, takes_seq};
+use crate::pack::{self, PackKind, PackWriter, Written};
 use crate::storage::{Disk, join};
 use crate::sync::Mutex;
-use crate::tail::TailEntry;
-use crate::types::{CategoryId, RoomId};
+use crate::tail::{TailEntry, Tails, Unsealed};
+use crate::types::{CategoryId, Rev, RoomId};
+
+/// Records of a room that a seal takes from its tail at once.
+const SOME_ENTRIES: usize = 1024;
 
 /// The retention class of what is kept for ever. Any other is a number of days.
 pub(crate) const CLASS_KEPT: u32 = 0;
@@ -92,20 +95,25 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// The records of one day and one retention class, in the order of a pack.
-type Day = BTreeMap<(CategoryId, RoomId), Vec<TailEntry>>;
+/// Consecutive records of a room that stand in one pack: they are of one day and one retention
+/// class. In the order in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stretch {
+    day: i64,
+    class: u32,
+    category: CategoryId,
+    room: RoomId,
+    first: Rev,
+    last: Rev,
+}
 
 /// Packs that a seal or a merge made.
 #[derive(Debug, Default)]
-pub(crate) struct Sealed(pub Vec<(PackMeta, PackIndex)>);
+pub(crate) struct Sealed(pub Vec<Written>);
 
 impl Sealed {
     pub(crate) fn metas(&self) -> impl Iterator<Item = &PackMeta> {
-        self.0.iter().map(|(meta, _)| meta)
-    }
-
-    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.0.iter().flat_map(|(_, index)| &index.runs)
+        self.0.iter().map(|pack| &pack.meta)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -137,39 +145,94 @@ impl PackNumbers {
     }
 }
 
-/// Sorts unsealed records by UTC day of `recorded`, retention class, category and room.
-fn by_day(
+/// Cuts what is unsealed by UTC day of `recorded` and retention class, and puts it in order.
+fn stretches(
     store: &dyn CatalogStore,
-    rooms: Vec<(RoomId, Vec<TailEntry>)>,
-) -> Result<BTreeMap<(i64, u32), Day>> {
-    let mut days: BTreeMap<(i64, u32), Day> = BTreeMap::new();
+    tails: &Tails,
+    unsealed: &[Unsealed],
+) -> Result<Vec<Stretch>> {
+    let mut stretches = Vec::with_capacity(unsealed.len());
     let mut classes = Classes::new(store)?;
-    for (room, entries) in rooms {
-        let Place { category, class } = classes.place(room)?;
-        let takes = |entry: &TailEntry| takes_seq(entry.kind) || entry.kind.is_amendment();
-        let class = match entries.iter().any(takes) {
-            true => class,
-            false => CLASS_KEPT,
+    for part in unsealed {
+        let Place { category, class } = classes.place(part.room)?;
+        let class = if part.said { class } else { CLASS_KEPT };
+        let whole = Stretch {
+            day: 0,
+            class,
+            category,
+            room: part.room,
+            first: part.first,
+            last: part.last,
         };
-        for entry in entries {
-            let day = decode_record(&entry.bytes)?.recorded.day();
-            let day = days.entry((day, class)).or_default();
-            day.entry((category, room)).or_default().push(entry);
-        }
+        by_day(tails, whole, &mut stretches)?;
     }
-    Ok(days)
+    stretches.sort_unstable();
+    Ok(stretches)
+}
+
+/// Cuts records of a room where another day begins.
+fn by_day(tails: &Tails, whole: Stretch, out: &mut Vec<Stretch>) -> Result<()> {
+    let day_at = |rev| tails.between(whole.room, (rev, rev), 1).first().map(day_of).transpose();
+    // Times of the log do not fall: what is between is of the same day.
+    if let (Some(day), Some(last)) = (day_at(whole.first)?, day_at(whole.last)?)
+        && day == last
+    {
+        out.push(Stretch { day, ..whole });
+        return Ok(());
+    }
+    let mut open: Option<Stretch> = None;
+    each(tails, &whole, &mut |entry| {
+        let day = day_of(entry)?;
+        match &mut open {
+            Some(open) if open.day == day => open.last = entry.rev,
+            open => {
+                out.extend(open.take());
+                *open = Some(Stretch { day, first: entry.rev, last: entry.rev, ..whole });
+            }
+        }
+        Ok(())
+    })?;
+    out.extend(open);
+    Ok(())
+}
+
+/// The UTC day on which this log took a record.
+fn day_of(entry: &TailEntry) -> Result<i64> {
+    let outline = Outline::from_bytes(&entry.bytes)
+        .map_err(|e| Error::corrupt(e.what, Path::new("record"), e.at as u64, 0, 0))?;
+    Ok(outline.recorded.day())
+}
+
+/// The records of a stretch, in order, some at a time: the tail has them in memory already.
+fn each(
+    tails: &Tails,
+    stretch: &Stretch,
+    visit: &mut dyn FnMut(&TailEntry) -> Result<()>,
+) -> Result<()> {
+    let mut next = stretch.first;
+    while next <= stretch.last {
+        let part = tails.between(stretch.room, (next, stretch.last), SOME_ENTRIES);
+        let Some(last) = part.last() else {
+            let what = "records are missing from a tail";
+            return Err(Error::corrupt(what, Path::new("tail"), 0, stretch.last.0, next.0));
+        };
+        next = last.rev.next();
+        part.iter().try_for_each(&mut *visit)?;
+    }
+    Ok(())
 }
 
 /// Writes packs of unsealed records. They are durable, but nothing names them yet. After a failure
-/// nothing is left of them.
+/// nothing is left of them. Seals must stand still: what is unsealed must stay in the tails.
 pub(crate) fn write_packs(
     disk: &Disk,
     store: &dyn CatalogStore,
-    rooms: Vec<(RoomId, Vec<TailEntry>)>,
+    (tails, unsealed): (&Tails, &[Unsealed]),
     numbers: &PackNumbers,
 ) -> Result<Sealed> {
     let (mut sealed, mut taken) = (Sealed::default(), Vec::new());
-    let written = write_days(disk, by_day(store, rooms)?, &mut sealed, &mut || {
+    let stretches = stretches(store, tails, unsealed)?;
+    let written = write_days(disk, (tails, &stretches), &mut sealed, &mut || {
         let id = numbers.take(disk)?;
         taken.push(id);
         Ok(id)
@@ -185,21 +248,19 @@ pub(crate) fn write_packs(
 
 fn write_days(
     disk: &Disk,
-    days: BTreeMap<(i64, u32), Day>,
+    (tails, stretches): (&Tails, &[Stretch]),
     sealed: &mut Sealed,
     number: &mut dyn FnMut() -> Result<u64>,
 ) -> Result<()> {
-    for ((day, class), rooms) in days {
-        let kind = PackKind { class, level: 0, day };
+    for stretches in stretches.chunk_by(|a, b| (a.day, a.class) == (b.day, b.class)) {
         let mut writer: Option<PackWriter> = None;
-        for ((category, room), entries) in rooms {
+        for stretch in stretches {
+            let kind = PackKind { class: stretch.class, level: 0, day: stretch.day };
             let open = match &mut writer {
                 Some(open) => open,
                 None => writer.insert(PackWriter::create(disk, number()?, kind, None)?),
             };
-            for entry in &entries {
-                open.add(room, category, entry)?;
-            }
+            each(tails, stretch, &mut |entry| open.add(stretch.room, stretch.category, entry))?;
             if open.bytes() >= limits::PACK_BYTES_TARGET {
                 finish(writer.take(), sealed)?;
             }

@@ -80,6 +80,19 @@ pub struct TailPart {
     pub seq_before: Seq,
 }
 
+/// Consecutive records of a room that no pack holds yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsealed {
+    /// The room.
+    pub room: RoomId,
+    /// The first.
+    pub first: Rev,
+    /// The last.
+    pub last: Rev,
+    /// An entry is among them, or a change of one.
+    pub said: bool,
+}
+
 impl Tails {
     fn shard(&self, room: RoomId) -> &RwLock<HashMap<RoomId, RoomTail>> {
         let mixed = room.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
@@ -231,20 +244,38 @@ impl Tails {
         entries.range(at..).find(|e| e.kind.is_entry()).map(|e| e.seq_at)
     }
 
-    /// Every record above `after` and at or below `upto`, room by room in no order of rooms.
+    /// What stands above `after` and at or below `upto`, in no order of rooms.
     #[must_use]
-    pub fn unsealed(&self, after: Lsn, upto: Lsn) -> Vec<(RoomId, Vec<TailEntry>)> {
+    pub fn unsealed(&self, after: Lsn, upto: Lsn) -> Vec<Unsealed> {
         let mut rooms = Vec::new();
         for shard in &self.shards {
             for (room, tail) in shard.read().iter() {
                 let from = tail.entries.partition_point(|e| e.lsn <= after);
                 let to = tail.entries.partition_point(|e| e.lsn <= upto);
-                if from < to {
-                    rooms.push((*room, tail.entries.range(from..to).cloned().collect()));
+                let mut span = tail.entries.range(from.min(to)..to);
+                let of_entries = |e: &TailEntry| {
+                    e.kind.is_entry() || e.kind == Kind::Lost || e.kind.is_amendment()
+                };
+                let said = span.clone().any(of_entries);
+                if let (Some(first), last) = (span.next(), span.next_back()) {
+                    let last = last.unwrap_or(first).rev;
+                    rooms.push(Unsealed { room: *room, first: first.rev, last, said });
                 }
             }
         }
         rooms
+    }
+
+    /// The records of a room between two revs, both included, in order: some of the first of them,
+    /// at most `most`.
+    #[must_use]
+    pub fn between(&self, room: RoomId, (first, last): (Rev, Rev), most: usize) -> Vec<TailEntry> {
+        let part = self.part(room, |entries| {
+            let from = entries.partition_point(|e| e.rev < first);
+            let to = entries.partition_point(|e| e.rev <= last);
+            (from, to.min(from + most))
+        });
+        part.entries
     }
 
     /// Lets go of sealed records. A room that was busy since the last seal keeps a page, while what
@@ -268,6 +299,10 @@ impl Tails {
                     kept += entry.weight();
                 }
                 tail.busy = old < tail.entries.len() + keep_from;
+                // A room that was busy once does not keep the place that it needed then.
+                if tail.entries.capacity() > KEEP_ENTRIES.max(tail.entries.len() * 4) {
+                    tail.entries.shrink_to(KEEP_ENTRIES.max(tail.entries.len() * 2));
+                }
                 let stays = !tail.entries.is_empty();
                 gone += usize::from(!stays);
                 stays

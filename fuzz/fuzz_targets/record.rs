@@ -22,10 +22,10 @@ fuzz_target!(|data: &[u8]| {
     match (Record::from_bytes(data), Outline::from_bytes(data)) {
         (Ok(record), Ok(outline)) => {
             assert_eq!(record.to_bytes(), data);
-            let Outline { kind, epoch, lsn, room, seq, rev, time } = outline;
+            let Outline { kind, epoch, lsn, room, seq, rev, time, recorded } = outline;
             assert_eq!((kind, epoch, lsn), (record.payload.kind(), record.epoch, record.lsn));
             assert_eq!((room, seq, rev), (record.room, record.seq, record.rev));
-            assert_eq!(time, record.time);
+            assert_eq!((time, recorded), (record.time, record.recorded));
         }
         (record, outline) => assert_eq!(record.err(), outline.err()),
     }

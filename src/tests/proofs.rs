@@ -315,7 +315,7 @@ fn attack(data: &Path, from: &str, to: &str) {
             }
             writer.end_run().expect("space");
         }
-        let (meta, _) = writer.finish().expect("space");
+        let meta = writer.finish().expect("space").meta;
         state.packs.remove(&id);
         state.packs.insert(new, meta);
         disk.remove_if_there(&join("packs", &pack_name(id))).expect("the pack");

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use hansard_tool::{Cli, run};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => run(&cli),

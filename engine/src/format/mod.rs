@@ -14,6 +14,7 @@ pub mod payload;
 pub mod record;
 pub mod rice;
 pub mod run;
+pub mod runs;
 pub mod settings;
 pub mod wire;
 pub mod witness;

@@ -10,7 +10,8 @@ use std::path::Path;
 use super::codec::{DecodeError, Reader, put_varint};
 use super::payload::LsnSpan;
 use super::run::Run;
-use super::wire::{Wire, from_bytes, to_bytes, wire_struct};
+use super::runs::Runs;
+use super::wire::{Wire, to_bytes, wire_struct};
 use super::{LAYOUT, SECTOR_BYTES};
 use crate::error::{Error, Result};
 use crate::limits::{DICTIONARY_BYTES_MAX, PACK_DROPPED_MAX, POSITION_MAX};
@@ -294,38 +295,70 @@ pub fn encode_index(index: &PackIndex) -> Vec<u8> {
     to_bytes(index)
 }
 
+/// The same of runs that are bytes already.
+#[must_use]
+pub fn encode_runs(runs: &Runs, dropped: &Places) -> Vec<u8> {
+    let mut out = Vec::with_capacity(runs.bytes().len() + 32);
+    put_varint(&mut out, runs.len());
+    out.extend_from_slice(runs.bytes());
+    dropped.put(&mut out);
+    out
+}
+
 /// Reads a run index and checks it against the footer.
 ///
 /// # Errors
 /// `Corrupt` naming the file, if the checksum, the form or the counts are wrong.
 pub fn decode_index(bytes: &[u8], footer: &Footer, file: &Path) -> Result<PackIndex> {
+    let mut runs = Vec::new();
+    let dropped = visit_index(bytes, footer, file, &mut |run| runs.push(run))?;
+    Ok(PackIndex { runs, dropped })
+}
+
+/// As [`decode_index`], giving the runs one by one: they count only if it returns well.
+///
+/// # Errors
+/// The same.
+pub fn visit_index(
+    bytes: &[u8],
+    footer: &Footer,
+    file: &Path,
+    visit: &mut dyn FnMut(Run),
+) -> Result<Places> {
     let found = crc32fast::hash(bytes);
     let at = footer.index_offset;
     if found != footer.index_crc {
         let expected = u64::from(footer.index_crc);
         return Err(Error::corrupt("run index checksum", file, at, expected, u64::from(found)));
     }
-    let index: PackIndex = from_bytes(bytes, "pack.index")
-        .map_err(|e| Error::corrupt(e.what, file, at + e.at as u64, 0, 0))?;
-    let runs = &index.runs;
-    let records: u64 = runs.iter().flat_map(|r| &r.blocks).map(|b| u64::from(b.records)).sum();
-    if runs.len() as u64 != footer.runs || records != footer.records {
-        return Err(Error::corrupt("run index counts", file, at, footer.records, records));
-    }
-    let inside = |r: &Run| {
-        r.pack == footer.id
-            && r.has_its_nodes()
-            && r.blocks.iter().all(|b| {
+    let inside = |run: &Run| {
+        run.pack == footer.id
+            && run.has_its_nodes()
+            && run.blocks.iter().all(|b| {
                 let end = b.offset.checked_add(u64::from(b.bytes));
                 b.offset >= footer.blocks_start()
                     && end.is_some_and(|end| end <= footer.blocks_end())
             })
     };
-    if runs.iter().all(inside) {
-        Ok(index)
-    } else {
-        Err(Error::corrupt("run index range", file, at, 0, 0))
+    let (mut records, mut all_inside) = (0, true);
+    let reader = &mut Reader::new(bytes);
+    let wrong = |e: DecodeError| Error::corrupt(e.what, file, at + e.at as u64, 0, 0);
+    let count = reader.count(reader.remaining(), "PackIndex.runs").map_err(wrong)?;
+    for _ in 0..count {
+        let run = Run::get(reader, "PackIndex.runs").map_err(wrong)?;
+        records += run.blocks.iter().map(|block| u64::from(block.records)).sum::<u64>();
+        all_inside &= inside(&run);
+        visit(run);
     }
+    let dropped = Places::get(reader, "PackIndex.dropped").map_err(wrong)?;
+    reader.end("pack.index").map_err(wrong)?;
+    if count as u64 != footer.runs || records != footer.records {
+        return Err(Error::corrupt("run index counts", file, at, footer.records, records));
+    }
+    if !all_inside {
+        return Err(Error::corrupt("run index range", file, at, 0, 0));
+    }
+    Ok(dropped)
 }
 
 const _: () = assert!(FOOTER_BYTES < SECTOR_BYTES && PACK_HEADER_BYTES < FOOTER_BYTES);

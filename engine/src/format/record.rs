@@ -145,8 +145,8 @@ impl Record {
         let front = Front::get(reader)?;
         let payload = Payload::get(front.outline.kind, reader)?;
         reader.end("record.end")?;
-        let Outline { epoch, lsn, room, seq, rev, time, .. } = front.outline;
-        let Front { recorded, policy, .. } = front;
+        let Outline { epoch, lsn, room, seq, rev, time, recorded, .. } = front.outline;
+        let policy = front.policy;
         let actor = Actor {
             id: front.actor,
             name: front.name.to_owned(),
@@ -176,6 +176,8 @@ pub struct Outline {
     pub rev: Rev,
     /// When it was said.
     pub time: TimeUs,
+    /// When this log took it.
+    pub recorded: TimeUs,
 }
 
 impl Outline {
@@ -224,8 +226,8 @@ impl<'a> Parts<'a> {
     /// If the bytes before the payload are not those of a record.
     pub(super) fn of(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
-        let Front { outline, head, recorded, maker, policy, key, .. } = Front::get(reader)?;
-        let Outline { kind, lsn, room, rev, seq, time, .. } = outline;
+        let Front { outline, head, maker, policy, key, .. } = Front::get(reader)?;
+        let Outline { kind, lsn, room, rev, seq, time, recorded, .. } = outline;
         Ok(Self {
             head,
             kind,
@@ -294,7 +296,6 @@ struct Front<'a> {
     outline: Outline,
     /// The bytes of version, kind, flags and epoch.
     head: &'a [u8],
-    recorded: TimeUs,
     /// The bytes of actor, name, door, address and session.
     maker: &'a [u8],
     actor: PrincipalId,
@@ -334,9 +335,8 @@ impl<'a> Front<'a> {
         let address = reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?;
         let session = TokenId::get(reader, "record.session")?;
         Ok(Self {
-            outline: Outline { kind, epoch, lsn, room, seq, rev, time },
+            outline: Outline { kind, epoch, lsn, room, seq, rev, time, recorded },
             head,
-            recorded,
             maker: reader.since(start),
             actor,
             name,

@@ -191,8 +191,8 @@ fn every_kind_round_trips_and_every_kind_is_sampled() {
 }
 
 fn outline_of(record: &Record) -> Outline {
-    let Record { epoch, lsn, room, seq, rev, time, .. } = *record;
-    Outline { kind: record.payload.kind(), epoch, lsn, room, seq, rev, time }
+    let Record { epoch, lsn, room, seq, rev, time, recorded, .. } = *record;
+    Outline { kind: record.payload.kind(), epoch, lsn, room, seq, rev, time, recorded }
 }
 
 #[test]

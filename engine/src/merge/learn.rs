@@ -19,7 +19,7 @@ use crate::format::dictionary::Dictionary;
 use crate::format::pack::PackMeta;
 use crate::format::payload::{Kind, Payload, Privacy};
 use crate::format::record::{Outline, Record};
-use crate::format::run::Run;
+use crate::format::runs::Runs;
 use crate::limits;
 use crate::pack::Packs;
 use crate::types::RoomId;
@@ -36,7 +36,7 @@ pub(super) fn dictionary(
     tools: &mut Tools<'_>,
     packs: &Packs,
     inputs: &[PackMeta],
-    runs: &[Run],
+    runs: &Runs,
 ) -> Result<Option<Arc<Dictionary>>> {
     let bytes: u64 = inputs.iter().map(|meta| meta.bytes).sum();
     if bytes < limits::DICTIONARY_PACK_BYTES_MIN {
@@ -47,20 +47,23 @@ pub(super) fn dictionary(
     let every = usize::try_from(every).unwrap_or(usize::MAX);
     let mut open: HashMap<RoomId, bool> = HashMap::new();
     let mut samples = Samples::default();
-    let blocks = runs.iter().flat_map(|run| run.blocks.iter().map(move |fence| (run, fence)));
-    for (run, fence) in blocks.step_by(every) {
-        let may = match open.get(&run.room) {
+    let blocks = runs.iter().flat_map(|run| {
+        let place = (run.pack, run.room);
+        run.blocks.into_iter().map(move |fence| (place, fence))
+    });
+    for ((pack, room), fence) in blocks.step_by(every) {
+        let may = match open.get(&room) {
             Some(may) => *may,
             None => {
-                let may = may_be_looked_at(tools.store, run.room)?;
-                open.insert(run.room, may);
+                let may = may_be_looked_at(tools.store, room)?;
+                open.insert(room, may);
                 may
             }
         };
         if !may || samples.is_full() {
             continue;
         }
-        let Ok(block) = packs.block(run.pack, fence) else { continue };
+        let Ok(block) = packs.block(pack, &fence) else { continue };
         if !(tools.pace)(fence.bytes as usize) {
             return Err(Error::Unavailable { why: "the merge was ended" });
         }

@@ -7,7 +7,7 @@
 //! INVARIANT: what was read is in what was written, byte for byte but for such keys, or stands
 //! there as dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::purge::Purge;
@@ -18,6 +18,7 @@ use crate::format::dictionary::Dictionary;
 use crate::format::pack::PackMeta;
 use crate::format::record::Outline;
 use crate::format::run::{BlockRef, Run};
+use crate::format::runs::Runs;
 use crate::limits;
 use crate::pack::{self, PackKind, PackWriter, Packs, takes_seq};
 use crate::seal::{self, PackNumbers, Sealed};
@@ -53,7 +54,7 @@ pub(super) struct Tools<'a> {
 pub(super) struct Made {
     pub sealed: Sealed,
     /// The runs whose place they take.
-    pub old: Vec<Run>,
+    pub old: Runs,
     /// Records moved.
     pub records: u64,
     /// Records dropped.
@@ -65,11 +66,19 @@ pub(super) struct Made {
 struct Part {
     category: CategoryId,
     bytes: u64,
-    /// The retention class it is written to: `due`, or that of what is kept for ever if nothing of
-    /// it is left that retention will take.
+    /// The retention class it is written to: what its room and category say now, or that of what is
+    /// kept for ever if nothing of it is left that retention will take.
     class: u32,
-    /// Its retention class as its room and category say now.
-    due: u32,
+}
+
+/// A run that is written anew, and what puts it in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    category: CategoryId,
+    room: RoomId,
+    first_rev: Rev,
+    /// Where it stands among the old runs.
+    at: usize,
 }
 
 /// Packs being written anew.
@@ -87,6 +96,13 @@ pub(super) struct Rewrite<'a> {
     /// Places of records that were dropped before, until a pack has taken them over.
     carried: LsnSet,
     dropped_before: u64,
+}
+
+/// Where the room of these runs stands; `parts` is in order of room.
+fn part_of(parts: &[(RoomId, Part)], places: &[Place]) -> Option<Part> {
+    let room = places.first()?.room;
+    let found = parts.binary_search_by_key(&room, |(room, _)| *room).ok()?;
+    parts.get(found).map(|(_, part)| *part)
 }
 
 impl<'a> Rewrite<'a> {
@@ -107,26 +123,29 @@ impl<'a> Rewrite<'a> {
 
     /// Writes the packs, and reads them back.
     pub(super) fn run(&mut self, job: &Job) -> std::result::Result<Made, Failed> {
-        let mut old = Vec::new();
+        let (mut old, mut places) = (Runs::default(), Vec::new());
         for meta in &job.inputs {
-            let index = self.packs.index(meta);
-            let index = index.map_err(|error| Failed { error, pack: Some(meta.id) })?;
-            self.carried.insert_all(&index.dropped);
-            self.dropped_before += index.dropped.count();
-            old.extend(index.runs);
+            let dropped = self.packs.visit_index(meta, &mut |run| {
+                let (category, room, first_rev) = (CategoryId::NONE, run.room, run.first_rev);
+                places.push(Place { category, room, first_rev, at: old.push(&run) });
+            });
+            let dropped = dropped.map_err(|error| Failed { error, pack: Some(meta.id) })?;
+            self.carried.insert_all(&dropped);
+            self.dropped_before += dropped.count();
         }
         self.dictionary = learn::dictionary(&mut self.tools, &self.packs, &job.inputs, &old)?;
-        let parts = self.parts(&old)?;
-        let of = |run: &Run| parts.get(&run.room).copied();
+        places.sort_unstable();
+        let parts = self.parts(&old, &mut places)?;
         // Rooms in order of the category they are in now, as in a seal.
-        old.sort_by_key(|run| (of(run).map(|part| part.category), run.room, run.first_rev));
-        let classes: BTreeSet<u32> = parts.values().map(|part| part.class).collect();
+        places.sort_unstable();
+        let classes: BTreeSet<u32> = parts.iter().map(|(_, part)| part.class).collect();
         for class in classes {
             self.kind = PackKind { class, ..job.kind };
-            for runs in old.chunk_by(|a, b| a.room == b.room) {
-                if let Some(part) = runs.first().and_then(of).filter(|part| part.class == class) {
-                    self.part(part, runs)?;
-                }
+            for room in places.chunk_by(|a, b| a.room == b.room) {
+                let Some(part) = part_of(&parts, room).filter(|part| part.class == class) else {
+                    continue;
+                };
+                self.part(part, &old, room)?;
             }
             self.end_pack()?;
         }
@@ -135,36 +154,40 @@ impl<'a> Rewrite<'a> {
         Ok(std::mem::take(&mut self.made))
     }
 
-    /// The rooms of these runs.
-    fn parts(&mut self, runs: &[Run]) -> Result<BTreeMap<RoomId, Part>> {
+    /// The rooms of these runs, which stand in order of room; each place gets the category that its
+    /// room is in now.
+    fn parts(&mut self, old: &Runs, places: &mut [Place]) -> Result<Vec<(RoomId, Part)>> {
         let mut classes = seal::Classes::new(self.tools.store)?;
-        let mut parts: BTreeMap<RoomId, Part> = BTreeMap::new();
-        for run in runs {
-            let bytes: u64 = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
-            if let Some(part) = parts.get_mut(&run.room) {
-                part.bytes += bytes;
-            } else {
-                let place = classes.place(run.room)?;
-                let (category, class) = (place.category, seal::CLASS_KEPT);
-                parts.insert(run.room, Part { category, bytes, class, due: place.class });
+        let mut parts = Vec::new();
+        for of_room in places.chunk_by_mut(|a, b| a.room == b.room) {
+            let Some(room) = of_room.first().map(|place| place.room) else { continue };
+            let seal::Place { category, class: due } = classes.place(room)?;
+            let mut part = Part { category, bytes: 0, class: seal::CLASS_KEPT };
+            for place in of_room {
+                place.category = category;
+                let Some(run) = old.at(place.at) else { continue };
+                part.bytes += run.blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>();
+                if !self.tools.purge.settles(&run)? {
+                    part.class = due;
+                }
             }
-        }
-        for run in runs {
-            let Some(part) = parts.get_mut(&run.room) else { continue };
-            if !self.tools.purge.settles(run)? {
-                part.class = part.due;
-            }
+            parts.push((room, part));
         }
         Ok(parts)
     }
 
-    fn part(&mut self, part: Part, runs: &[Run]) -> std::result::Result<(), Failed> {
+    fn part(
+        &mut self,
+        part: Part,
+        old: &Runs,
+        places: &[Place],
+    ) -> std::result::Result<(), Failed> {
         // A big room fills packs alone.
         let alone = part.bytes >= limits::PACK_BYTES_TARGET;
         if alone {
             self.end_pack()?;
         }
-        self.room(part.category, runs)?;
+        self.room(part.category, places.iter().filter_map(|place| old.at(place.at)))?;
         if alone {
             self.end_pack()?;
         }
@@ -172,18 +195,22 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Moves the records of a room.
-    fn room(&mut self, category: CategoryId, runs: &[Run]) -> std::result::Result<(), Failed> {
+    fn room(
+        &mut self,
+        category: CategoryId,
+        runs: impl Iterator<Item = Run>,
+    ) -> std::result::Result<(), Failed> {
         let mut at = (TimeUs::FLOOR, None);
         for run in runs {
             if run.is_dropped() {
-                self.next(run, run.first_rev, &mut at.1)?;
+                self.next(&run, run.first_rev, &mut at.1)?;
                 at.1 = Some(run.last_rev);
-                self.open()?.keep_dropped(Run { category, ..run.clone() })?;
+                self.open()?.keep_dropped(Run { category, ..run })?;
                 continue;
             }
             let mut seq_at = run.seq_base;
             for fence in &run.blocks {
-                self.block(category, run, fence, (&mut seq_at, &mut at.0, &mut at.1))?;
+                self.block(category, &run, fence, (&mut seq_at, &mut at.0, &mut at.1))?;
             }
         }
         Ok(())
@@ -285,9 +312,12 @@ impl<'a> Rewrite<'a> {
         let (mut digest, mut records, mut dropped) = (crc32fast::Hasher::new(), 0, 0);
         let metas: Vec<PackMeta> = self.made.sealed.metas().cloned().collect();
         for meta in &metas {
-            let index = packs.index(meta)?;
-            dropped += index.dropped.count();
-            for run in index.runs {
+            let mut runs = Runs::default();
+            let index = packs.visit_index(meta, &mut |run| {
+                runs.push(&run);
+            })?;
+            dropped += index.count();
+            for run in runs.iter() {
                 for fence in &run.blocks {
                     let block = packs.block(run.pack, fence)?;
                     self.told(fence)?;

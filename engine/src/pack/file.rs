@@ -11,10 +11,10 @@ use crate::format::block::{Block, BlockHeader, checksum};
 use crate::format::codec::{DecodeError, Reader};
 use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
 use crate::format::pack::{
-    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, check_header, decode_index,
-    pack_name,
+    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, Places, check_header,
+    decode_index, pack_name, visit_index,
 };
-use crate::format::run::BlockRef;
+use crate::format::run::{BlockRef, Run};
 use crate::storage::{Disk, DiskFile, Mode, join};
 
 /// An open pack.
@@ -81,9 +81,12 @@ impl PackFile {
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn index_of(&self, footer: &Footer) -> Result<PackIndex> {
+        decode_index(&self.index_bytes(footer)?, footer, self.file.path())
+    }
+
+    fn index_bytes(&self, footer: &Footer) -> Result<Vec<u8>> {
         let bytes = usize::try_from(footer.index_bytes).unwrap_or(usize::MAX);
-        let bytes = self.file.read(footer.index_offset, bytes)?;
-        decode_index(&bytes, footer, self.file.path())
+        self.file.read(footer.index_offset, bytes)
     }
 
     /// What the pack says of itself; header and footer are verified too.
@@ -91,14 +94,27 @@ impl PackFile {
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
     pub fn index(&self) -> Result<PackIndex> {
+        self.index_of(&self.checked_footer()?)
+    }
+
+    /// As [`Self::index`], giving the runs one by one: they count only if it returns well.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn visit_index(&self, visit: &mut dyn FnMut(Run)) -> Result<Places> {
+        let footer = self.checked_footer()?;
+        visit_index(&self.index_bytes(&footer)?, &footer, self.file.path(), visit)
+    }
+
+    fn checked_footer(&self) -> Result<Footer> {
         let mark = self.header()?;
         let footer = self.footer()?;
-        if mark != footer.dictionary {
-            let (expected, found) = (u64::from(footer.dictionary.crc), u64::from(mark.crc));
-            let what = "pack header and footer name two dictionaries";
-            return Err(Error::corrupt(what, self.file.path(), 16, expected, found));
+        if mark == footer.dictionary {
+            return Ok(footer);
         }
-        self.index_of(&footer)
+        let (expected, found) = (u64::from(footer.dictionary.crc), u64::from(mark.crc));
+        let what = "pack header and footer name two dictionaries";
+        Err(Error::corrupt(what, self.file.path(), 16, expected, found))
     }
 
     /// The copy of its dictionary at a place, if it is what `mark` says.

@@ -1,7 +1,8 @@
 //! Writing a pack, record by record.
 //!
 //! Records come in order of category, room and rev. Blocks, runs and the index follow from limits
-//! alone, so the same records give the same bytes. Memory holds one block, one buffer and the runs.
+//! alone, so the same records give the same bytes. Memory holds one block, one buffer and the run
+//! index.
 //!
 //! INVARIANT: a pack has its name only when all of it is durable.
 
@@ -14,10 +15,11 @@ use crate::error::{Error, Result};
 use crate::format::block::{BlockBuilder, checksum};
 use crate::format::dictionary::{Compressor, Dictionary};
 use crate::format::pack::{
-    DictionaryMark, Footer, PackIndex, PackMeta, Places, encode_index, header, pack_name,
+    DictionaryMark, Footer, PackMeta, Places, encode_runs, header, pack_name,
 };
 use crate::format::payload::Kind;
 use crate::format::run::{BlockRef, Run};
+use crate::format::runs::Runs;
 use crate::history::decode_record;
 use crate::limits;
 use crate::proof::tree::{Hash, Nodes};
@@ -57,7 +59,9 @@ pub struct PackWriter {
     /// A run of records that are dropped, and what their room's tree needs of them.
     dropping: Option<(Run, Nodes)>,
     dropped: LsnSet,
-    runs: Vec<Run>,
+    runs: Runs,
+    /// Where the run before stands in the index.
+    last: (CategoryId, RoomId, Rev),
     meta: PackMeta,
 }
 
@@ -65,6 +69,17 @@ impl std::fmt::Debug for PackWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PackWriter({:?} bytes={})", self.name, self.bytes())
     }
+}
+
+/// A pack that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What the manifest is to say of it.
+    pub meta: PackMeta,
+    /// Its runs.
+    pub runs: Runs,
+    /// The places in the log of the records that were dropped.
+    pub dropped: Places,
 }
 
 /// A run that is being written, and the block that is.
@@ -195,7 +210,8 @@ impl PackWriter {
             open: None,
             dropping: None,
             dropped: LsnSet::default(),
-            runs: Vec::new(),
+            runs: Runs::default(),
+            last: (CategoryId::NONE, RoomId::NONE, Rev::ZERO),
             meta,
         };
         writer.buffer.extend(header(id, writer.mark()));
@@ -339,7 +355,14 @@ impl PackWriter {
             }
             meta.first_lsn = meta.first_lsn.min(run.first_lsn);
             meta.last_lsn = meta.last_lsn.max(run.last_lsn);
-            self.runs.push(run);
+            let place = (run.category, run.room, run.first_rev);
+            if place < self.last {
+                let (expected, found) = (self.last.2.0, run.first_rev.0);
+                let what = "records for a pack are out of order";
+                return Err(Error::corrupt(what, self.file.path(), 0, expected, found));
+            }
+            self.last = place;
+            self.runs.push(&run);
         }
         Ok(())
     }
@@ -356,24 +379,23 @@ impl PackWriter {
     ///
     /// # Errors
     /// `NoSpace` or `Io`; the temporary file is left for [`super::remove_unfinished`].
-    pub fn finish(mut self) -> Result<(PackMeta, PackIndex)> {
+    pub fn finish(mut self) -> Result<Written> {
         self.end_run()?;
-        self.runs.sort_by_key(|r| (r.category, r.room, r.first_rev));
         let dropped = self.dropped.places();
         self.meta.dropped = dropped.count();
         if let (Some(first), Some(last)) = (dropped.0.first(), dropped.0.last()) {
             self.meta.first_lsn = self.meta.first_lsn.min(first.first);
             self.meta.last_lsn = self.meta.last_lsn.max(last.last);
         }
-        let contents = PackIndex { runs: std::mem::take(&mut self.runs), dropped };
-        let index = encode_index(&contents);
+        let runs = std::mem::take(&mut self.runs);
+        let index = encode_runs(&runs, &dropped);
         self.put_dictionary();
         let footer = Footer {
             id: self.meta.id,
             index_offset: self.bytes(),
             index_bytes: index.len() as u64,
             index_crc: crc32fast::hash(&index),
-            runs: contents.runs.len() as u64,
+            runs: runs.len(),
             records: self.meta.records,
             class: self.meta.class,
             level: self.meta.level,
@@ -384,11 +406,11 @@ impl PackWriter {
         self.spill()?;
         self.file.sync()?;
         self.meta.bytes = self.written;
-        self.meta.runs = contents.runs.len() as u64;
+        self.meta.runs = runs.len();
         self.meta.sha256.copy_from_slice(&self.hasher.finalize());
         // ORDERING: the pack is durable under its name before the manifest may name it.
         self.disk.rename_durably(DIR, &format!("{}.tmp", self.name), &self.name)?;
-        Ok((self.meta, contents))
+        Ok(Written { meta: self.meta, runs, dropped })
     }
 }
 

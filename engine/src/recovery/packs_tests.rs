@@ -130,8 +130,9 @@ fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec
             writer.add(*room, CategoryId(1), entry).unwrap();
         }
     }
-    let (meta, index) = writer.finish().unwrap();
-    (sim, Packs::new(&disk, 0, Arc::default()), meta, index.runs)
+    let written = writer.finish().unwrap();
+    let runs = written.runs.iter().collect();
+    (sim, Packs::new(&disk, 0, Arc::default()), written.meta, runs)
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn the_log_is_read_between_two_places_and_each_record_once() {
     let of_second: Vec<TailEntry> = (1..=6).map(|n| entry(second, 2 * n + 1, n)).collect();
     // The first room stands twice, as while one pack takes the place of another.
     let rooms: [(RoomId, &[TailEntry]); 3] =
-        [(first, &of_first), (second, &of_second), (first, &of_first)];
+        [(first, &of_first), (first, &of_first), (second, &of_second)];
     let (_, packs, meta, runs) = packed(&rooms);
     assert_eq!(runs.iter().filter(|run| run.room == first).count(), 2);
     let read = |after, upto| -> Vec<u64> {

@@ -10,6 +10,7 @@ use hansard_engine::error::{Error, Result};
 use hansard_engine::format::payload::{Payload, RoomHead, SignedHead};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
+use hansard_engine::format::runs::Runs;
 use hansard_engine::notary::HeadLog;
 use hansard_engine::pack::Packs;
 use hansard_engine::proof::Tree;
@@ -61,11 +62,21 @@ impl HeadRecords {
     }
 }
 
+/// Where a run stands, in the order in which a room is read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    room: RoomId,
+    first_rev: Rev,
+    last_rev: Rev,
+    at: usize,
+}
+
 /// Everything that trees are made of.
 pub(crate) struct Trees<'a> {
     packs: Packs,
-    /// In order of room and rev: one list, because there may be a run a room of millions.
-    runs: Vec<Run>,
+    runs: Runs,
+    /// Where they stand, in order of room and rev: there may be a run a room of millions.
+    places: Vec<Place>,
     journal: Journal,
     salts: Vec<Salts>,
     /// What of it cannot be read.
@@ -80,19 +91,24 @@ impl<'a> Trees<'a> {
     /// `Io` of the journal.
     pub(crate) fn open(directory: &'a Directory) -> Result<Self> {
         let packs = Packs::new(&directory.disk, CACHE_BYTES, Arc::new(Stats::default()));
-        let mut runs: Vec<Run> = Vec::new();
-        let mut damage = Vec::new();
+        let (mut runs, mut places, mut damage) = (Runs::default(), Vec::new(), Vec::new());
         for meta in directory.manifest.state.packs.values() {
-            match packs.runs(meta) {
-                Ok(list) => runs.extend(list),
-                Err(error) => damage.push(error.to_string()),
+            let before = places.len();
+            let visited = packs.visit_index(meta, &mut |run| {
+                let (room, first_rev, last_rev) = (run.room, run.first_rev, run.last_rev);
+                places.push(Place { room, first_rev, last_rev, at: runs.push(&run) });
+            });
+            if let Err(error) = visited {
+                places.truncate(before);
+                damage.push(error.to_string());
             }
         }
-        runs.sort_by_key(|run| (run.room, run.first_rev, run.last_rev));
+        places.sort_unstable();
         let journal = Journal::read(directory)?;
         damage.extend(journal.said.iter().cloned());
         let salts = Vec::new();
-        let mut trees = Self { packs, runs, journal, salts, damage, _directory: PhantomData };
+        let mut trees =
+            Self { packs, runs, places, journal, salts, damage, _directory: PhantomData };
         let mut newest: BTreeMap<(Lsn, u8), (Lsn, Salts)> = BTreeMap::new();
         trees.each(RoomId::SYSTEM_SALTS, &mut |step| {
             if let Step::Record(record) = step
@@ -108,13 +124,18 @@ impl<'a> Trees<'a> {
     }
 
     /// Every room of which there is something.
-    pub(crate) fn rooms(&self) -> BTreeSet<RoomId> {
-        self.runs.iter().map(|run| run.room).chain(self.journal.rooms()).collect()
+    pub(crate) fn rooms(&self) -> Vec<RoomId> {
+        let places = self.places.chunk_by(|a, b| a.room == b.room).filter_map(<[Place]>::first);
+        let mut rooms: Vec<RoomId> = places.map(|place| place.room).collect();
+        rooms.extend(self.journal.rooms());
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
     }
 
     /// Bytes of all blocks.
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = self.runs.iter().flat_map(|run| &run.blocks);
+        let blocks = self.runs.iter().flat_map(|run| run.blocks);
         blocks.map(|block| u64::from(block.bytes)).sum()
     }
 
@@ -152,12 +173,13 @@ impl<'a> Trees<'a> {
         visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut next = from;
-        let begin = self.runs.partition_point(|run| run.room < room);
-        let runs = self.runs.get(begin..).unwrap_or_default();
-        let end = runs.partition_point(|run| run.room == room);
-        let runs = runs.get(..end).unwrap_or_default();
-        let first = runs.partition_point(|run| run.last_rev < from);
-        for run in runs.get(first..).unwrap_or_default() {
+        let begin = self.places.partition_point(|place| place.room < room);
+        let places = self.places.get(begin..).unwrap_or_default();
+        let end = places.partition_point(|place| place.room == room);
+        let places = places.get(..end).unwrap_or_default();
+        let first = places.partition_point(|place| place.last_rev < from);
+        let places = places.get(first..).unwrap_or_default();
+        for run in &mut places.iter().filter_map(|place| self.runs.at(place.at)) {
             if run.first_rev > to {
                 break;
             }
@@ -168,7 +190,7 @@ impl<'a> Trees<'a> {
                 visit(Step::Missing(Rev(run.first_rev.0 - 1)))?;
             }
             if run.is_dropped() {
-                visit(Step::Dropped(run))?;
+                visit(Step::Dropped(&run))?;
                 next = run.last_rev.next();
                 continue;
             }

@@ -15,9 +15,10 @@ use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::Block;
 use hansard_engine::format::dictionary::Decompressor;
-use hansard_engine::format::pack::{PackIndex, PackMeta, pack_name};
+use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Outline;
 use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::format::runs::Runs;
 use hansard_engine::format::wire::to_bytes;
 use hansard_engine::pack::{self, PackFile};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
@@ -85,7 +86,7 @@ struct Open {
     file: PackFile,
     bytes: u64,
     expected: [u8; 32],
-    runs: Vec<Run>,
+    runs: Runs,
     /// The catalog says that it has the rows of all its runs.
     indexed: bool,
     parts: Mutex<Parts>,
@@ -157,16 +158,17 @@ pub(crate) fn digest(file: &DiskFile, each: impl Fn(u64)) -> Result<[u8; 32]> {
 }
 
 /// Where the runs of a pack are cut into jobs.
-fn chunks(runs: &[Run]) -> Vec<Range<usize>> {
+fn chunks(runs: &Runs) -> Vec<Range<usize>> {
     let mut chunks = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (at, run) in runs.iter().enumerate() {
-        bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
-        if bytes >= CHUNK_BYTES || at + 1 == runs.len() {
-            chunks.push(start..at + 1);
-            (start, bytes) = (at + 1, 0);
+    for (at, run) in runs.placed() {
+        if bytes >= CHUNK_BYTES {
+            chunks.push(start..at);
+            (start, bytes) = (at, 0);
         }
+        bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
     }
+    chunks.extend((!runs.is_empty()).then(|| start..runs.bytes().len()));
     chunks
 }
 
@@ -240,7 +242,7 @@ impl Look<'_> {
         name: &str,
         meta: &PackMeta,
         check: &mut PackCheck,
-    ) -> Result<(PackFile, u64, Vec<Run>)> {
+    ) -> Result<(PackFile, u64, Runs)> {
         let pack = PackFile::new(self.disk.open(name, Mode::Read)?, meta.id);
         let file = pack.file();
         let bytes = file.len()?;
@@ -250,7 +252,10 @@ impl Look<'_> {
             let text = format!("pack length expected={} found={bytes}", meta.bytes);
             check.damage.push(finding(file.path(), 0, bytes, text));
         }
-        let PackIndex { runs, dropped } = pack.index()?;
+        let mut runs = Runs::default();
+        let dropped = pack.visit_index(&mut |run| {
+            runs.push(&run);
+        })?;
         let copies = pack.dictionary_damage()?;
         check.damage.extend(copies.iter().map(|error| of_error(error, file.path())));
         if dropped.count() != meta.dropped {
@@ -275,7 +280,7 @@ impl Look<'_> {
             more = chunks(&open.runs);
         } else if self.depth == Depth::Digests && open.indexed {
             let path = open.file.file().path();
-            open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), run, &mut rows));
+            open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), &run, &mut rows));
         }
         let note = |parts: &mut Parts| {
             parts.left += more.len();
@@ -289,8 +294,8 @@ impl Look<'_> {
     fn chunk(&self, open: &Open, runs: Range<usize>) -> PackCheck {
         let mut check = PackCheck::default();
         let mut reader = Blocks::new(&open.file);
-        for run in open.runs.get(runs).unwrap_or_default() {
-            self.run(open, run, &mut reader, &mut check);
+        for (_, run) in open.runs.between(runs) {
+            self.run(open, &run, &mut reader, &mut check);
         }
         check
     }

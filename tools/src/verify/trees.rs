@@ -283,7 +283,10 @@ impl Check<'_> {
 
     fn rooms(&mut self, trees: &Trees<'_>, heads: &Heads, show: Show) {
         let mut rooms = trees.rooms();
-        rooms.extend(heads.roots.iter().map(|(room, ..)| *room));
+        let listed = heads.roots.chunk_by(|a, b| a.0 == b.0).filter_map(|roots| roots.first());
+        rooms.extend(listed.map(|(room, ..)| *room));
+        rooms.sort_unstable();
+        rooms.dedup();
         let progress = Progress::new("proofs", trees.bytes());
         let upto = Lsn(if heads.lost { 0 } else { self.proofs.upto_lsn });
         let disk = &self.directory.disk;
