@@ -5,7 +5,7 @@
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub struct Applier {
     /// Rooms of which a record was applied since they were last asked for; none if they were too
     /// many.
     grown: Option<HashSet<RoomId>>,
+    /// Rooms of whose entries something became.
+    pasts: BTreeSet<RoomId>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -91,8 +93,8 @@ impl Applier {
         let compliance = setting.as_deref() == Some(b"on");
         let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
         let (book, trees) = (Book::default(), BTreeMap::new());
-        let grown = Some(HashSet::new());
-        Ok(Self { store, changes, applied, compliance, book, trees, dropped, grown })
+        let (grown, pasts) = (Some(HashSet::new()), BTreeSet::new());
+        Ok(Self { store, changes, applied, compliance, book, trees, dropped, grown, pasts })
     }
 
     /// The rows it writes to.
@@ -238,6 +240,11 @@ impl Applier {
             self.dropped.insert((run.room, run.first_rev), run.clone());
         }
         salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
+    }
+
+    /// Rooms of whose entries something became since the last call.
+    pub(crate) fn take_pasts(&mut self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut self.pasts)
     }
 
     /// Rooms of which a record was applied since the last call; none if they were too many to
@@ -487,7 +494,7 @@ impl Applier {
         let before: Option<AmendRow> = self.get(&key, "amend row")?;
         if before.is_none() {
             past.amended = past.amended.saturating_add(1);
-            self.set(keys::past(record.room), &past);
+            self.set_past(record.room, &past);
         }
         // Where the entry itself is lost, its place must not be given again: what is redacted would
         // be somebody else's words.
@@ -531,6 +538,11 @@ impl Applier {
         Ok(self.get(&keys::past(room), "past row")?.unwrap_or(PastRow::EMPTY))
     }
 
+    fn set_past(&mut self, room: RoomId, past: &PastRow) {
+        self.set(keys::past(room), past);
+        self.pasts.insert(room);
+    }
+
     /// Retention took entries: what the rows know of them goes too.
     fn expire(&mut self, record: &Record, expired: &Expired) -> Result<()> {
         let (room, floor) = (record.room, expired.floor);
@@ -555,7 +567,7 @@ impl Applier {
             }
         }
         (past.floor, past.at) = (floor, record.lsn);
-        self.set(keys::past(room), &past);
+        self.set_past(room, &past);
         // Of a room of which everything is gone this is all that tells how far it had come.
         let mut head = self.head(room)?;
         (head.seq, head.time) = (head.seq.max(floor), head.time.max(expired.time));

@@ -243,7 +243,7 @@ impl<'a> Merge<'a> {
                 continue;
             }
             let mut last = (Seq::ZERO, TimeUs::MIN);
-            for run in self.history.runs.get(room)?.iter().filter(|run| run.has_entries()) {
+            for run in self.history.runs.get(room)?.runs.iter().filter(|run| run.has_entries()) {
                 self.take_hole(room, last, (run.seq_base.next(), run.first_time))?;
                 last = (run.last_seq, run.last_time);
             }
@@ -335,7 +335,7 @@ impl<'a> Merge<'a> {
             {
                 continue;
             }
-            for run in self.history.runs.get(room)?.iter().filter(|r| r.category != category) {
+            for run in self.history.runs.get(room)?.runs.iter().filter(|r| r.category != category) {
                 self.take_run(Arc::new(run.clone()))?;
             }
         }
@@ -345,10 +345,10 @@ impl<'a> Merge<'a> {
     /// As `take_runs`, by the list of every room that is here now: slower, and never between rows.
     fn take_rooms(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
         for room in self.history.rooms_of(self.request.category)? {
-            let runs = self.history.runs.get(room)?;
+            let list = self.history.runs.get(room)?;
             let (from, to) = (self.request.from, self.request.to);
             let meets = |run: &&Run| run.first_time < to && run.last_time >= from;
-            for run in runs.iter().filter(|run| run.has_entries()).filter(meets) {
+            for run in list.runs.iter().filter(|run| run.has_entries()).filter(meets) {
                 if *seen.entry(room).or_insert_with(|| see(room)) {
                     self.take_run(Arc::new(run.clone()))?;
                 }

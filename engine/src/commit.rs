@@ -48,6 +48,8 @@ pub(crate) struct Committed {
     pub bytes: Bytes,
     /// The room's seq after it.
     pub seq_at: Seq,
+    /// Where in its bytes the length of a post's words stands; zero if it is none.
+    pub words: u32,
 }
 
 /// An outcome that waits for its group.
@@ -259,8 +261,8 @@ impl Encoder {
         let mut spans = Vec::with_capacity(records.len());
         for (record, _) in &records {
             let start = bytes.len();
-            record.put(&mut bytes);
-            spans.push(start..bytes.len());
+            let words = record.put(&mut bytes);
+            spans.push((start..bytes.len(), u32::try_from(words).unwrap_or(0)));
             entries.push(DirEntry {
                 bytes: u32::try_from(bytes.len() - start).unwrap_or(u32::MAX),
                 kind: record.payload.kind(),
@@ -274,7 +276,10 @@ impl Encoder {
         let records = records
             .into_iter()
             .zip(spans)
-            .map(|((record, seq_at), span)| Committed { seq_at, bytes: shared.slice(span), record })
+            .map(|((record, seq_at), (span, words))| {
+                let bytes = shared.slice(span);
+                Committed { record, bytes, seq_at, words }
+            })
             .collect();
         Group { frame: Some((placement, frame)), records, answers, last }
     }

@@ -27,7 +27,7 @@ use crate::lane::Lane;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::proof::salts::SPAN_LEVEL;
-use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Page, Versions};
+use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Entries, Page, Versions};
 use crate::stages::Work;
 use crate::stats::Stats;
 use crate::storage::{Disk, Lock};
@@ -258,6 +258,15 @@ impl Engine {
     /// `Io` or `Corrupt` of the catalog.
     pub fn page(&self, room: RoomId, at: Anchor, limit: usize) -> Result<Page> {
         self.0.history.page(room, at, limit)
+    }
+
+    /// A page of a room's timeline as stored bytes: the same entries as [`Self::page`], of which only
+    /// what is asked for is decoded.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn entries(&self, room: RoomId, at: Anchor, limit: usize) -> Result<Entries> {
+        self.0.history.entries(room, at, limit)
     }
 
     /// One timeline entry; none if it does not exist or is damaged.

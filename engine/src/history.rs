@@ -4,124 +4,25 @@
 //! its runs' rows before it drops the tail, so nothing falls between. Damage and missing entries
 //! become gaps: a read never fails for them and never shows them as history.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::apply::decode_row;
+use crate::catalog::CatalogStore;
 use crate::catalog::rows::{HeadRow, PastRow};
-use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::{Error, Result};
 use crate::format::block::Block;
 use crate::format::payload::Payload;
 use crate::format::record::Record;
 use crate::format::run::Run;
 use crate::limits;
+use crate::lists::RunLists;
 use crate::pack::Packs;
-use crate::reads::{Anchor, Changes, Gap, GapReason, Page};
-use crate::tail::Tails;
+use crate::reads::{Anchor, Changes, Entries, Entry, Gap, GapReason, Page};
+use crate::tail::{TailEntry, Tails};
 use crate::types::{Rev, RoomId, Seq, TimeUs};
 use crate::views::Views;
-
-/// Run lists that are expected to be kept at once.
-const RUN_LISTS: usize = 16 * 1024;
-/// What a shard of their cache holds at least, and how many there are at most.
-const SHARD_BYTES: u64 = 16 * 1024 * 1024;
-const SHARDS_MAX: usize = 64;
-
-#[derive(Clone, Copy, Debug)]
-struct RunsWeight;
-
-impl Weighter<RoomId, Arc<Vec<Run>>> for RunsWeight {
-    fn weight(&self, _: &RoomId, runs: &Arc<Vec<Run>>) -> u64 {
-        let blocks: usize = runs.iter().map(|r| r.blocks.len()).sum();
-        64 + (runs.len() * size_of::<Run>() + blocks * 64) as u64
-    }
-}
-
-/// The runs of rooms, read from the catalog and cached.
-pub(crate) struct RunLists {
-    store: Arc<dyn CatalogStore>,
-    cache: Cache<RoomId, Arc<Vec<Run>>, RunsWeight>,
-    generation: AtomicU64,
-    /// Rises when rows of runs begin to be replaced, and again when they are: odd between.
-    replaced: AtomicU64,
-}
-
-impl RunLists {
-    pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
-        // A list that is larger than a shard is never kept: that of a room of ten million entries
-        // takes five MiB.
-        let shards = usize::try_from(cache_bytes / SHARD_BYTES).unwrap_or(1).clamp(1, SHARDS_MAX);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(RUN_LISTS)
-            .weight_capacity(cache_bytes)
-            .shards(shards)
-            .build();
-        let cache = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                RunsWeight,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
-            Err(_) => Cache::with_weighter(RUN_LISTS, cache_bytes, RunsWeight),
-        };
-        Self { store, cache, generation: AtomicU64::new(0), replaced: AtomicU64::new(0) }
-    }
-
-    /// Rows of runs are going to be replaced: whoever looks at those of several rooms at once must
-    /// look again.
-    pub(crate) fn begin_replacing(&self) {
-        self.replaced.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// They are replaced.
-    pub(crate) fn end_replacing(&self) {
-        self.replaced.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Equal before and behind a look at rows if none were replaced meanwhile; none while some are.
-    pub(crate) fn stamp(&self) -> Option<u64> {
-        let replaced = self.replaced.load(Ordering::SeqCst);
-        replaced.is_multiple_of(2).then_some(replaced)
-    }
-
-    /// Forgets the lists of rooms whose runs changed. Call after the rows are written.
-    pub(crate) fn forget(&self, rooms: impl Iterator<Item = RoomId>) {
-        // ORDERING: a list read before the rows were written is put into the cache only if the
-        // generation is still the one its reader saw.
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        for room in rooms {
-            self.cache.remove(&room);
-        }
-    }
-
-    /// A room's runs in order of rev.
-    pub(crate) fn get(&self, room: RoomId) -> Result<Arc<Vec<Run>>> {
-        if let Some(runs) = self.cache.get(&room) {
-            return Ok(runs);
-        }
-        let generation = self.generation.load(Ordering::SeqCst);
-        let mut runs = Vec::new();
-        walk_prefix(&*self.store, Family::Index, &keys::runs(room), &mut |_, value| {
-            runs.push(decode_row::<Run>(value, "run row")?);
-            Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
-        })?;
-        let runs = Arc::new(runs);
-        if self.generation.load(Ordering::SeqCst) == generation {
-            self.cache.insert(room, Arc::clone(&runs));
-            if self.generation.load(Ordering::SeqCst) != generation {
-                self.cache.remove(&room);
-            }
-        }
-        Ok(runs)
-    }
-}
 
 /// Answers reads of one room.
 pub(crate) struct History {
@@ -134,12 +35,66 @@ pub(crate) struct History {
     pub holed: bool,
 }
 
+/// What readers get of a timeline entry.
+trait Take: Sized {
+    /// Of its stored bytes; none if they are of no entry, or cannot be read. Where its words begin
+    /// in them, if that is known.
+    fn take(seq: Seq, bytes: Bytes, words: u32) -> Option<Self>;
+
+    fn seq(&self) -> Seq;
+}
+
+impl Take for Record {
+    fn take(_: Seq, bytes: Bytes, _: u32) -> Option<Self> {
+        entry(&bytes)
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+impl Take for Entry {
+    fn take(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
+        Self::new(seq, bytes, words)
+    }
+
+    fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
 /// Entries gathered for a page, with what was seen on the way.
-#[derive(Default)]
-struct Gathered {
-    records: Vec<Record>,
+struct Gathered<T> {
+    records: Vec<T>,
     gaps: Vec<Gap>,
     blocks: u64,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self { records: Vec::new(), gaps: Vec::new(), blocks: 0 }
+    }
+}
+
+/// What was gathered, between which places, and the room's newest.
+struct Span<T> {
+    found: Gathered<T>,
+    low: Seq,
+    high: Seq,
+    head: Seq,
+}
+
+impl<T> Span<T> {
+    /// Where the entries before it end, if there are any.
+    fn older(&self) -> Option<Seq> {
+        (self.low > Seq(1)).then_some(self.low)
+    }
+
+    /// Behind which the entries after it begin, if there are any.
+    fn newer(&self) -> Option<Seq> {
+        (self.high < self.head).then_some(self.high)
+    }
 }
 
 /// The entries of a room that there are to read.
@@ -193,23 +148,24 @@ fn entry(bytes: &Bytes) -> Option<Record> {
 impl History {
     /// How far a room has come, committed records included.
     pub(crate) fn head(&self, room: RoomId) -> Result<HeadRow> {
-        let tail = self.tails.head(room);
-        let mut head = match self.store.get(Family::State, &keys::head(room))? {
-            Some(bytes) => decode_row(&bytes, "head row")?,
-            None => HeadRow::EMPTY,
+        // ORDERING: the tail first: a room's list is forgotten before its tail goes.
+        let Some(tail) = self.tails.head(room) else {
+            return Ok(self.runs.get(room)?.head.clone());
         };
-        if let Some(tail) = tail {
-            head.seq = head.seq.max(tail.seq);
-            head.rev = head.rev.max(tail.rev);
-            head.time = head.time.max(tail.time);
+        // Where records were lost a row may say more than those that are left.
+        if !self.holed && tail.time > TimeUs::MIN {
+            return Ok(tail);
         }
+        let mut head = self.runs.head(room)?;
+        head.seq = head.seq.max(tail.seq);
+        head.rev = head.rev.max(tail.rev);
+        head.time = head.time.max(tail.time);
         Ok(head)
     }
 
     /// What readers must know of a room beside its entries.
     pub(crate) fn past(&self, room: RoomId) -> Result<PastRow> {
-        let row = self.store.get(Family::State, &keys::past(room))?;
-        row.map_or(Ok(PastRow::EMPTY), |bytes| decode_row(&bytes, "past row"))
+        self.runs.past(room)
     }
 
     /// A page of a room, as people see it now.
@@ -224,6 +180,26 @@ impl History {
 
     /// A page of a room as it was said. The caller holds a view.
     pub(crate) fn page_as_said(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
+        let span = self.span::<Record>(room, anchor, limit)?;
+        let (older, newer) = (span.older(), span.newer());
+        let Gathered { records, gaps, blocks } = span.found;
+        Ok(Page { records, amended: Vec::new(), gaps: joined(gaps), older, newer, blocks })
+    }
+
+    /// A page of a room as its bytes, as people see it now.
+    pub(crate) fn entries(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Entries> {
+        let view = self.views.newest();
+        if self.past(room)?.amended > 0 {
+            drop(view);
+            return self.page(room, anchor, limit).map(Entries::of);
+        }
+        let span = self.span::<Entry>(room, anchor, limit)?;
+        let (older, newer) = (span.older(), span.newer());
+        let Gathered { records: entries, gaps, blocks } = span.found;
+        Ok(Entries { entries, amended: Vec::new(), gaps: joined(gaps), older, newer, blocks })
+    }
+
+    fn span<T: Take>(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Span<T>> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let head = self.head(room)?.seq;
         let live = Live { floor: self.past(room)?.floor, head };
@@ -239,14 +215,7 @@ impl History {
                 self.from(room, from, limit, Live { head: head.min(to), ..live })?
             }
         };
-        Ok(Page {
-            records: found.records,
-            amended: Vec::new(),
-            gaps: joined(found.gaps),
-            older: (low > Seq(1)).then_some(low),
-            newer: (high < head).then_some(high),
-            blocks: found.blocks,
-        })
+        Ok(Span { found, low, high, head })
     }
 
     /// One entry as people see it now, or none if it does not exist or is damaged.
@@ -262,7 +231,7 @@ impl History {
     /// holds a view.
     pub(crate) fn stored(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
         let live = Live { floor: Seq::ZERO, head: self.head(room)?.seq.min(seq) };
-        let (found, ..) = self.from(room, seq, 1, live)?;
+        let (found, ..) = self.from::<Record>(room, seq, 1, live)?;
         Ok(found.records.into_iter().find(|record| record.seq == seq))
     }
 
@@ -277,9 +246,9 @@ impl History {
             let change = record.filter(|record| record.payload.amends() == Some(seq));
             found.extend(change.map(|record| (record.rev, record)));
         };
-        let runs = self.runs.get(room)?;
+        let list = self.runs.get(room)?;
         let may = |run: &&Run| run.amended_from <= seq && seq <= run.amended_to;
-        for run in runs.iter().filter(may) {
+        for run in list.runs.iter().filter(may) {
             for fence in &run.blocks {
                 match self.packs.block(run.pack, fence) {
                     Ok(block) => {
@@ -293,13 +262,13 @@ impl History {
         Ok((found.into_values().collect(), damaged))
     }
 
-    fn around(
+    fn around<T: Take>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered, Seq, Seq)> {
+    ) -> Result<(Gathered<T>, Seq, Seq)> {
         let seq = seq.max(Seq(1)).min(live.head.next());
         let half = limit / 2;
         let (mut older, low, _) = if half == 0 {
@@ -316,20 +285,21 @@ impl History {
     }
 
     /// The newest entries before `seq`: with them the lowest seq covered and the highest.
-    fn before(
+    fn before<T: Take>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered, Seq, Seq)> {
+    ) -> Result<(Gathered<T>, Seq, Seq)> {
         let high = Seq(seq.0.saturating_sub(1));
         let tail = self.tails.before(room, seq, limit);
-        let mut taken: Vec<Record> = tail.entries.iter().filter_map(|e| entry(&e.bytes)).collect();
-        taken.reverse();
+        let mut taken: Vec<T> = Vec::with_capacity(limit);
+        taken.extend(tail.entries.into_iter().rev().filter_map(take));
         let mut blocks = 0;
         if taken.len() < limit {
-            let runs = self.runs.get(room)?;
+            let list = self.runs.get(room)?;
+            let runs = &list.runs;
             let below = match tail.first_rev {
                 Some(_) => seq.min(tail.seq_before.next()),
                 None => seq,
@@ -351,7 +321,8 @@ impl History {
                     }
                     blocks += 1;
                     let Ok(block) = self.packs.block(run.pack, fence) else { continue };
-                    push_down(&block, below, limit, &mut taken);
+                    let last = run.block_last_seq(index);
+                    push_down(&block, last, below, limit, &mut taken);
                     if taken.len() >= limit {
                         break 'runs;
                     }
@@ -359,14 +330,14 @@ impl History {
             }
         }
         taken.truncate(limit);
-        taken.retain(|record| record.seq > live.floor);
+        taken.retain(|record| record.seq() > live.floor);
         let mut gaps = Vec::new();
         let mut expected = high;
-        for record in &taken {
-            if record.seq < expected {
-                gaps.push(damaged(room, record.seq.next(), expected));
+        for seq in taken.iter().map(T::seq) {
+            if seq < expected {
+                gaps.push(damaged(room, seq.next(), expected));
             }
-            expected = Seq(record.seq.0.saturating_sub(1));
+            expected = Seq(seq.0.saturating_sub(1));
         }
         let full = taken.len() >= limit;
         if !full && expected > live.floor {
@@ -375,19 +346,19 @@ impl History {
         if !full && live.floor.min(high) > Seq::ZERO {
             gaps.push(expired(room, Seq(1), live.floor.min(high)));
         }
-        let low = if full { taken.last().map_or(seq, |r| r.seq) } else { Seq(1) };
+        let low = if full { taken.last().map_or(seq, T::seq) } else { Seq(1) };
         taken.reverse();
         Ok((Gathered { records: taken, gaps, blocks }, low, high))
     }
 
     /// The entries from `seq` on: with them the lowest seq covered and the highest.
-    fn from(
+    fn from<T: Take>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered, Seq, Seq)> {
+    ) -> Result<(Gathered<T>, Seq, Seq)> {
         let low = seq.max(Seq(1));
         let seq = low.max(live.floor.next());
         let tail = self.tails.from(room, seq, limit);
@@ -395,7 +366,8 @@ impl History {
         let mut blocks = 0;
         if tail.first_rev.is_none() || seq <= tail.seq_before {
             let below = if tail.first_rev.is_some() { tail.seq_before } else { live.head };
-            let runs = self.runs.get(room)?;
+            let list = self.runs.get(room)?;
+            let runs = &list.runs;
             let start = runs.partition_point(|r| r.last_seq < seq);
             'runs: for run in runs.get(start..).unwrap_or_default() {
                 let first = run.blocks.partition_point(|b| b.seq_base < seq).saturating_sub(1);
@@ -409,26 +381,26 @@ impl History {
                     }
                     blocks += 1;
                     let Ok(block) = self.packs.block(run.pack, fence) else { continue };
-                    push_up(&block, seq, below, limit, &mut records);
+                    push_up(&block, fence.seq_base, (seq, below), limit, &mut records);
                     if records.len() >= limit {
                         break 'runs;
                     }
                 }
             }
         }
-        let more = tail.entries.iter().filter_map(|e| entry(&e.bytes));
+        let more = tail.entries.into_iter().filter_map(take);
         records.extend(more.take(limit.saturating_sub(records.len())));
-        records.retain(|r| r.seq <= live.head);
+        records.retain(|r: &T| r.seq() <= live.head);
         let mut gaps = Vec::new();
         if low < seq && low <= live.head {
             gaps.push(expired(room, low, live.floor.min(live.head)));
         }
         let mut expected = seq;
-        for record in &records {
-            if record.seq > expected {
-                gaps.push(damaged(room, expected, Seq(record.seq.0 - 1)));
+        for seq in records.iter().map(T::seq) {
+            if seq > expected {
+                gaps.push(damaged(room, expected, Seq(seq.0 - 1)));
             }
-            expected = record.seq.next();
+            expected = seq.next();
         }
         let full = records.len() >= limit;
         if !full && expected <= live.head {
@@ -448,9 +420,9 @@ impl History {
     fn seek_all(&self, room: RoomId, time: TimeUs) -> Result<Seq> {
         let head = self.head(room)?;
         let in_tail = self.tails.seek_time(room, time);
-        let runs = self.runs.get(room)?;
+        let list = self.runs.get(room)?;
         // Runs without entries say nothing about time; times of the others never fall.
-        let found = runs.iter().filter(|r| r.has_entries()).find(|r| r.last_time >= time);
+        let found = list.runs.iter().filter(|r| r.has_entries()).find(|r| r.last_time >= time);
         if let Some(run) = found {
             let candidates = (0..run.blocks.len())
                 .filter(|i| block_has_entries(run, *i))
@@ -541,9 +513,9 @@ impl History {
         limit: usize,
         (records, dropped): (&mut Vec<Record>, &mut Vec<(Rev, Rev)>),
     ) -> Result<()> {
-        let runs = self.runs.get(room)?;
-        let start = runs.partition_point(|r| r.last_rev <= after);
-        for run in runs.get(start..).unwrap_or_default() {
+        let list = self.runs.get(room)?;
+        let start = list.runs.partition_point(|r| r.last_rev <= after);
+        for run in list.runs.get(start..).unwrap_or_default() {
             if run.is_dropped() && run.first_rev < end {
                 let last = run.last_rev.min(Rev(end.0.saturating_sub(1)));
                 dropped.push((run.first_rev.max(after.next()), last));
@@ -588,24 +560,45 @@ pub(crate) fn block_has_entries(run: &Run, index: usize) -> bool {
     run.blocks.get(index).is_some_and(|b| run.block_last_seq(index) > b.seq_base)
 }
 
-/// Takes entries below `below` from a block, newest first.
-fn push_down(block: &Block, below: Seq, limit: usize, taken: &mut Vec<Record>) {
+/// An entry of a tail.
+fn take<T: Take>(entry: TailEntry) -> Option<T> {
+    T::take(entry.seq_at, entry.bytes, entry.words)
+}
+
+/// Takes entries below `below` from a block, newest first. `last` is the room's seq at its end.
+fn push_down<T: Take>(block: &Block, last: Seq, below: Seq, limit: usize, taken: &mut Vec<T>) {
+    let mut seq = last;
     for at in (0..block.len()).rev() {
         if taken.len() >= limit {
             return;
         }
-        let found = block.record(at).and_then(|bytes| entry(&bytes));
-        taken.extend(found.filter(|r| r.seq < below));
+        if !block.takes_seq(at) {
+            continue;
+        }
+        if seq < below {
+            taken.extend(block.record(at).and_then(|bytes| T::take(seq, bytes, block.words(at))));
+        }
+        seq = Seq(seq.0.saturating_sub(1));
     }
 }
 
-/// Takes entries with `from <= seq <= upto` from a block, oldest first.
-fn push_up(block: &Block, from: Seq, upto: Seq, limit: usize, taken: &mut Vec<Record>) {
-    for at in 0..block.len() {
+/// Takes entries between two places, both included, from a block, oldest first. `base` is the
+/// room's seq before it.
+fn push_up<T: Take>(
+    block: &Block,
+    base: Seq,
+    (from, upto): (Seq, Seq),
+    limit: usize,
+    taken: &mut Vec<T>,
+) {
+    let mut seq = base;
+    for at in (0..block.len()).filter(|at| block.takes_seq(*at)) {
         if taken.len() >= limit {
             return;
         }
-        let found = block.record(at).and_then(|bytes| entry(&bytes));
-        taken.extend(found.filter(|r| r.seq >= from && r.seq <= upto));
+        seq = seq.next();
+        if seq >= from && seq <= upto {
+            taken.extend(block.record(at).and_then(|bytes| T::take(seq, bytes, block.words(at))));
+        }
     }
 }

@@ -27,6 +27,7 @@ mod keeper;
 mod lane;
 mod leftover;
 pub mod limits;
+mod lists;
 pub mod manifest;
 pub mod merge;
 pub mod notary;

@@ -24,7 +24,6 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 pub use file::PackFile;
-pub(crate) use writer::takes_seq;
 pub use writer::{PackKind, PackWriter, Written};
 
 /// The folder of packs.

@@ -3,7 +3,13 @@
 //! Only the shapes; `history` answers them. A page never fails for a hole: it walks over it and
 //! names it.
 
-use crate::format::record::Record;
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::format::codec::Reader;
+use crate::format::record::{Record, is_post, words_at};
+use crate::history::decode_record;
+use crate::limits;
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
 /// Where a page of a room stands.
@@ -113,6 +119,72 @@ pub struct Page {
     pub newer: Option<Seq>,
     /// Blocks that were decoded or found in the cache.
     pub blocks: u64,
+}
+
+/// A timeline entry as its stored bytes: what it says is found without decoding the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place.
+    pub seq: Seq,
+    bytes: Bytes,
+    /// Where its words begin, their length before them; zero if nobody knows yet.
+    words: u32,
+}
+
+impl Entry {
+    /// An entry of its stored bytes; none if they are of no post. `words`: where what it says
+    /// begins in them, if that is known.
+    pub(crate) fn new(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
+        is_post(&bytes).then_some(Self { seq, bytes, words })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        let at = if self.words > 0 { self.words as usize } else { words_at(&self.bytes) };
+        let mut reader = Reader::new(self.bytes.get(at..).unwrap_or_default());
+        reader.text(limits::RECORD_BYTES_MAX, "Post.body").unwrap_or_default()
+    }
+
+    /// All that is recorded of it.
+    ///
+    /// # Errors
+    /// `Corrupt` if its bytes, which passed their checksum, are of no form that this build reads.
+    pub fn record(&self) -> Result<Record> {
+        decode_record(&self.bytes)
+    }
+}
+
+/// A page of a room as stored bytes, in ascending order. Of a room of which something was edited,
+/// redacted or erased it is what people see now, as in [`Page`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// Timeline entries, with what they say now; redacted ones without a body.
+    pub entries: Vec<Entry>,
+    /// What became of those that were edited or redacted, by seq.
+    pub amended: Vec<Amendment>,
+    /// What is missing between and beside them.
+    pub gaps: Vec<Gap>,
+    /// Entries before this seq exist: ask `Before` it.
+    pub older: Option<Seq>,
+    /// Entries after this seq exist: ask `After` it.
+    pub newer: Option<Seq>,
+    /// Blocks that were decoded or found in the cache.
+    pub blocks: u64,
+}
+
+impl Entries {
+    /// The same entries as their bytes.
+    pub(crate) fn of(page: Page) -> Self {
+        let Page { records, amended, gaps, older, newer, blocks } = page;
+        let entry = |record: &Record| Entry {
+            seq: record.seq,
+            bytes: Bytes::from(record.to_bytes()),
+            words: 0,
+        };
+        let entries = records.iter().map(entry).collect();
+        Self { entries, amended, gaps, older, newer, blocks }
+    }
 }
 
 /// Everything that happened to a room after a rev.

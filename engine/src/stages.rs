@@ -289,6 +289,7 @@ impl Inner {
                 time_at: record.time,
                 kind: record.payload.kind(),
                 bytes: committed.bytes.clone(),
+                words: committed.words,
             };
             self.history.tails.push(record.room, entry);
         }
@@ -377,7 +378,10 @@ impl Inner {
         for committed in work.iter().flat_map(|w| &w.records) {
             applier.apply(&committed.record, &committed.bytes)?;
         }
-        applier.commit()
+        let applied = applier.commit();
+        // ORDERING: the rows are written, and nobody was told of it yet.
+        self.history.runs.forget_pasts(applier.take_pasts().into_iter());
+        applied
     }
 
     /// Ends the stages in their order and flushes.

@@ -39,6 +39,8 @@ pub struct TailEntry {
     pub kind: Kind,
     /// Its bytes.
     pub bytes: Bytes,
+    /// Where in them the length of a post's words stands; zero if it is none, or nobody knows.
+    pub words: u32,
 }
 
 impl TailEntry {
@@ -171,7 +173,7 @@ impl Tails {
             return TailPart::default();
         };
         let Some(first) = entries.front() else { return TailPart::default() };
-        let own = u64::from(first.kind.is_entry() || first.kind == Kind::Lost);
+        let own = u64::from(first.kind.takes_seq());
         let (from, to) = pick(entries);
         TailPart {
             entries: entries.range(from.min(to)..to).cloned().collect(),
@@ -253,9 +255,7 @@ impl Tails {
                 let from = tail.entries.partition_point(|e| e.lsn <= after);
                 let to = tail.entries.partition_point(|e| e.lsn <= upto);
                 let mut span = tail.entries.range(from.min(to)..to);
-                let of_entries = |e: &TailEntry| {
-                    e.kind.is_entry() || e.kind == Kind::Lost || e.kind.is_amendment()
-                };
+                let of_entries = |e: &TailEntry| e.kind.takes_seq() || e.kind.is_amendment();
                 let said = span.clone().any(of_entries);
                 if let (Some(first), last) = (span.next(), span.next_back()) {
                     let last = last.unwrap_or(first).rev;
@@ -327,6 +327,7 @@ mod tests {
             time_at: TimeUs(i64::try_from(n).unwrap() * 10),
             kind,
             bytes: Bytes::from_static(b"0123456789"),
+            words: 0,
         }
     }
 

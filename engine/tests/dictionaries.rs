@@ -296,6 +296,7 @@ fn of_the_golden_pack() -> Vec<(RoomId, Vec<TailEntry>)> {
         time_at: TimeUs(START.0 + nth.cast_signed() * 1_234_567),
         kind: Kind::Post,
         bytes: bytes.into(),
+        words: 0,
     };
     let posts = (1..=40).map(|nth| entry(nth, record(nth).to_bytes())).collect();
     let strange = (1..=3).map(|nth| entry(nth, format!("no record {nth}").into_bytes()));

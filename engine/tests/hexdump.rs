@@ -296,6 +296,7 @@ fn pack_by_code(record: &Record, bytes: Vec<u8>) -> Vec<u8> {
         time_at: record.time,
         kind: record.payload.kind(),
         bytes: bytes.into(),
+        words: 0,
     };
     writer.add(record.room, CategoryId(CATEGORY), &entry).unwrap();
     writer.finish().unwrap();

@@ -46,7 +46,13 @@ fn filled() -> (World, Engine, RoomId) {
 }
 
 fn check_reads(engine: &Engine, room: RoomId) {
-    let page = |at, limit| engine.page(room, at, limit).unwrap();
+    let page = |at, limit| {
+        let page = engine.page(room, at, limit).unwrap();
+        let entries = engine.entries(room, at, limit).unwrap();
+        let words = entries.entries.iter().map(|entry| entry.body().to_owned());
+        assert!(words.eq(bodies(&page)), "{at:?}");
+        page
+    };
     let last = page(Anchor::Last, 50);
     assert_eq!(bodies(&last), numbers(251, 300));
     assert_eq!((last.older, last.newer), (Some(Seq(251)), None));

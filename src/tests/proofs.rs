@@ -309,7 +309,7 @@ fn attack(data: &Path, from: &str, to: &str) {
                         (seq_at, time_at) = (record.seq, record.time);
                     }
                     let (lsn, rev, bytes) = (record.lsn, record.rev, record.to_bytes().into());
-                    let entry = TailEntry { lsn, rev, seq_at, time_at, kind, bytes };
+                    let entry = TailEntry { lsn, rev, seq_at, time_at, kind, bytes, words: 0 };
                     writer.add(run.room, run.category, &entry).expect("space");
                 }
             }

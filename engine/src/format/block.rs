@@ -12,6 +12,8 @@ use bytes::Bytes;
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
 use super::columns::{self, Columns};
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
+use super::payload::Kind;
+use super::record::kind_of;
 use crate::limits;
 
 /// First bytes of a block.
@@ -188,7 +190,16 @@ impl BlockBuilder {
 #[derive(Clone, Debug)]
 pub struct Block {
     plain: Bytes,
-    spans: Vec<(u32, u32)>,
+    spans: Vec<Span>,
+}
+
+/// Where a record stands in its block.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    bytes: u32,
+    /// Where in it the length of a post's words stands; zero if it is none, or nobody knows.
+    words: u32,
 }
 
 impl Block {
@@ -236,8 +247,8 @@ impl Block {
             return Err(DecodeError { what: "block.record_bytes", at });
         }
         let mut start = 0;
-        let spans = ends.into_iter().map(|end| {
-            let span = (start, end - start);
+        let spans = ends.into_iter().map(|(end, words)| {
+            let span = Span { start, bytes: end - start, words };
             start = end;
             span
         });
@@ -252,7 +263,7 @@ impl Block {
             let record = walk.bytes(limits::RECORD_BYTES_MAX, "block.record")?;
             let start = walk.position() - record.len();
             let to_u32 = |n| u32::try_from(n).unwrap_or(u32::MAX);
-            spans.push((to_u32(start), to_u32(record.len())));
+            spans.push(Span { start: to_u32(start), bytes: to_u32(record.len()), words: 0 });
             bytes += record.len();
         }
         walk.end("block.end")?;
@@ -277,20 +288,35 @@ impl Block {
     /// The bytes of record `index`, shared with the block.
     #[must_use]
     pub fn record(&self, index: usize) -> Option<Bytes> {
-        let (start, len) = *self.spans.get(index)?;
-        Some(self.plain.slice(start as usize..start as usize + len as usize))
+        let Span { start, bytes, .. } = *self.spans.get(index)?;
+        Some(self.plain.slice(start as usize..start as usize + bytes as usize))
+    }
+
+    /// True if record `index` takes a place in its room's timeline.
+    #[must_use]
+    pub fn takes_seq(&self, index: usize) -> bool {
+        let span = self.spans.get(index);
+        let bytes = span.and_then(|span| self.plain.get(span.start as usize..));
+        bytes.and_then(kind_of).is_some_and(Kind::takes_seq)
+    }
+
+    /// Where in record `index` the length of a post's words stands; zero if it is none, or if that
+    /// is not known.
+    #[must_use]
+    pub fn words(&self, index: usize) -> u32 {
+        self.spans.get(index).map_or(0, |span| span.words)
     }
 
     /// Bytes of its records.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
-        self.spans.iter().map(|(_, len)| *len as usize).sum()
+        self.spans.iter().map(|span| span.bytes as usize).sum()
     }
 
     /// Memory it holds.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.plain.len() + self.spans.len() * size_of::<(u32, u32)>() + size_of::<Self>()
+        self.plain.len() + self.spans.len() * size_of::<Span>() + size_of::<Self>()
     }
 }
 

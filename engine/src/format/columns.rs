@@ -263,6 +263,10 @@ fn table<'a, T>(
     (0..count.ok_or(wrong)?).map(|_| get(words)).collect()
 }
 
+/// A record that was read: where it ends among all of them, and where in it the length of a post's
+/// words stands, or zero.
+pub(super) type End = (u32, u32);
+
 /// Reads the records of both sections: their bytes one behind the other, of at most `bytes`, and
 /// where each ends.
 ///
@@ -273,7 +277,7 @@ pub(super) fn get(
     words: &[u8],
     records: usize,
     bytes: usize,
-) -> Result<(Vec<u8>, Vec<u32>), DecodeError> {
+) -> Result<(Vec<u8>, Vec<End>), DecodeError> {
     let reader = &mut Reader::new(numbers);
     let room = reader.varint("block.room")?;
     let first_rev = reader.varint("block.first_rev")?;
@@ -358,10 +362,13 @@ pub(super) fn get(
             key,
             payload: text,
         };
+        let start = out.len();
         parts.put(&mut out);
+        let mut said = 0;
         match head.post {
             Some((kind, rest)) => {
                 out.push(kind);
+                said = out.len() - start;
                 put_bytes(&mut out, text);
                 put_varint(&mut out, number(&mut replies)?);
                 out.extend_from_slice(rest);
@@ -371,7 +378,8 @@ pub(super) fn get(
         if out.len() > bytes {
             return Err(wrong);
         }
-        ends.push(u32::try_from(out.len()).map_err(|_| wrong)?);
+        let number = |n: usize| u32::try_from(n).map_err(|_| wrong);
+        ends.push((number(out.len())?, number(said)?));
         before = Before {
             lsn,
             recorded,

@@ -639,6 +639,12 @@ impl Kind {
         matches!(self, Self::Post)
     }
 
+    /// True for the kinds that have a place in their room's timeline.
+    #[must_use]
+    pub const fn takes_seq(self) -> bool {
+        self.is_message()
+    }
+
     /// True for the kinds that change what an entry says to people.
     #[must_use]
     pub const fn is_amendment(self) -> bool {

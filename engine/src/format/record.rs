@@ -81,6 +81,8 @@ pub struct Record {
 const HAS_SEQ: u8 = 1;
 const HAS_OWN_TIME: u8 = 2;
 const HAS_KEY: u8 = 4;
+/// Where the kind stands.
+const KIND_AT: usize = 1;
 /// Where the flags stand.
 const FLAGS_AT: usize = 2;
 
@@ -91,8 +93,10 @@ impl Record {
         MessageId { room: self.room, epoch: self.epoch, seq: self.seq }
     }
 
-    /// Appends the record's bytes.
-    pub fn put(&self, out: &mut Vec<u8>) {
+    /// Appends the record's bytes. Returns where in them the length of a post's words stands, or
+    /// zero.
+    pub fn put(&self, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
         let mut flags = 0;
         if self.seq > Seq::ZERO {
             flags |= HAS_SEQ;
@@ -125,7 +129,10 @@ impl Record {
             put_bytes(out, &idempotency.key);
             out.extend_from_slice(&idempotency.digest);
         }
+        let payload = out.len() - start;
         self.payload.put(out);
+        // The post's kind is one byte.
+        if self.payload.kind() == Kind::Post { payload + 1 } else { 0 }
     }
 
     /// The record's bytes.
@@ -276,6 +283,30 @@ impl<'a> Parts<'a> {
             put_bytes(out, key);
             out.extend_from_slice(&digest);
         }
+    }
+}
+
+/// True if stored bytes begin as those of a timeline entry.
+#[must_use]
+pub fn is_post(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&VERSION) && kind_of(bytes) == Some(Kind::Post)
+}
+
+/// What stored bytes say that they are of.
+#[must_use]
+pub fn kind_of(bytes: &[u8]) -> Option<Kind> {
+    bytes.get(KIND_AT).copied().and_then(Kind::from_code)
+}
+
+/// Where in a post's bytes the length of what it says stands, and behind it the words; zero if they
+/// are no post's.
+#[must_use]
+pub fn words_at(bytes: &[u8]) -> usize {
+    let reader = &mut Reader::new(bytes);
+    match Front::get(reader) {
+        // The post's kind is one byte.
+        Ok(front) if front.outline.kind == Kind::Post => reader.position() + 1,
+        _ => 0,
     }
 }
 

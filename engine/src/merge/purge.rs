@@ -21,7 +21,6 @@ use crate::format::payload::{Kind, Payload};
 use crate::format::record::{Outline, without_key};
 use crate::format::run::Run;
 use crate::history::{block_has_entries, decode_record};
-use crate::pack::takes_seq;
 use crate::proof::Hash;
 use crate::proof::book::{Book, salt_row};
 use crate::proof::leaf::record_leaf;
@@ -121,7 +120,7 @@ impl<'a> Purge<'a> {
         }
         let of = match outline.kind {
             kind if kind.is_amendment() => decode_record(bytes)?.payload.amends(),
-            kind => takes_seq(kind).then_some(outline.seq),
+            kind => kind.takes_seq().then_some(outline.seq),
         };
         let Some(seq) = of else { return Ok(false) };
         // What is erased no row repeats.

@@ -20,7 +20,7 @@ use crate::format::record::Outline;
 use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
 use crate::limits;
-use crate::pack::{self, PackKind, PackWriter, Packs, takes_seq};
+use crate::pack::{self, PackKind, PackWriter, Packs};
 use crate::seal::{self, PackNumbers, Sealed};
 use crate::spans::LsnSet;
 use crate::storage::Disk;
@@ -249,7 +249,7 @@ impl<'a> Rewrite<'a> {
                 return Err(wrong("record of another room", 0));
             }
             self.next(run, outline.rev, last)?;
-            if takes_seq(outline.kind) {
+            if outline.kind.takes_seq() {
                 *seq_at = outline.seq;
             }
             if outline.kind.is_entry() {
@@ -264,7 +264,8 @@ impl<'a> Rewrite<'a> {
                 Some(bytes) => bytes.into(),
                 None => bytes,
             };
-            let entry = TailEntry { lsn, rev, seq_at: *seq_at, time_at: *time_at, kind, bytes };
+            let (seq_at, time_at) = (*seq_at, *time_at);
+            let entry = TailEntry { lsn, rev, seq_at, time_at, kind, bytes, words: 0 };
             let open = self.open()?;
             if let Some(leaf) = leaf {
                 open.drop_record(run.room, category, &entry, leaf)?;

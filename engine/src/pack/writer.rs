@@ -17,7 +17,6 @@ use crate::format::dictionary::{Compressor, Dictionary};
 use crate::format::pack::{
     DictionaryMark, Footer, PackMeta, Places, encode_runs, header, pack_name,
 };
-use crate::format::payload::Kind;
 use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
 use crate::history::decode_record;
@@ -93,7 +92,7 @@ struct OpenRun {
 
 /// A run that begins with this record and holds nothing yet.
 fn run_before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) -> Run {
-    let seq_base = Seq(first.seq_at.0.saturating_sub(u64::from(takes_seq(first.kind))));
+    let seq_base = Seq(first.seq_at.0.saturating_sub(u64::from(first.kind.takes_seq())));
     Run {
         pack,
         room,
@@ -412,9 +411,4 @@ impl PackWriter {
         self.disk.rename_durably(DIR, &format!("{}.tmp", self.name), &self.name)?;
         Ok(Written { meta: self.meta, runs, dropped })
     }
-}
-
-/// True if a record of this kind has a place in its room's timeline.
-pub(crate) const fn takes_seq(kind: Kind) -> bool {
-    kind.is_entry() || matches!(kind, Kind::Lost)
 }

@@ -98,6 +98,7 @@ fn entry(room: RoomId, lsn: u64, rev: u64) -> TailEntry {
         time_at: time,
         kind: Kind::Post,
         bytes: record.to_bytes().into(),
+        words: 0,
     }
 }
 

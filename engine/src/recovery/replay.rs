@@ -104,6 +104,7 @@ impl Replay<'_> {
             time_at: record.time,
             kind: record.payload.kind(),
             bytes,
+            words: 0,
         };
         let room = record.room;
         if record.seq > Seq::ZERO {

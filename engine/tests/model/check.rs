@@ -14,7 +14,7 @@ use hansard_engine::format::wire::from_bytes;
 use hansard_engine::proof::Tree;
 use hansard_engine::proof::leaf::record_leaf;
 use hansard_engine::proof::note::open_note;
-use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order};
+use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order, Page};
 use hansard_engine::types::*;
 
 use super::choices::Choices;
@@ -80,6 +80,21 @@ pub fn everything(
     }
 }
 
+/// A page, which says the same as its stored bytes do.
+fn page(engine: &Engine, room: RoomId, at: Anchor, limit: usize) -> Page {
+    let page = engine.page(room, at, limit).unwrap();
+    let raw = engine.entries(room, at, limit).unwrap();
+    let ends = (&raw.amended, &raw.gaps, raw.older, raw.newer);
+    assert_eq!(ends, (&page.amended, &page.gaps, page.older, page.newer), "{room} {at:?}");
+    assert_eq!(raw.entries.len(), page.records.len(), "{room} {at:?}");
+    for (entry, record) in raw.entries.iter().zip(&page.records) {
+        assert_eq!((entry.seq, &entry.record().unwrap()), (record.seq, record), "{room} {at:?}");
+        let Payload::Post(post) = &record.payload else { panic!("{record:?} is no entry") };
+        assert_eq!(entry.body(), post.body, "{room} {at:?}");
+    }
+    page
+}
+
 /// Walks a room forwards: every entry exactly once, or inside a gap.
 fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, what: &str) {
     let mut seen = BTreeSet::new();
@@ -88,7 +103,7 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
     let mut erased = BTreeSet::new();
     let mut at = Anchor::At(Seq(1));
     loop {
-        let page = engine.page(room.id, at, 1 + choices.below(40)).unwrap();
+        let page = page(engine, room.id, at, 1 + choices.below(40));
         for record in &page.records {
             let index = usize::try_from(record.seq.0 - 1).unwrap();
             let Some(entry) = room.entries.get_mut(index) else {
@@ -549,7 +564,7 @@ pub fn one_read(engine: &Engine, facts: &Facts, choices: &mut Choices, what: &st
         }
     };
     let first = first.max(begin);
-    let page = engine.page(room.id, anchor, limit).unwrap();
+    let page = page(engine, room.id, anchor, limit);
     let damage = page.gaps.iter().any(|gap| gap.reason == GapReason::Damaged);
     assert!(!damage, "{what}: {anchor:?} {:?}", page.gaps);
     if room.entries.iter().any(|entry| entry.erased.is_some()) {
