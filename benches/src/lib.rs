@@ -6,4 +6,5 @@ pub mod compression;
 pub mod powercut;
 pub mod scale;
 pub mod soak;
+pub mod suite;
 pub mod tournament;

@@ -1,0 +1,19 @@
+//! The engine measured beside its peers: what the criterion suites share.
+//!
+//! `world` says what is posted, `size` how much; `hansard` stands behind the same door as the
+//! peers; `field` opens and fills everyone; `turns` measures them turn by turn and hands the
+//! samples to criterion; `figures` is what a suite leaves for `report`.
+
+pub mod child;
+pub mod field;
+pub mod figures;
+pub mod hansard;
+pub mod limits;
+pub mod machine;
+pub mod report;
+pub mod size;
+pub mod targets;
+pub mod turns;
+pub mod world;
+pub mod writers;
+pub mod zipf;

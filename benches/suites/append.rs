@@ -1,0 +1,254 @@
+//! How fast are messages kept?
+//!
+//! Groups of one caller, writers side by side with one message each, and bulk until nothing is
+//! pending. Every group is synced before it counts, keys are looked up and stored, indexes kept.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use criterion::Criterion;
+use hansard_benches::suite::field::{self, Who};
+use hansard_benches::suite::figures::{Better, Per, Suite};
+use hansard_benches::suite::hansard::{self, Hansard, Keys, Setup};
+use hansard_benches::suite::limits::{BARE, Bare};
+use hansard_benches::suite::size::Size;
+use hansard_benches::suite::turns::{Lap, Samples, Turn, compare};
+use hansard_benches::suite::world::{self, Stream, World};
+use hansard_benches::suite::writers::{groups, singles};
+use hansard_benches::tournament::Outcome;
+use hansard_peers::{Budget, CacheState, Message, Store};
+
+const QUESTION: &str = "How many messages a second are durable, and when does one hear of it?";
+const GROUPS: [usize; 2] = [64, 1024];
+const WRITERS: [usize; 4] = [1, 8, 64, 256];
+/// Writers whose acknowledgements are timed beside housekeeping.
+const ACK_WRITERS: u32 = 8;
+
+/// A store that is written to, and the messages it has not seen yet.
+struct Entry<'a> {
+    name: &'static str,
+    store: Box<dyn Store>,
+    stream: RefCell<Stream<'a>>,
+}
+
+/// The bare loop and how many of the engine's messages one of its writes would hold.
+struct Loop {
+    bare: Bare,
+    messages: f64,
+}
+
+/// What a comparison is of: a lap has a multiple of so many messages, for so many writers.
+#[derive(Clone, Copy)]
+struct Load {
+    size: Size,
+    least: u64,
+    writers: u32,
+}
+
+fn main() -> Outcome<()> {
+    let size = Size::asked()?;
+    let world = World::read(&world::logs(), size)?;
+    let who = Who::all()?;
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut suite = Suite::new("append", QUESTION, size, &who)?;
+    suite.say("every group is synced (fdatasync or the store's word for it) before it counts");
+    suite.say("a lap ends when everything acknowledged is in every index");
+    suite.say("durable figures: stores that begin empty; the texts are resampled IRC");
+    let dir = field::scratch()?;
+    let (entries, engine) = enter(&who, dir.path(), &world)?;
+    let mut bare = Loop { bare: Bare::new(dir.path())?, messages: 1.0 };
+    for writers in WRITERS {
+        let id = format!("append-writers-{writers}");
+        let work = |store: &dyn Store, messages: &[_]| singles(store, messages, writers);
+        let least = u64::try_from(writers)? * 2;
+        let side = u32::try_from(writers)?;
+        let load = Load { size, least, writers: side };
+        let samples = group(&mut criterion, &id, load, &entries, &engine, &mut bare, work)?;
+        suite.timed(&id, &format!("durable single messages, {writers} writers"), Per::Second);
+        latencies(&mut suite, &id, &samples, writers);
+    }
+    for size_of_group in GROUPS {
+        let id = format!("append-group-{size_of_group}");
+        let work = |store: &dyn Store, messages: &[_]| groups(store, messages, size_of_group);
+        let least = u64::try_from(size_of_group)?;
+        let load = Load { size, least, writers: 1 };
+        group(&mut criterion, &id, load, &entries, &engine, &mut bare, work)?;
+        let title = format!("durable groups of {size_of_group}, one caller, applied");
+        suite.timed(&id, &title, Per::Second);
+    }
+    for entry in entries {
+        entry.store.close()?;
+    }
+    drop(engine);
+    bulk(&mut suite, &who, &world, size)?;
+    acknowledged(&mut suite, &world, size)?;
+    suite.leave()
+}
+
+/// Everyone with an empty store. Hansard once more as an importer, and its engine's counters.
+fn enter<'a>(
+    who: &[Who],
+    dir: &std::path::Path,
+    world: &'a World,
+) -> Outcome<(Vec<Entry<'a>>, hansard_engine::Engine)> {
+    let budget = Budget::of(CacheState::Warm);
+    let (mut entries, mut engine) = (Vec::new(), None);
+    for who in who {
+        let dir = dir.join(who.name());
+        let store: Box<dyn Store> = match who {
+            Who::Hansard => {
+                let hansard = Hansard::open(&dir, world, Setup::usual(budget))?;
+                engine = Some(hansard.engine.clone());
+                Box::new(hansard)
+            }
+            Who::Peer(_) => who.open(&dir, world, budget)?,
+        };
+        let stream = RefCell::new(world.stream());
+        entries.push(Entry { name: who.name(), store, stream });
+    }
+    let setup = Setup { keys: Keys::None, ..Setup::usual(budget) };
+    let store = Box::new(Hansard::open(&dir.join(hansard::UNKEYED), world, setup)?);
+    entries.push(Entry { name: hansard::UNKEYED, store, stream: RefCell::new(world.stream()) });
+    Ok((entries, engine.ok_or("Hansard does not take part")?))
+}
+
+/// One comparison: everyone, and the bare loop with as many bytes a write as the engine's frames.
+fn group(
+    criterion: &mut Criterion,
+    id: &str,
+    load: Load,
+    entries: &[Entry<'_>],
+    engine: &hansard_engine::Engine,
+    bare: &mut Loop,
+    work: impl Fn(&dyn Store, &[Message<'_>]) -> Outcome<Lap>,
+) -> Outcome<Samples> {
+    let frames = RefCell::new((0, 0, 0));
+    let mut turns: Vec<Turn<'_>> = Vec::new();
+    for entry in entries {
+        let (work, frames) = (&work, &frames);
+        turns.push(Turn::new(entry.name, move |count| {
+            let messages = entry.stream.borrow_mut().take_for(load.writers, count);
+            let before = counters(engine);
+            let lap = work(&*entry.store, &messages)?;
+            if entry.name == hansard::NAME {
+                let after = counters(engine);
+                *frames.borrow_mut() = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+            }
+            Ok(lap)
+        }));
+    }
+    turns.push(Turn::new(BARE, |count| {
+        let (records, groups, bytes) = *frames.borrow();
+        bare.bare.set_bytes(usize::try_from(bytes / u64::max(groups, 1))?);
+        bare.messages = ratio(records, groups);
+        let writes = ratio(count, 1) / bare.messages;
+        let mut lap = bare.bare.lap(whole(writes).max(1))?;
+        // What it would be for messages.
+        lap.count = whole(ratio(lap.count, 1) * bare.messages).max(1);
+        Ok(lap)
+    }));
+    let samples = compare(criterion, id, load.size, load.least, turns)?;
+    let (per, bytes) = (bare.messages, bare.bare.bytes());
+    eprintln!("{id}: the bare loop writes {bytes} bytes for {per:.1} messages");
+    Ok(samples)
+}
+
+fn counters(engine: &hansard_engine::Engine) -> (u64, u64, u64) {
+    let stats = engine.stats();
+    (stats.records.get(), stats.groups.get(), stats.journal_bytes.get())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn ratio(a: u64, b: u64) -> f64 {
+    a as f64 / b.max(1) as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positive and far below 2^53"
+)]
+fn whole(number: f64) -> u64 {
+    number.round() as u64
+}
+
+fn latencies(suite: &mut Suite, id: &str, samples: &Samples, writers: usize) {
+    for percent in [50, 99] {
+        let values = samples
+            .iter()
+            .filter_map(|(name, taken)| Some((name.clone(), taken.quantile_us(percent)?)));
+        let title = format!("acknowledged after, {writers} writers, p{percent}");
+        suite.given((&format!("{id}-p{percent}"), &title, "us"), Better::Less, values);
+    }
+}
+
+fn bulk(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()> {
+    let mut values = Vec::new();
+    for who in who {
+        let (_, filled) = who.filled(world, size)?;
+        values.push((who.name().to_owned(), ratio(filled.messages, 1) / filled.seconds));
+    }
+    suite.say(
+        "bulk: one run, groups of 1,024; Hansard syncs each, the peers when they settle; it ends \
+         when nothing is pending and the process stands still",
+    );
+    suite.given(("append-bulk", "sustained ingest to quiescence", "msgs/s"), Better::More, values);
+    Ok(())
+}
+
+/// Acknowledgements while nothing else is done, and while the engine seals, merges and scrubs.
+fn acknowledged(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
+    let dir = field::scratch()?;
+    let to = dir.path().join(hansard::NAME);
+    field::copy(&Who::Hansard.filled(world, size)?.0, &to)?;
+    let store = Hansard::open(&to, world, Setup::usual(Budget::of(CacheState::Warm)))?;
+    let mut stream = world.stream();
+    stream.skip(world.messages);
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    let mut seals = 0;
+    for _ in 0..size.rounds {
+        let messages = stream.take_for(ACK_WRITERS, size.messages / 50);
+        idle.extend(singles(&store, &messages, ACK_WRITERS as usize)?.each);
+        let messages = stream.take_for(ACK_WRITERS, size.messages / 50);
+        let (each, made) = beside_housekeeping(&store, &messages)?;
+        busy.extend(each);
+        seals += made;
+    }
+    Box::new(store).close()?;
+    suite.say(format!(
+        "acknowledgements beside housekeeping: {ACK_WRITERS} writers; {seals} rounds of seal, merge \
+         and scrub without a pause, none of them paced"
+    ));
+    let p99 = |mut each: Vec<Duration>| {
+        each.sort_unstable();
+        let at = each.len().saturating_sub(1) * 99 / 100;
+        each.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
+    };
+    let values = [(hansard::NAME, p99(busy)), ("idle", p99(idle))];
+    let values = values.map(|(name, value)| (name.to_owned(), value));
+    let what = ("append-acks-busy-p99", "Hansard: acknowledged beside housekeeping, p99", "us");
+    suite.given(what, Better::Less, values);
+    Ok(())
+}
+
+/// Writers beside a thread that seals, merges and scrubs all the time.
+fn beside_housekeeping(store: &Hansard, messages: &[Message<'_>]) -> Outcome<(Vec<Duration>, u64)> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let housekeeper = scope.spawn(|| -> Outcome<u64> {
+            let mut rounds = 0;
+            while !stop.load(Ordering::Relaxed) {
+                store.engine.seal()?;
+                store.engine.merge(&mut |_| true)?;
+                store.engine.scrub_now()?;
+                rounds += 1;
+            }
+            Ok(rounds)
+        });
+        let lap = singles(store, messages, ACK_WRITERS as usize);
+        stop.store(true, Ordering::Relaxed);
+        let rounds = housekeeper.join().map_err(|_| "the housekeeper panicked")??;
+        Ok((lap?.each, rounds))
+    })
+}

@@ -1,0 +1,209 @@
+//! How soon is a store back, and what do many small rooms cost?
+//!
+//! The engine is killed with a full journal and opened again, with a small archive and a large one,
+//! beside reading and checking the journal's bytes. Then rooms of three messages: the time to make
+//! and fill them, their bytes and files, and the memory of an engine in which all of them are idle.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hansard_benches::scale::gauge::status_bytes;
+use hansard_benches::suite::child::{self, Running};
+use hansard_benches::suite::field::{self, Who, size_of};
+use hansard_benches::suite::figures::{Better, Suite};
+use hansard_benches::suite::hansard::{self, Hansard, Setup};
+use hansard_benches::suite::machine;
+use hansard_benches::suite::size::Size;
+use hansard_benches::suite::world::{self, World};
+use hansard_benches::tournament::Outcome;
+use hansard_peers::{Budget, CacheState, Durability, Quiet, Store};
+use serde::{Deserialize, Serialize};
+
+const QUESTION: &str = "How soon is a killed server back, and what do many small rooms cost?";
+/// Nearly what a journal holds when its tails must be sealed at half of its files.
+const JOURNAL_BYTES: u64 = 120 * 1024 * 1024;
+/// Tails that do not seal before.
+const TAILS: usize = 200 * 1024 * 1024;
+const OPENS: usize = 5;
+
+/// What a child is to do in a directory.
+#[derive(Serialize, Deserialize)]
+enum Task {
+    /// Write until the journal is full, and wait to be killed.
+    Fill(PathBuf),
+    /// Open it with small rooms, and tell the memory.
+    Idle(PathBuf),
+}
+
+/// What it says.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    bytes: u64,
+}
+
+fn main() -> Outcome<()> {
+    let size = Size::asked()?;
+    let world = World::read(&world::logs(), size)?;
+    match child::task()? {
+        Some(Task::Fill(dir)) => return fill(&dir, &world),
+        Some(Task::Idle(dir)) => return idle(&dir, world, size),
+        None => {}
+    }
+    let mut suite = Suite::new("recovery", QUESTION, size, &[Who::Hansard])?;
+    reopen(&mut suite, &world, size)?;
+    small_rooms(&mut suite, world, size)?;
+    suite.leave()
+}
+
+fn setup() -> Setup {
+    let budget = Budget { write_bytes: TAILS, ..Budget::of(CacheState::Warm) };
+    Setup::usual(budget)
+}
+
+/// The child: posts behind what is there until the journal is nearly full.
+fn fill(dir: &Path, world: &World) -> Outcome<()> {
+    let store = Hansard::open(dir, world, setup())?;
+    let (mut stream, begun) = (world.stream(), store.engine.stats().journal_bytes.get());
+    stream.skip(world.messages);
+    let written = || store.engine.stats().journal_bytes.get() - begun;
+    while written() < JOURNAL_BYTES {
+        store.commit(&stream.take(1024), Durability::Group)?;
+    }
+    store.rest(Quiet::Applied)?;
+    if store.engine.stats().seals.get() > 0 {
+        return Err("the journal was sealed while it was filled".into());
+    }
+    child::say(&Told { bytes: written() })?;
+    loop {
+        std::thread::park();
+    }
+}
+
+fn milliseconds(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e3
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Kills an engine with a full journal; opens copies of what it left, each cold.
+fn reopen(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
+    let root = field::scratch()?;
+    let (archive, _) = Who::Hansard.filled(world, size)?;
+    let (small, large) = (root.path().join("small"), root.path().join("large"));
+    field::copy(&archive, &large)?;
+    let (mut opens, mut reads, mut bytes) = ([Vec::new(), Vec::new()], Vec::new(), 0);
+    for (dir, opens) in [&small, &large].into_iter().zip(&mut opens) {
+        let mut child = Running::start(&Task::Fill(dir.clone()))?;
+        bytes = child.said::<Told>()?.bytes;
+        child.kill()?;
+        for number in 0..OPENS {
+            let left = root.path().join(format!("left-{number}"));
+            field::copy(dir, &left)?;
+            reads.push(read_and_check(&left)?);
+            if !machine::drop_page_cache() {
+                suite.say("the kernel's cache could not be dropped: reopened warm");
+            }
+            opens.push(open_once(&left, world)?);
+            std::fs::remove_dir_all(&left)?;
+        }
+    }
+    let [small, large] = opens.map(median);
+    suite.say(format!(
+        "reopened after kill -9 with {} MiB of journal, page cache dropped, median of {OPENS}; \
+         large archive: {} messages",
+        bytes / 1_048_576,
+        world.messages
+    ));
+    let named = |values: [(&str, f64); 2]| values.map(|(name, value)| (name.to_owned(), value));
+    let what = ("recovery-reopen", "reopen with a full journal, large archive", "ms");
+    let values = named([(hansard::NAME, large), ("read and check", median(reads))]);
+    suite.given(what, Better::Less, values);
+    let what = ("recovery-reopen-archive", "the same beside a small archive", "ms");
+    suite.given(what, Better::Less, named([(hansard::NAME, large), ("small archive", small)]));
+    Ok(())
+}
+
+/// Reads the journal's files and takes the checksum of their bytes, cold: the limit.
+fn read_and_check(dir: &Path) -> Outcome<f64> {
+    let _ = machine::drop_page_cache();
+    let begun = Instant::now();
+    for file in std::fs::read_dir(dir.join("journal"))? {
+        let path = file?.path();
+        if path.is_file() {
+            std::hint::black_box(crc32fast::hash(&std::fs::read(path)?));
+        }
+    }
+    Ok(milliseconds(begun))
+}
+
+/// Until the engine answers.
+fn open_once(dir: &Path, world: &World) -> Outcome<f64> {
+    let begun = Instant::now();
+    let opened = Hansard::open_only(dir, world, setup())?;
+    let took = milliseconds(begun);
+    if opened.report.replayed == 0 {
+        return Err("nothing was in the journal".into());
+    }
+    Box::new(opened).close()?;
+    Ok(took)
+}
+
+fn small_rooms(suite: &mut Suite, world: World, size: Size) -> Outcome<()> {
+    let world = world.of_small_rooms(size.small_rooms);
+    let root = field::scratch()?;
+    let dir = root.path().join(hansard::NAME);
+    let begun = Instant::now();
+    let store = Hansard::open(&dir, &world, Setup::usual(Budget::of(CacheState::Warm)))?;
+    let made = begun.elapsed().as_secs_f64();
+    let (mut stream, mut left) = (world.stream_evenly(), world.messages);
+    while left > 0 {
+        let group = stream.take(left.min(1024));
+        left -= group.len() as u64;
+        store.commit(&group, Durability::Settle)?;
+    }
+    store.rest(Quiet::Applied)?;
+    let durable = begun.elapsed().as_secs_f64();
+    store.rest(Quiet::Settled)?;
+    let at_rest = begun.elapsed().as_secs_f64();
+    let found = size_of(&store)?;
+    Box::new(store).close()?;
+    let packs = machine::on_disk(&dir.join("packs"), &[])?;
+    suite.say(format!(
+        "{} rooms of three: rooms made in {made:.1} s, all durable and applied after {durable:.1} \
+         s, at rest after {at_rest:.1} s; of the files {} are packs; bytes are of rooms and \
+         messages together",
+        world.rooms, packs.files
+    ));
+    let ours = |value: f64| [(hansard::NAME.to_owned(), value)];
+    let suffix = if size.small_rooms == Size::STANDARD.small_rooms { "" } else { "-fewer" };
+    let mut figure = |id: &str, title: &str, unit: &str, value: f64| {
+        let id = format!("recovery-small-rooms-{id}{suffix}");
+        suite.given((&id, title, unit), Better::Less, ours(value));
+    };
+    figure("seconds", "rooms of three made and filled, durable", "s", durable);
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let (bytes, files) = (found.bytes as f64 / world.messages as f64, found.files as f64);
+    figure("bytes", "rooms of three, bytes a message", "bytes", bytes);
+    figure("files", "rooms of three, files", "files", files);
+    let mut full = Running::start(&Task::Idle(dir))?;
+    let full = full.said::<Told>()?.bytes;
+    let mut empty = Running::start(&Task::Idle(root.path().join("empty")))?;
+    let empty = empty.said::<Told>()?.bytes;
+    #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53")]
+    let more = full.saturating_sub(empty) as f64 / 1_048_576.0;
+    let what = (format!("recovery-idle-rooms{suffix}"), "idle rooms, memory more than none");
+    suite.given((&what.0, what.1, "MiB"), Better::Less, ours(more));
+    Ok(())
+}
+
+/// The child: an engine in which nobody speaks.
+fn idle(dir: &Path, world: World, size: Size) -> Outcome<()> {
+    let world = world.of_small_rooms(size.small_rooms);
+    let store = Hansard::open_only(dir, &world, Setup::usual(Budget::of(CacheState::Warm)))?;
+    let bytes = status_bytes(std::process::id(), "RssAnon").ok_or("memory is not told here")?;
+    child::say(&Told { bytes })?;
+    Box::new(store).close()
+}

@@ -1,0 +1,189 @@
+//! What does a message take on disk, and how often is it written?
+//!
+//! Bytes at rest with every index and key, log files that are kept for reuse apart; bytes that a
+//! process of its own made the file system write, over what was left, with groups of 64.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hansard_benches::suite::child::{self, Running};
+use hansard_benches::suite::field::{self, Who, size_of};
+use hansard_benches::suite::figures::{Better, Suite};
+use hansard_benches::suite::hansard::{self, Compliance, Hansard, Retentions, Setup};
+use hansard_benches::suite::machine;
+use hansard_benches::suite::size::Size;
+use hansard_benches::suite::world::{self, World};
+use hansard_benches::tournament::Outcome;
+use hansard_peers::{Budget, CacheState, Durability, Quiet, Store};
+use serde::{Deserialize, Serialize};
+
+const QUESTION: &str = "What does a message take on disk, and how often is it written?";
+/// Messages of a group whose writes are counted.
+const GROUP: usize = 64;
+/// Stores whose writes are not this process's own.
+const NOT_COUNTED: [&str; 1] = ["postgres"];
+
+/// What a child is to do: fill a store in groups.
+#[derive(Serialize, Deserialize)]
+struct Task {
+    who: String,
+    dir: PathBuf,
+}
+
+/// What it took.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    written: u64,
+    left: u64,
+}
+
+fn main() -> Outcome<()> {
+    let size = Size::asked()?;
+    let world = World::read(&world::logs(), size)?;
+    if let Some(task) = child::task()? {
+        return fill(&task, &world);
+    }
+    let who = Who::all()?;
+    let mut suite = Suite::new("space", QUESTION, size, &who)?;
+    suite
+        .say("keys: 16 printable bytes and a digest of 16, which no store can compress, a message");
+    suite.say(
+        "at rest: Hansard two days later, merged, its keys in the catalog only; the peers \
+               compacted by their own means",
+    );
+    bytes(&mut suite, &who, &world, size)?;
+    compliance(&mut suite, &world)?;
+    amplification(&mut suite, &who)?;
+    drop_day(&mut suite, &who, &world, size)?;
+    suite.leave()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn per(bytes: u64, messages: u64) -> f64 {
+    bytes as f64 / messages.max(1) as f64
+}
+
+fn bytes(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()> {
+    let (mut settled, mut compacted) = (Vec::new(), Vec::new());
+    for who in who {
+        let (_, filled) = who.filled(world, size)?;
+        let name = who.name().to_owned();
+        settled.push((name.clone(), per(filled.settled_bytes, filled.messages)));
+        compacted.push((name, per(filled.compacted_bytes, filled.messages)));
+    }
+    let what = ("space-bytes", "bytes a message at rest, all included", "bytes");
+    suite.given(what, Better::Less, compacted);
+    let what = ("space-settled", "bytes a message when nothing was pending", "bytes");
+    suite.given(what, Better::Less, settled);
+    parts(suite, world, size)
+}
+
+/// What Hansard's bytes are.
+fn parts(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
+    let (dir, filled) = Who::Hansard.filled(world, size)?;
+    for part in ["packs", "catalog"] {
+        let found = machine::on_disk(&dir.join(part), &[])?;
+        let a_message = per(found.bytes, filled.messages);
+        suite.say(format!("Hansard's {part}: {a_message:.1} bytes a message"));
+    }
+    Ok(())
+}
+
+/// The same messages with compliance's own copy of each.
+fn compliance(suite: &mut Suite, world: &World) -> Outcome<()> {
+    let dir = field::scratch()?;
+    let budget = Budget::of(CacheState::Warm);
+    let setup = Setup { compliance: Compliance::On, ..Setup::usual(budget) };
+    let store = Hansard::open(&dir.path().join(hansard::NAME), world, setup)?;
+    pour(&store, world, 1024, Durability::Settle)?;
+    store.rest(Quiet::Compacted)?;
+    let a_message = per(size_of(&store)?.bytes, world.messages);
+    Box::new(store).close()?;
+    let what = ("space-compliance", "the same with compliance on", "bytes");
+    suite.given(what, Better::Less, [(hansard::NAME.to_owned(), a_message)]);
+    Ok(())
+}
+
+fn pour(store: &dyn Store, world: &World, group: usize, durability: Durability) -> Outcome<()> {
+    let (mut stream, mut left) = (world.stream(), world.messages);
+    while left > 0 {
+        let batch = stream.take(left.min(16 * 1024));
+        left -= batch.len() as u64;
+        for group in batch.chunks(group) {
+            store.commit(group, durability)?;
+        }
+    }
+    Ok(())
+}
+
+fn amplification(suite: &mut Suite, who: &[Who]) -> Outcome<()> {
+    let mut values = Vec::new();
+    for who in who.iter().filter(|who| !NOT_COUNTED.contains(&who.name())) {
+        let dir = field::scratch()?;
+        let task = Task { who: who.name().to_owned(), dir: dir.path().join(who.name()) };
+        let told: Told = Running::start(&task)?.said()?;
+        values.push((task.who, per(told.written, told.left)));
+    }
+    suite.say(format!(
+        "writes: what /proc/self/io says of a process of its own, less what was cancelled, over \
+         what is left at rest; groups of {GROUP}; PostgreSQL writes in processes of its own and \
+         is not counted"
+    ));
+    let what = ("space-amplification", "bytes written over bytes left, groups of 64", "x");
+    suite.given(what, Better::Less, values);
+    Ok(())
+}
+
+/// A day of a third of the categories goes: by retention, and by PostgreSQL's DELETE.
+fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()> {
+    let dir = field::scratch()?;
+    let setup = Setup::usual(Budget::of(CacheState::Warm));
+    let setup = Setup { retentions: Retentions::Three, ..setup };
+    let store = Hansard::open(&dir.path().join(hansard::NAME), world, setup)?;
+    pour(&store, world, 1024, Durability::Settle)?;
+    // Its clock stands two days later then, and the day is over for those that keep one.
+    store.rest(Quiet::Settled)?;
+    let begun = Instant::now();
+    let expired = store.engine.expire()?;
+    store.rest(Quiet::Applied)?;
+    let hidden = begun.elapsed();
+    store.engine.purge(&mut |_| true)?;
+    let mut values = vec![(hansard::NAME.to_owned(), begun.elapsed().as_secs_f64() * 1e3)];
+    suite.say(format!(
+        "a day dropped: {} entries of {} rooms; hidden after {:.1} ms, gone from packs when timed",
+        expired.entries,
+        expired.rooms,
+        hidden.as_secs_f64() * 1e3
+    ));
+    Box::new(store).close()?;
+    let categories: Vec<u32> = (0..world.categories).filter(|c| c % 3 == 0).collect();
+    for who in who.iter().filter(|who| NOT_COUNTED.contains(&who.name())) {
+        let to = dir.path().join(who.name());
+        field::copy(&who.filled(world, size)?.0, &to)?;
+        let store = who.open(&to, world, setup.budget)?;
+        let begun = Instant::now();
+        let gone = store.delete_before(&categories, world.end_us())?;
+        values.push((who.name().to_owned(), begun.elapsed().as_secs_f64() * 1e3));
+        if gone != Some(expired.entries) {
+            return Err(format!("{}: {gone:?} gone of {}", who.name(), expired.entries).into());
+        }
+        store.close()?;
+    }
+    let what = ("space-drop-day", "a day of a third of the categories dropped", "ms");
+    suite.given(what, Better::Less, values);
+    Ok(())
+}
+
+/// The child: a store filled in durable groups, and brought to rest.
+fn fill(task: &Task, world: &World) -> Outcome<()> {
+    let who = Who::by_name(&task.who)?;
+    let store = who.open(Path::new(&task.dir), world, Budget::of(CacheState::Warm))?;
+    let before = machine::written_bytes().ok_or("writes are not counted here")?;
+    pour(&*store, world, GROUP, Durability::Group)?;
+    store.rest(Quiet::Settled)?;
+    let _ = machine::Still::wait(std::time::Instant::now());
+    let written = machine::written_bytes().ok_or("writes are not counted here")? - before;
+    let left = size_of(&*store)?.bytes;
+    store.close()?;
+    child::say(&Told { written, left })
+}
