@@ -15,9 +15,10 @@ HTTP ?= 127.0.0.1:8010
 ARGS ?=
 export HANSARD_DEMO
 
-# make bench: another folder of IRC logs than the repository's own, and where the stores stand meanwhile.
+# make bench: another folder of IRC logs than the repository's own, and where the stores stand meanwhile: on the disk
+# that is to be measured, where PostgreSQL's user gets, too.
 export HANSARD_LOGS
-BENCH_DIR ?= $(CARGO_TARGET_DIR)/bench-data
+BENCH_DIR ?= /var/tmp/hansard-bench
 
 # make check: seconds for each fuzz target. make soak: minutes.
 FUZZ_SECONDS ?= 20

@@ -20,8 +20,8 @@ use hansard_benches::tournament::Outcome;
 use hansard_peers::{Budget, CacheState, Message, Store};
 
 const QUESTION: &str = "How many messages a second are durable, and when does one hear of it?";
-const GROUPS: [usize; 2] = [64, 1024];
-const WRITERS: [usize; 4] = [1, 8, 64, 256];
+const GROUPS: [u32; 2] = [64, 1024];
+const WRITERS: [u32; 4] = [1, 8, 64, 256];
 /// Writers whose acknowledgements are timed beside housekeeping.
 const ACK_WRITERS: u32 = 8;
 
@@ -38,12 +38,37 @@ struct Loop {
     messages: f64,
 }
 
-/// What a comparison is of: a lap has a multiple of so many messages, for so many writers.
+/// Who writes in a comparison.
 #[derive(Clone, Copy)]
-struct Load {
-    size: Size,
-    least: u64,
-    writers: u32,
+enum Load {
+    /// So many writers side by side, a message each at a time.
+    Singles(u32),
+    /// One caller with groups of so many.
+    Groups(u32),
+}
+
+impl Load {
+    const fn writers(self) -> u32 {
+        match self {
+            Self::Singles(writers) => writers,
+            Self::Groups(_) => 1,
+        }
+    }
+
+    /// A lap has a multiple of so many messages.
+    const fn least(self) -> u64 {
+        match self {
+            Self::Singles(writers) => 2 * writers as u64,
+            Self::Groups(size) => size as u64,
+        }
+    }
+
+    fn lap(self, store: &dyn Store, messages: &[Message<'_>]) -> Outcome<Lap> {
+        match self {
+            Self::Singles(writers) => singles(store, messages, writers as usize),
+            Self::Groups(size) => groups(store, messages, size as usize),
+        }
+    }
 }
 
 fn main() -> Outcome<()> {
@@ -59,23 +84,19 @@ fn main() -> Outcome<()> {
     let (entries, engine) = enter(&who, dir.path(), &world)?;
     let mut bare = Loop { bare: Bare::new(dir.path())?, messages: 1.0 };
     for writers in WRITERS {
-        let id = format!("append-writers-{writers}");
-        let work = |store: &dyn Store, messages: &[_]| singles(store, messages, writers);
-        let least = u64::try_from(writers)? * 2;
-        let side = u32::try_from(writers)?;
-        let load = Load { size, least, writers: side };
-        let samples = group(&mut criterion, &id, load, &entries, &engine, &mut bare, work)?;
+        let (id, load) = (format!("append-writers-{writers}"), Load::Singles(writers));
+        let samples = group(&mut criterion, &id, (size, load), &entries, &engine, &mut bare)?;
         suite.timed(&id, &format!("durable single messages, {writers} writers"), Per::Second);
         latencies(&mut suite, &id, &samples, writers);
     }
-    for size_of_group in GROUPS {
-        let id = format!("append-group-{size_of_group}");
-        let work = |store: &dyn Store, messages: &[_]| groups(store, messages, size_of_group);
-        let least = u64::try_from(size_of_group)?;
-        let load = Load { size, least, writers: 1 };
-        group(&mut criterion, &id, load, &entries, &engine, &mut bare, work)?;
-        let title = format!("durable groups of {size_of_group}, one caller, applied");
-        suite.timed(&id, &title, Per::Second);
+    for messages in GROUPS {
+        let (id, load) = (format!("append-group-{messages}"), Load::Groups(messages));
+        group(&mut criterion, &id, (size, load), &entries, &engine, &mut bare)?;
+        suite.timed(
+            &id,
+            &format!("durable groups of {messages}, one caller, applied"),
+            Per::Second,
+        );
     }
     for entry in entries {
         entry.store.close()?;
@@ -117,20 +138,19 @@ fn enter<'a>(
 fn group(
     criterion: &mut Criterion,
     id: &str,
-    load: Load,
+    (size, load): (Size, Load),
     entries: &[Entry<'_>],
     engine: &hansard_engine::Engine,
     bare: &mut Loop,
-    work: impl Fn(&dyn Store, &[Message<'_>]) -> Outcome<Lap>,
 ) -> Outcome<Samples> {
     let frames = RefCell::new((0, 0, 0));
     let mut turns: Vec<Turn<'_>> = Vec::new();
     for entry in entries {
-        let (work, frames) = (&work, &frames);
+        let frames = &frames;
         turns.push(Turn::new(entry.name, move |count| {
-            let messages = entry.stream.borrow_mut().take_for(load.writers, count);
+            let messages = entry.stream.borrow_mut().take_for(load.writers(), count);
             let before = counters(engine);
-            let lap = work(&*entry.store, &messages)?;
+            let lap = load.lap(&*entry.store, &messages)?;
             if entry.name == hansard::NAME {
                 let after = counters(engine);
                 *frames.borrow_mut() = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
@@ -148,7 +168,7 @@ fn group(
         lap.count = whole(ratio(lap.count, 1) * bare.messages).max(1);
         Ok(lap)
     }));
-    let samples = compare(criterion, id, load.size, load.least, turns)?;
+    let samples = compare(criterion, id, size, load.least(), turns)?;
     let (per, bytes) = (bare.messages, bare.bare.bytes());
     eprintln!("{id}: the bare loop writes {bytes} bytes for {per:.1} messages");
     Ok(samples)
@@ -173,7 +193,7 @@ fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
-fn latencies(suite: &mut Suite, id: &str, samples: &Samples, writers: usize) {
+fn latencies(suite: &mut Suite, id: &str, samples: &Samples, writers: u32) {
     for percent in [50, 99] {
         let values = samples
             .iter()

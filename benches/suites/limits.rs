@@ -129,7 +129,7 @@ fn disk(suite: &mut Suite, dir: &Path, mib: u32) -> Outcome<Option<f64>> {
 /// The offline tool's check of every block, record and tree, cold.
 fn verify(suite: &mut Suite, world: &World, size: Size, limit: f64) -> Outcome<()> {
     let (dir, _) = Who::Hansard.filled(world, size)?;
-    let mut rate = |depth: Depth| -> Outcome<f64> {
+    let rate = |depth: Depth| -> Outcome<f64> {
         let _ = machine::drop_page_cache();
         let begun = Instant::now();
         let report = hansard_tool::verify(&dir, depth, Show::OnTerminal, &Against::default())?;

@@ -15,6 +15,7 @@ use crate::rows::{
 use crate::store::{Budget, Durability, Message, Outcome, Quiet, Slice, Store, Sum, Tally};
 
 pub const SETTINGS: &str = "defaults (LZ4, filters); batch + PersistMode::SyncAll; 3 keyspaces";
+const KEYSPACES: u64 = 3;
 /// How often it is asked whether it is at rest.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -28,9 +29,10 @@ pub struct Fjall {
 
 impl Fjall {
     pub fn open(dir: &Path, budget: Budget) -> Outcome<Self> {
-        let builder = Database::builder(dir).cache_size(budget.cache_bytes as u64);
-        let db = builder.max_write_buffer_size(Some(budget.write_bytes as u64)).open()?;
-        let keyspace = |name: &str| db.keyspace(name, KeyspaceCreateOptions::default);
+        let db = Database::builder(dir).cache_size(budget.cache_bytes as u64).open()?;
+        let memtable_bytes = budget.write_bytes as u64 / KEYSPACES;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
+        let keyspace = |name: &str| db.keyspace(name, options);
         let messages = keyspace("messages")?;
         let categories = keyspace("categories")?;
         let keys = keyspace("keys")?;
@@ -56,7 +58,7 @@ impl Store for Fjall {
             message_row(message, &mut row);
             let Message { room, seq, category, time_us, .. } = *message;
             batch.insert(&self.messages, message_key(room, seq), row.as_slice());
-            batch.insert(&self.categories, category_key(category, time_us, room, seq), []);
+            batch.insert(&self.categories, category_key(category, time_us, room, seq), "");
             batch.insert(&self.keys, message.key, key_row(message));
             tally.stored += 1;
         }

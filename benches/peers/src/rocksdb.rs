@@ -134,13 +134,13 @@ impl Store for Rocks {
             message_row(message, &mut row);
             let Message { room, seq, category, time_us, .. } = *message;
             batch.put_cf(&messages, message_key(room, seq), &row);
-            batch.put_cf(&categories, category_key(category, time_us, room, seq), []);
+            batch.put_cf(&categories, category_key(category, time_us, room, seq), b"");
             batch.put_cf(&keys, message.key, key_row(message));
             tally.stored += 1;
         }
         let mut write = WriteOptions::default();
         write.set_sync(durability == Durability::Group);
-        self.db.write_opt(&batch, &write)?;
+        self.db.write_opt(batch, &write)?;
         Ok(tally)
     }
 

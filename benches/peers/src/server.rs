@@ -122,10 +122,6 @@ impl Server {
         format!("host={} user=bench dbname=postgres", self.sockets.display())
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     fn wait(&self) -> Outcome<()> {
         let begun = Instant::now();
         while let Err(error) = postgres::Client::connect(&self.address(), postgres::NoTls) {

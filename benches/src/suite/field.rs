@@ -3,6 +3,7 @@
 //! A filled store is kept below the run's folder, so that `history` reads what `append` wrote. The
 //! fill is the bulk figure: groups of 1,024 until nothing is pending.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -194,5 +195,7 @@ pub fn root() -> Outcome<PathBuf> {
 /// # Errors
 /// If it cannot be made.
 pub fn scratch() -> Outcome<tempfile::TempDir> {
-    Ok(tempfile::tempdir_in(root()?)?)
+    // PostgreSQL's user must get through.
+    let open = std::fs::Permissions::from_mode(0o755);
+    Ok(tempfile::Builder::new().permissions(open).tempdir_in(root()?)?)
 }
