@@ -12,7 +12,7 @@ use criterion::Criterion;
 use hansard_benches::suite::field::{self, Who};
 use hansard_benches::suite::figures::{Better, Per, Suite};
 use hansard_benches::suite::hansard;
-use hansard_benches::suite::limits::{Bare, Blocks, PASS_BYTES, checksum, copy};
+use hansard_benches::suite::limits::{Bare, Blocks, PASS_BYTES, PASS_MIB, checksum, copy};
 use hansard_benches::suite::machine;
 use hansard_benches::suite::size::Size;
 use hansard_benches::suite::turns::{Lap, Samples, Turn, compare};
@@ -71,23 +71,23 @@ fn memory(criterion: &mut Criterion, suite: &mut Suite, size: Size, world: &Worl
     text.truncate(PASS_BYTES);
     let mut to = vec![0; PASS_BYTES];
     let blocks = Blocks::of(&text)?;
-    // A turn is whole passes, however many bytes are asked for.
+    // A turn is whole passes, however much is asked for.
     let turns = vec![
-        Turn::new("memcpy", |bytes| passes(bytes, || Ok(copy(&text, &mut to)))),
-        Turn::new(CRC, |bytes| passes(bytes, || Ok(checksum(&text)))),
-        Turn::new("zstd", |bytes| passes(bytes, || blocks.compress())),
-        Turn::new("zstd back", |bytes| passes(bytes, || blocks.decompress())),
+        Turn::new("memcpy", |mib| passes(mib, || Ok(copy(&text, &mut to)))),
+        Turn::new(CRC, |mib| passes(mib, || Ok(checksum(&text)))),
+        Turn::new("zstd", |mib| passes(mib, || blocks.compress())),
+        Turn::new("zstd back", |mib| passes(mib, || blocks.decompress())),
     ];
-    let samples = compare(criterion, "limits-core", size, PASS_BYTES as u64, turns)?;
+    let samples = compare(criterion, "limits-core", size, PASS_MIB, turns)?;
     let title = "one core, 8 MiB of text (zstd 3 in blocks of 8 KiB)";
     suite.timed("limits-core", title, Per::MibSecond);
     let crc = samples.get(CRC).ok_or("no sample of the checksum")?.samples.iter();
     Ok(Per::MibSecond.of_ns(crc.copied().fold(f64::INFINITY, f64::min)))
 }
 
-fn passes(bytes: u64, mut pass: impl FnMut() -> Outcome<Lap>) -> Outcome<Lap> {
+fn passes(mib: u64, mut pass: impl FnMut() -> Outcome<Lap>) -> Outcome<Lap> {
     let mut sum = Lap::default();
-    while sum.count < bytes {
+    while sum.count < mib {
         let lap = pass()?;
         sum.took += lap.took;
         sum.count += lap.count;
@@ -136,7 +136,7 @@ fn verify(suite: &mut Suite, world: &World, size: Size, limit: f64) -> Outcome<(
         if !report.ok {
             return Err(format!("damage: {:?}", report.damage.first()).into());
         }
-        Ok(Per::MibSecond.of_ns(begun.elapsed().as_secs_f64() * 1e9 / bytes_of(report.bytes)))
+        Ok(bytes_of(report.bytes) / 1_048_576.0 / begun.elapsed().as_secs_f64())
     };
     let values = [
         (hansard::NAME, rate(Depth::Records)?),

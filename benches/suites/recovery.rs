@@ -20,10 +20,12 @@ use hansard_peers::{Budget, CacheState, Durability, Quiet, Store};
 use serde::{Deserialize, Serialize};
 
 const QUESTION: &str = "How soon is a killed server back, and what do many small rooms cost?";
-/// Nearly what a journal holds when its tails must be sealed at half of its files.
-const JOURNAL_BYTES: u64 = 120 * 1024 * 1024;
-/// Tails that do not seal before.
-const TAILS: usize = 200 * 1024 * 1024;
+/// Tails that do not seal before: nearly what an engine takes without refusing.
+const TAILS: usize = 240 * 1024 * 1024;
+/// Bytes of tails at which the child stops: a seal is near.
+const TAILS_FULL: u64 = 210 * 1024 * 1024;
+/// A journal is sealed at half of its files, so this is as full as it gets.
+const JOURNAL_FULL_BYTES: u64 = 110 * 1024 * 1024;
 const OPENS: usize = 5;
 
 /// What a child is to do in a directory.
@@ -66,7 +68,7 @@ fn fill(dir: &Path, world: &World) -> Outcome<()> {
     let (mut stream, begun) = (world.stream(), store.engine.stats().journal_bytes.get());
     stream.skip(world.messages);
     let written = || store.engine.stats().journal_bytes.get() - begun;
-    while written() < JOURNAL_BYTES {
+    while written() < JOURNAL_FULL_BYTES && store.engine.stats().tail_bytes.get() < TAILS_FULL {
         store.commit(&stream.take(1024), Durability::Group)?;
     }
     store.rest(Quiet::Applied)?;

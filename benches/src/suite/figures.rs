@@ -33,7 +33,7 @@ pub enum Per {
     Second,
     /// Microseconds an operation.
     Operation,
-    /// An operation is a byte: MiB a second.
+    /// An operation is a MiB: those a second.
     MibSecond,
 }
 
@@ -44,7 +44,7 @@ impl Per {
         match self {
             Self::Second => 1e9 / ns.max(1e-9),
             Self::Operation => ns / 1e3,
-            Self::MibSecond => 1e9 / ns.max(1e-9) / 1_048_576.0,
+            Self::MibSecond => 1e9 / ns.max(1e-9),
         }
     }
 

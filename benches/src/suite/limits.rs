@@ -79,8 +79,10 @@ impl Bare {
     }
 }
 
-/// Bytes that a pass of a memory speed takes.
-pub const PASS_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes that a pass of a memory speed takes: so many operations of a MiB.
+pub const PASS_MIB: u64 = 8;
+const MIB: usize = 1024 * 1024;
+pub const PASS_BYTES: usize = 8 * MIB;
 
 /// Copies memory.
 #[must_use]
@@ -149,5 +151,5 @@ impl Blocks {
 }
 
 fn lap(begun: Instant, bytes: usize) -> Lap {
-    Lap { took: begun.elapsed(), count: bytes as u64, each: Vec::new() }
+    Lap { took: begun.elapsed(), count: (bytes / MIB) as u64, each: Vec::new() }
 }
