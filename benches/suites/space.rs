@@ -1,9 +1,9 @@
 //! What does a message take on disk, and how often is it written?
 //!
-//! Bytes at rest with every index and key, log files that are kept for reuse apart; bytes that a
-//! process of its own made the file system write, over what was left, with groups of 64.
+//! Bytes at rest with every index and key, log files that are kept for reuse apart; bytes that
+//! reach a device of the store's own, over what is left; and what dropping a day takes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use hansard_benches::suite::child::{self, Running};
@@ -12,6 +12,7 @@ use hansard_benches::suite::figures::{Better, Suite};
 use hansard_benches::suite::hansard::{self, Compliance, Hansard, Retentions, Setup};
 use hansard_benches::suite::machine;
 use hansard_benches::suite::size::Size;
+use hansard_benches::suite::volume::Volume;
 use hansard_benches::suite::world::{self, World};
 use hansard_benches::tournament::Outcome;
 use hansard_peers::{Budget, CacheState, Durability, Quiet, Store};
@@ -20,8 +21,13 @@ use serde::{Deserialize, Serialize};
 const QUESTION: &str = "What does a message take on disk, and how often is it written?";
 /// Messages of a group whose writes are counted.
 const GROUP: usize = 64;
-/// Stores whose writes are not this process's own.
-const NOT_COUNTED: [&str; 1] = ["postgres"];
+/// A volume whose writes are counted: at least, and for each message.
+const VOLUME_BYTES: u64 = 4 << 30;
+const MESSAGE_BYTES: u64 = 4 << 10;
+/// Stores that fill a file of their log with zeros before they first use it.
+const ZERO_FILLED: [&str; 2] = [hansard::NAME, "postgres"];
+/// Whose DELETE is compared.
+const DELETES: &str = "postgres";
 
 /// What a child is to do: fill a store in groups.
 #[derive(Serialize, Deserialize)]
@@ -33,7 +39,9 @@ struct Task {
 /// What it took.
 #[derive(Serialize, Deserialize)]
 struct Told {
-    written: u64,
+    /// Bytes of the new store, and the zeros of its log's files.
+    made: u64,
+    /// Bytes of the full one.
     left: u64,
 }
 
@@ -53,7 +61,7 @@ fn main() -> Outcome<()> {
     );
     bytes(&mut suite, &who, &world, size)?;
     compliance(&mut suite, &world)?;
-    amplification(&mut suite, &who)?;
+    amplification(&mut suite, &who, &world)?;
     drop_day(&mut suite, &who, &world, size)?;
     suite.leave()
 }
@@ -116,18 +124,27 @@ fn pour(store: &dyn Store, world: &World, group: usize, durability: Durability) 
     Ok(())
 }
 
-fn amplification(suite: &mut Suite, who: &[Who]) -> Outcome<()> {
+fn amplification(suite: &mut Suite, who: &[Who], world: &World) -> Outcome<()> {
     let mut values = Vec::new();
-    for who in who.iter().filter(|who| !NOT_COUNTED.contains(&who.name())) {
+    for who in who {
         let dir = field::scratch()?;
-        let task = Task { who: who.name().to_owned(), dir: dir.path().join(who.name()) };
+        let volume = match Volume::new(dir.path(), VOLUME_BYTES + MESSAGE_BYTES * world.messages) {
+            Ok(volume) => volume,
+            Err(error) => {
+                suite.say(format!("writes: not measured, no volume could be made: {error}"));
+                return Ok(());
+            }
+        };
+        let before = volume.written_bytes()?;
+        let task = Task { who: who.name().to_owned(), dir: volume.path().join(who.name()) };
         let told: Told = Running::start(&task)?.said()?;
-        values.push((task.who, per(told.written, told.left)));
+        let written = volume.written_bytes()? - before - told.made;
+        values.push((task.who, per(written, told.left)));
     }
     suite.say(format!(
-        "writes: what /proc/self/io says of a process of its own, less what was cancelled, over \
-         what is left at rest; groups of {GROUP}; PostgreSQL writes in processes of its own and \
-         is not counted"
+        "writes: sectors that reached a device of the store's own (ext4 on a loop device), until \
+         nothing was pending, over the bytes left; groups of {GROUP}; what a new store writes \
+         before its first message is left out, and the zeros that files of a log are made of"
     ));
     let what = ("space-amplification", "bytes written over bytes left, groups of 64", "x");
     suite.given(what, Better::Less, values);
@@ -157,7 +174,7 @@ fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcom
     ));
     Box::new(store).close()?;
     let categories: Vec<u32> = (0..world.categories).filter(|c| c % 3 == 0).collect();
-    for who in who.iter().filter(|who| NOT_COUNTED.contains(&who.name())) {
+    for who in who.iter().filter(|who| who.name() == DELETES) {
         let to = dir.path().join(who.name());
         field::copy(&who.filled(world, size)?.0, &to)?;
         let store = who.open(&to, world, setup.budget)?;
@@ -177,13 +194,19 @@ fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcom
 /// The child: a store filled in durable groups, and brought to rest.
 fn fill(task: &Task, world: &World) -> Outcome<()> {
     let who = Who::by_name(&task.who)?;
-    let store = who.open(Path::new(&task.dir), world, Budget::of(CacheState::Warm))?;
-    let before = machine::written_bytes().ok_or("writes are not counted here")?;
+    let store = who.open(&task.dir, world, Budget::of(CacheState::Warm))?;
+    let made = size_of(&*store)?.bytes;
     pour(&*store, world, GROUP, Durability::Group)?;
     store.rest(Quiet::Settled)?;
-    let _ = machine::Still::wait(std::time::Instant::now());
-    let written = machine::written_bytes().ok_or("writes are not counted here")? - before;
+    let _ = machine::Still::wait(Instant::now());
     let left = size_of(&*store)?.bytes;
+    // What is written once in a store's life, however long that is.
+    let zeros = if ZERO_FILLED.contains(&who.name()) { log_bytes(&*store)? } else { 0 };
     store.close()?;
-    child::say(&Told { written, left })
+    child::say(&Told { made: made + zeros, left })
+}
+
+fn log_bytes(store: &dyn Store) -> Outcome<u64> {
+    let sizes = store.log_files().into_iter().map(|file| Ok(std::fs::metadata(file)?.len()));
+    sizes.sum::<Outcome<u64>>()
 }

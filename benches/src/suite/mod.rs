@@ -14,6 +14,7 @@ pub mod report;
 pub mod size;
 pub mod targets;
 pub mod turns;
+pub mod volume;
 pub mod world;
 pub mod writers;
 pub mod zipf;

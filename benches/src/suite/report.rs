@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::figures::{Better, Figure, Suite};
 use super::hansard;
-use super::targets::{ALL, Target, Verdict};
+use super::targets::{ALL, Need, Target, Verdict};
 use crate::tournament::Outcome;
 
 const BEGIN: &str = "<!-- tried: begin -->";
@@ -141,12 +141,13 @@ fn targets(out: &mut String, suites: &[Suite]) -> std::fmt::Result {
         let Target { number: place, figure: id, must, stretch } = target;
         let figure = suites.iter().flat_map(|s| &s.figures).find(|figure| figure.id == *id);
         let title = figure.map_or(*id, |figure| figure.title.as_str());
-        let found = figure.and_then(|figure| must.found(figure));
+        let need = must.or(*stretch);
+        let found = figure.and_then(|figure| need?.found(figure));
         let found = found.map_or_else(|| "-".to_owned(), number);
-        let wanted = stretch.map_or_else(|| "-".to_owned(), |need| need.wanted(figure));
+        let wanted = |need: &Option<_>| need.map_or("-".into(), |need: Need| need.wanted(figure));
+        let (must, stretch) = (wanted(must), wanted(stretch));
         let verdict = target.verdict(figure).word();
-        let must = must.wanted(figure);
-        writeln!(out, "| {place} | {title} | {must} | {wanted} | {found} | {verdict} |")?;
+        writeln!(out, "| {place} | {title} | {must} | {stretch} | {found} | {verdict} |")?;
     }
     let count = |wanted: &[Verdict]| {
         let figure = |t: &Target| {
