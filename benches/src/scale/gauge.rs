@@ -155,6 +155,8 @@ impl Watch {
     pub fn end(mut self, phase: &str, (count, unit): (u64, &str), data: &Path) -> Outcome<Mark> {
         let seconds = self.begun.elapsed().as_secs_f64();
         self.stop();
+        // Before the peak: what other threads take meanwhile is not more than it.
+        let resident_bytes = status_bytes(self.pid, "VmRSS");
         let peak = self.peak.load(Ordering::Relaxed);
         let (now, most) = (handles(self.pid), self.handles.load(Ordering::Relaxed));
         let (peak, most) =
@@ -167,7 +169,7 @@ impl Watch {
             tenths: Vec::new(),
             peak_bytes: (peak > 0).then_some(peak),
             own_peak_bytes: Some(self.own_peak.load(Ordering::Relaxed)).filter(|own| *own > 0),
-            resident_bytes: status_bytes(self.pid, "VmRSS"),
+            resident_bytes,
             handles_peak: (most > 0).then_some(most),
             handles: now,
             written_bytes: written_bytes(self.pid),
