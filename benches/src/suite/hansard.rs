@@ -352,11 +352,11 @@ impl Hansard {
     }
 
     fn page(&self, room: RoomId, at: Anchor, count: usize, sum: &mut Sum) -> Outcome<()> {
-        let page = self.engine.page(room, at, count)?;
+        let page = self.engine.entries(room, at, count)?;
         if !page.gaps.is_empty() {
             return Err(format!("gaps in history: {:?}", page.gaps).into());
         }
-        page.records.iter().for_each(|record| add(sum, record));
+        page.entries.iter().for_each(|entry| sum.add(entry.body().as_bytes()));
         sum.blocks += page.blocks;
         Ok(())
     }
@@ -416,8 +416,8 @@ impl Store for Hansard {
     fn before_time(&self, room: u32, time_us: i64, count: usize) -> Outcome<Sum> {
         // There is no anchor before a time: the first entry from then on, and what is before it.
         let (room, mut sum) = (self.room(room)?, Sum::default());
-        let page = self.engine.page(room, Anchor::AtTime(TimeUs(time_us)), 1)?;
-        let at = page.records.first().map_or(Anchor::Last, |next| Anchor::Before(next.seq));
+        let page = self.engine.entries(room, Anchor::AtTime(TimeUs(time_us)), 1)?;
+        let at = page.entries.first().map_or(Anchor::Last, |next| Anchor::Before(next.seq));
         self.page(room, at, count, &mut sum)?;
         Ok(sum)
     }
