@@ -5,6 +5,8 @@
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
+mod rooms;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::proof::leaf::record_leaf;
 use crate::proof::salts::Salts;
 use crate::sequence::{key_row, principal_name_key};
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
+use rooms::Rooms;
 
 /// How often expired idempotency keys are removed, in records: by position, so that every copy does
 /// it at the same place.
@@ -48,8 +51,7 @@ pub struct Applier {
     applied: AppliedRow,
     compliance: bool,
     book: Book,
-    /// Trees that grew since the last batch: one row each, however many records it has.
-    trees: BTreeMap<RoomId, Tree>,
+    rooms: Rooms,
     /// While the log is read again out of packs: runs whose records were dropped.
     dropped: BTreeMap<(RoomId, Rev), Run>,
     /// Rooms of which a record was applied since they were last asked for; none if they were too
@@ -92,9 +94,10 @@ impl Applier {
         let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
         let compliance = setting.as_deref() == Some(b"on");
         let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
-        let (book, trees) = (Book::default(), BTreeMap::new());
+        let book = Book::default();
         let (grown, pasts) = (Some(HashSet::new()), BTreeSet::new());
-        Ok(Self { store, changes, applied, compliance, book, trees, dropped, grown, pasts })
+        let rooms = Rooms::default();
+        Ok(Self { store, changes, applied, compliance, book, rooms, dropped, grown, pasts })
     }
 
     /// The rows it writes to.
@@ -173,7 +176,10 @@ impl Applier {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn head(&self, room: RoomId) -> Result<HeadRow> {
-        Ok(self.get(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY))
+        match self.rooms.head(room) {
+            Some(head) => Ok(head),
+            None => Ok(self.get(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY)),
+        }
     }
 
     /// Writes what was applied since the last call, at once.
@@ -181,9 +187,8 @@ impl Applier {
     /// # Errors
     /// `Io` or `NoSpace`: the catalog must not be used any more.
     pub fn commit(&mut self) -> Result<Lsn> {
-        for (room, tree) in std::mem::take(&mut self.trees) {
-            self.set(keys::tree(room), &tree);
-        }
+        let Self { rooms, changes, .. } = self;
+        rooms.write(&mut |key, row| drop(changes.insert((Family::State, key), Some(row))));
         if !self.changes.is_empty() {
             let applied = to_bytes(&self.applied);
             self.put(Family::State, keys::APPLIED.to_vec(), applied);
@@ -201,7 +206,7 @@ impl Applier {
     /// # Errors
     /// As `commit`.
     pub fn commit_if_full(&mut self) -> Result<()> {
-        if self.changes.len() + self.trees.len() >= BATCH_ROWS {
+        if self.changes.len() + self.rooms.pending() >= BATCH_ROWS {
             self.commit()?;
         }
         Ok(())
@@ -222,10 +227,10 @@ impl Applier {
         head.rev = head.rev.max(least.rev);
         head.seq = head.seq.max(least.seq);
         head.time = head.time.max(least.time);
-        self.set(keys::head(room), &head);
+        self.rooms.set_head(room, head.clone());
         let mut tree = self.take_tree(room)?;
         self.fill(room, &mut tree, head.rev.0);
-        self.trees.insert(room, tree);
+        self.rooms.set_tree(room, tree);
         Ok(())
     }
 
@@ -255,7 +260,7 @@ impl Applier {
 
     /// A room's tree, which the caller gives back.
     fn take_tree(&mut self, room: RoomId) -> Result<Tree> {
-        match self.trees.remove(&room) {
+        match self.rooms.take_tree(room) {
             Some(tree) => Ok(tree),
             None => Ok(self.get(&keys::tree(room), "tree row")?.unwrap_or_default()),
         }
@@ -290,7 +295,7 @@ impl Applier {
     fn grow_tree(&mut self, record: &Record) -> Result<()> {
         let mut tree = self.take_tree(record.room)?;
         if record.rev.0 <= tree.size() {
-            self.trees.insert(record.room, tree);
+            self.rooms.set_tree(record.room, tree);
             return Ok(());
         }
         self.fill(record.room, &mut tree, record.rev.0 - 1);
@@ -300,7 +305,7 @@ impl Applier {
         if let Some((index, node)) = tree.push(record_leaf(record, salts.as_ref())) {
             self.put(Family::State, keys::tree_node(record.room, index), node.to_vec());
         }
-        self.trees.insert(record.room, tree);
+        self.rooms.set_tree(record.room, tree);
         if let Some(grown) = &mut self.grown {
             grown.insert(record.room);
         }
@@ -385,7 +390,7 @@ impl Applier {
         if record.payload.kind().is_entry() {
             head.time = head.time.max(record.time);
         }
-        self.set(keys::head(record.room), &head);
+        self.rooms.set_head(record.room, head);
         Ok(())
     }
 
@@ -501,7 +506,7 @@ impl Applier {
         let mut head = self.head(record.room)?;
         if head.seq < seq {
             head.seq = seq;
-            self.set(keys::head(record.room), &head);
+            self.rooms.set_head(record.room, head);
         }
         let mut row = before.unwrap_or(AmendRow::NONE);
         row.take(record.lsn, record.rev, &record.payload);
@@ -571,7 +576,7 @@ impl Applier {
         // Of a room of which everything is gone this is all that tells how far it had come.
         let mut head = self.head(room)?;
         (head.seq, head.time) = (head.seq.max(floor), head.time.max(expired.time));
-        self.set(keys::head(room), &head);
+        self.rooms.set_head(room, head);
         Ok(())
     }
 
