@@ -325,17 +325,18 @@ fn decoded(
     Ok(())
 }
 
-/// Reads after the kernel forgot everything; one of each store a round.
+/// Reads after the kernel forgot everything; one of each store a round, from files of its own.
 fn cold(suite: &mut Suite, world: &World, stores: &Stores) -> Outcome<()> {
     let mut each: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut draw = Draw::of(&[SEED, 6]);
+    let _ = machine::sync_and_drop();
     for _ in 0..COLD_READS {
         let room = any_room(&mut draw, world);
+        if !machine::drop_page_cache() {
+            suite.say("cold reads: not measured, the kernel's cache cannot be dropped");
+            return Ok(());
+        }
         for (name, store) in stores {
-            if !machine::drop_page_cache() {
-                suite.say("cold reads: not measured, the kernel's cache cannot be dropped");
-                return Ok(());
-            }
             let begun = Instant::now();
             std::hint::black_box(store.last(room, PAGE)?);
             each.entry(name).or_default().push(begun.elapsed().as_secs_f64() * 1e6);

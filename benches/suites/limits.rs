@@ -112,7 +112,7 @@ fn disk(suite: &mut Suite, dir: &Path, mib: u32) -> Outcome<Option<f64>> {
     let write = f64::from(mib) / begun.elapsed().as_secs_f64();
     let mut values = vec![("write".to_owned(), write)];
     let mut found = None;
-    if machine::drop_page_cache() {
+    if machine::sync_and_drop() {
         let (begun, mut file) = (Instant::now(), File::open(&path)?);
         while file.read(&mut buffer)? > 0 {}
         let read = f64::from(mib) / begun.elapsed().as_secs_f64();
@@ -130,7 +130,7 @@ fn disk(suite: &mut Suite, dir: &Path, mib: u32) -> Outcome<Option<f64>> {
 fn verify(suite: &mut Suite, world: &World, size: Size, limit: f64) -> Outcome<()> {
     let (dir, _) = Who::Hansard.filled(world, size)?;
     let rate = |depth: Depth| -> Outcome<f64> {
-        let _ = machine::drop_page_cache();
+        let _ = machine::sync_and_drop();
         let begun = Instant::now();
         let report = hansard_tool::verify(&dir, depth, Show::OnTerminal, &Against::default())?;
         if !report.ok {

@@ -105,7 +105,7 @@ fn reopen(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
             let left = root.path().join(format!("left-{number}"));
             field::copy(dir, &left)?;
             reads.push(read_and_check(&left)?);
-            if !machine::drop_page_cache() {
+            if !machine::sync_and_drop() {
                 suite.say("the kernel's cache could not be dropped: reopened warm");
             }
             opens.push(open_once(&left, world)?);
@@ -130,7 +130,7 @@ fn reopen(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
 
 /// Reads the journal's files and takes the checksum of their bytes, cold: the limit.
 fn read_and_check(dir: &Path) -> Outcome<f64> {
-    let _ = machine::drop_page_cache();
+    let _ = machine::sync_and_drop();
     let begun = Instant::now();
     for file in std::fs::read_dir(dir.join("journal"))? {
         let path = file?.path();

@@ -77,11 +77,18 @@ impl Still {
     }
 }
 
-/// Makes the kernel forget clean pages of files, if it lets this process.
+/// Makes the kernel forget clean pages of files, if it lets this process. What was written before
+/// has to be synced, or it stays.
 #[must_use]
 pub fn drop_page_cache() -> bool {
+    fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
+}
+
+/// The same with everything that waits to be written.
+#[must_use]
+pub fn sync_and_drop() -> bool {
     rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3").is_ok()
+    drop_page_cache()
 }
 
 fn line_of(file: &str, field: &str) -> Option<String> {
