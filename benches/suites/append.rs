@@ -237,8 +237,8 @@ fn acknowledged(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
     }
     Box::new(store).close()?;
     suite.say(format!(
-        "acknowledgements beside housekeeping: {ACK_WRITERS} writers; {seals} rounds of seal, merge \
-         and scrub without a pause, none of them paced"
+        "acknowledgements beside housekeeping: {ACK_WRITERS} writers; {seals} rounds of seal, \
+         merge and scrub without a pause, none of them paced"
     ));
     let p99 = |mut each: Vec<Duration>| {
         each.sort_unstable();

@@ -59,6 +59,8 @@ pub struct Applier {
     grown: Option<HashSet<RoomId>>,
     /// Rooms of whose entries something became.
     pasts: BTreeSet<RoomId>,
+    /// No age of a key stands before this one. What was removed there costs a walk over it.
+    pruned: Vec<u8>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -97,7 +99,8 @@ impl Applier {
         let book = Book::default();
         let (grown, pasts) = (Some(HashSet::new()), BTreeSet::new());
         let rooms = Rooms::default();
-        Ok(Self { store, changes, applied, compliance, book, rooms, dropped, grown, pasts })
+        let pruned = keys::IDEMPOTENCY_AGES.to_vec();
+        Ok(Self { store, changes, applied, compliance, book, rooms, dropped, grown, pasts, pruned })
     }
 
     /// The rows it writes to.
@@ -397,6 +400,9 @@ impl Applier {
     fn remember_key(&mut self, record: &Record, client_key: &[u8], digest: [u8; 16]) {
         let key = keys::idempotency(record.actor.id, record.room, client_key);
         let age = keys::idempotency_age(record.recorded, record.lsn);
+        if age < self.pruned {
+            self.pruned.clone_from(&age);
+        }
         self.put(Family::State, age, key.clone());
         self.set(key, &key_row(record, digest));
     }
@@ -405,7 +411,14 @@ impl Applier {
     fn prune_keys(&mut self, recorded: TimeUs) -> Result<()> {
         let limit = recorded.saturating_add_us(-limits::IDEMPOTENCY_WINDOW_US);
         let end = keys::idempotency_age(limit, Lsn::ZERO);
-        let old = self.rows_between(b"y", &end, PRUNE_MAX)?;
+        if end <= self.pruned {
+            return Ok(());
+        }
+        let old = self.rows_between(&self.pruned, &end, PRUNE_MAX)?;
+        let next = if old.len() < PRUNE_MAX { Some(&end) } else { old.keys().next_back() };
+        if let Some(next) = next.filter(|next| **next > self.pruned) {
+            self.pruned.clone_from(next);
+        }
         for (age, key) in old {
             // A key used again has a younger row under the same name.
             let row: Option<KeyRow> = self.get(&key, "key row")?;

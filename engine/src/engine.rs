@@ -260,8 +260,8 @@ impl Engine {
         self.0.history.page(room, at, limit)
     }
 
-    /// A page of a room's timeline as stored bytes: the same entries as [`Self::page`], of which only
-    /// what is asked for is decoded.
+    /// A page of a room's timeline as stored bytes: the same entries as [`Self::page`], of which
+    /// only what is asked for is decoded.
     ///
     /// # Errors
     /// `Io` or `Corrupt` of the catalog.

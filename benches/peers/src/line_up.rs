@@ -1,4 +1,6 @@
 //! Who takes part, in the order of the tables.
+//!
+//! A peer is opened here and nowhere else, so that every suite opens it with the same settings.
 
 use std::path::Path;
 

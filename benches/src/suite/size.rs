@@ -1,4 +1,6 @@
 //! How much is measured: for a look, for the record, and for the machine's night.
+//!
+//! The environment says which; a suite asks once and hands it down.
 
 use std::time::Duration;
 

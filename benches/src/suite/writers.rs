@@ -1,4 +1,6 @@
 //! Writers side by side: each stores one message at a time and waits until it is durable.
+//!
+//! They begin together, and a lap ends with the last answer of all of them.
 
 use std::time::{Duration, Instant};
 

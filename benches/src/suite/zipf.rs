@@ -1,4 +1,6 @@
 //! Zipf's law over rooms: the n-th most popular is talked in 1/n as often as the first.
+//!
+//! Which room a draw gives is a function of the draw alone, so a workload comes out the same again.
 
 use crate::tournament::seed::Draw;
 
