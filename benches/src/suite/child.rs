@@ -6,6 +6,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 use crate::tournament::Outcome;
 
 const WORD: &str = "child";
+/// How long a child may take where nothing else is said.
+const SAID_MAX: Duration = Duration::from_secs(3600);
 
 /// A running child.
 pub struct Running(Child);
@@ -41,13 +45,34 @@ impl Running {
     /// # Errors
     /// If it says nothing, or something else.
     pub fn said<T: DeserializeOwned>(&mut self) -> Outcome<T> {
+        let said = self.said_within(SAID_MAX)?;
+        Ok(said.ok_or("a child took too long")?)
+    }
+
+    /// What it says within a time; none if it has said nothing by then.
+    ///
+    /// # Errors
+    /// As [`Self::said`].
+    pub fn said_within<T: DeserializeOwned>(&mut self, most: Duration) -> Outcome<Option<T>> {
         let out = self.0.stdout.take().ok_or("a child was asked twice")?;
-        let mut line = String::new();
-        BufReader::new(out).read_line(&mut line)?;
+        let (told, heard) = sync_channel(1);
+        let reader = std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(out).read_line(&mut line);
+            // Nobody hears it any more if it came too late.
+            let _ = told.send(read.map(|_| line));
+        });
+        let Ok(line) = heard.recv_timeout(most) else {
+            // Its end ends the reader, too.
+            self.0.kill()?;
+            reader.join().map_err(|_| "the reader of a child panicked")?;
+            return Ok(None);
+        };
+        let line = line?;
         if line.is_empty() {
             return Err(format!("a child said nothing: {}", self.0.wait()?).into());
         }
-        Ok(serde_json::from_str(&line)?)
+        Ok(Some(serde_json::from_str(&line)?))
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.
