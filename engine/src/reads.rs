@@ -3,9 +3,11 @@
 //! Only the shapes; `history` answers them. A page never fails for a hole: it walks over it and
 //! names it.
 
+use std::path::Path;
+
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::codec::Reader;
 use crate::format::record::{Record, is_post, words_at};
 use crate::history::decode_record;
@@ -127,23 +129,29 @@ pub struct Entry {
     /// Its place.
     pub seq: Seq,
     bytes: Bytes,
-    /// Where its words begin, their length before them; zero if nobody knows yet.
+    /// Where its words begin, their length before them.
     words: u32,
 }
 
 impl Entry {
-    /// An entry of its stored bytes; none if they are of no post. `words`: where what it says
-    /// begins in them, if that is known.
+    /// An entry of its stored bytes; none if they are of no post, or of none that can be read.
+    /// `words`: where what it says begins in them, if that is known.
     pub(crate) fn new(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
-        is_post(&bytes).then_some(Self { seq, bytes, words })
+        let known = words > 0 && is_post(&bytes);
+        let words = if known { words } else { u32::try_from(words_at(&bytes)?).ok()? };
+        Some(Self { seq, bytes, words })
     }
 
     /// What it says.
-    #[must_use]
-    pub fn body(&self) -> &str {
-        let at = if self.words > 0 { self.words as usize } else { words_at(&self.bytes) };
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn body(&self) -> Result<&str> {
+        let at = self.words as usize;
         let mut reader = Reader::new(self.bytes.get(at..).unwrap_or_default());
-        reader.text(limits::RECORD_BYTES_MAX, "Post.body").unwrap_or_default()
+        reader
+            .text(limits::RECORD_BYTES_MAX, "Post.body")
+            .map_err(|e| Error::corrupt(e.what, Path::new("record"), (at + e.at) as u64, 0, 0))
     }
 
     /// All that is recorded of it.
@@ -177,12 +185,12 @@ impl Entries {
     /// The same entries as their bytes.
     pub(crate) fn of(page: Page) -> Self {
         let Page { records, amended, gaps, older, newer, blocks } = page;
-        let entry = |record: &Record| Entry {
-            seq: record.seq,
-            bytes: Bytes::from(record.to_bytes()),
-            words: 0,
+        let entry = |record: &Record| {
+            let mut bytes = Vec::new();
+            let words = record.put(&mut bytes);
+            Entry::new(record.seq, bytes.into(), u32::try_from(words).unwrap_or(0))
         };
-        let entries = records.iter().map(entry).collect();
+        let entries = records.iter().filter_map(entry).collect();
         Self { entries, amended, gaps, older, newer, blocks }
     }
 }

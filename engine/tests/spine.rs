@@ -49,7 +49,7 @@ fn check_reads(engine: &Engine, room: RoomId) {
     let page = |at, limit| {
         let page = engine.page(room, at, limit).unwrap();
         let entries = engine.entries(room, at, limit).unwrap();
-        let words = entries.entries.iter().map(|entry| entry.body().to_owned());
+        let words = entries.entries.iter().map(|entry| entry.body().unwrap().to_owned());
         assert!(words.eq(bodies(&page)), "{at:?}");
         page
     };

@@ -356,7 +356,9 @@ impl Hansard {
         if !page.gaps.is_empty() {
             return Err(format!("gaps in history: {:?}", page.gaps).into());
         }
-        page.entries.iter().for_each(|entry| sum.add(entry.body().as_bytes()));
+        for entry in &page.entries {
+            sum.add(entry.body()?.as_bytes());
+        }
         sum.blocks += page.blocks;
         Ok(())
     }

@@ -298,16 +298,16 @@ pub fn kind_of(bytes: &[u8]) -> Option<Kind> {
     bytes.get(KIND_AT).copied().and_then(Kind::from_code)
 }
 
-/// Where in a post's bytes the length of what it says stands, and behind it the words; zero if they
+/// Where in a post's bytes the length of what it says stands, and behind it the words; none if they
 /// are no post's.
 #[must_use]
-pub fn words_at(bytes: &[u8]) -> usize {
+pub fn words_at(bytes: &[u8]) -> Option<usize> {
     let reader = &mut Reader::new(bytes);
-    match Front::get(reader) {
-        // The post's kind is one byte.
-        Ok(front) if front.outline.kind == Kind::Post => reader.position() + 1,
-        _ => 0,
-    }
+    Front::get(reader).ok().filter(|front| front.outline.kind == Kind::Post)?;
+    let payload = reader.position();
+    Post::check(reader).and_then(|()| reader.end("record.end")).ok()?;
+    // The post's kind is one byte.
+    Some(payload + 1)
 }
 
 /// A record's bytes without its idempotency key; none if it has none.
