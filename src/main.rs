@@ -26,6 +26,9 @@ use clap::Parser;
 use cli::{Cli, Command};
 use exits::{Exit, Failure};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
