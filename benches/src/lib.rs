@@ -2,6 +2,7 @@
 //!
 //! What several programs of `src/bin` share. Nothing here is shipped.
 
+pub mod chat;
 pub mod compression;
 pub mod powercut;
 pub mod scale;

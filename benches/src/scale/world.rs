@@ -6,12 +6,12 @@
 //!
 //! INVARIANT: no two messages have the same time.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use hansard_engine::types::TimeUs;
 use serde::{Deserialize, Serialize};
 
+use crate::chat::Chat;
 use crate::tournament::Outcome;
 use crate::tournament::seed::Draw;
 
@@ -92,26 +92,7 @@ impl World {
     /// # Errors
     /// If there are none.
     pub fn read(logs: &Path, size: Size) -> Outcome<Self> {
-        let mut files: Vec<_> =
-            std::fs::read_dir(logs)?.map(|f| Ok(f?.path())).collect::<Outcome<_>>()?;
-        files.retain(|file| file.extension().is_some_and(|end| end == "log"));
-        files.sort();
-        let (mut lines, mut nicks) = (Vec::new(), Vec::new());
-        let mut known: HashMap<String, usize> = HashMap::new();
-        for file in files {
-            let bytes = std::fs::read(&file)?;
-            for (nick, body) in bytes.split(|byte| *byte == b'\n').filter_map(said) {
-                let author = *known.entry(nick.to_owned()).or_insert_with(|| {
-                    nicks.push(nick.to_owned());
-                    nicks.len() - 1
-                });
-                lines.push((author, body.into()));
-            }
-        }
-        if lines.is_empty() {
-            return Err(format!("no chat in the logs of {}", logs.display()).into());
-        }
-        lines.shrink_to_fit();
+        let Chat { nicks, lines } = Chat::read(logs)?;
         Ok(Self { size, nicks, lines })
     }
 
@@ -140,14 +121,6 @@ impl World {
         let (author, nick, body) = self.line(start + place % STRETCH);
         Message { time: self.size.big_time(place), author, nick, body }
     }
-}
-
-/// `[HH:MM] <nick> text` as who and what.
-fn said(line: &[u8]) -> Option<(&str, &str)> {
-    let line = std::str::from_utf8(line).ok()?.trim_end_matches('\r');
-    let (_, said) = line.strip_prefix('[')?.split_once("] <")?;
-    let (nick, body) = said.split_once("> ")?;
-    (!nick.is_empty() && !body.is_empty()).then_some((nick, body))
 }
 
 fn at(us: u64) -> TimeUs {
@@ -282,11 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_who_and_what() {
-        assert_eq!(said(b"[10:48] <ann> hello: you\r"), Some(("ann", "hello: you")));
-        assert_eq!(said(b"=== ann has joined #ubuntu"), None);
-        assert_eq!(said(b"[10:48]  * ann waves"), None);
-        assert_eq!(said(b"[10:48] <ann> \xff"), None);
+    fn messages_come_out_the_same_again() {
         let world = world(size(9, 4));
         assert!(world.nicks.len() > 100 && world.lines.len() > 5000);
         assert_eq!(world.big(3), world.big(3));

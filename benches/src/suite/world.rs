@@ -4,13 +4,13 @@
 //! n-th message is the same in every run and for every store. Times rise evenly; the filled stores
 //! span twenty hours, so that every idempotency key is within its window while they are filled.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use hansard_peers::{Message, Slice};
 
 use super::size::Size;
 use super::zipf::Zipf;
+use crate::chat::Chat;
 use crate::tournament::Outcome;
 use crate::tournament::seed::Draw;
 
@@ -28,7 +28,7 @@ const PRINTABLE: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM
 
 /// Everything that can be posted.
 pub struct World {
-    lines: Vec<(u32, Box<str>)>,
+    lines: Vec<(usize, Box<str>)>,
     nicks: Vec<String>,
     zipf: Zipf,
     pub rooms: u32,
@@ -59,26 +59,7 @@ impl World {
     /// # Errors
     /// If there is no chat in them.
     pub fn read(logs: &Path, size: Size) -> Outcome<Self> {
-        let mut files: Vec<_> =
-            std::fs::read_dir(logs)?.map(|f| Ok(f?.path())).collect::<Outcome<_>>()?;
-        files.retain(|file| file.extension().is_some_and(|end| end == "log"));
-        files.sort();
-        let (mut lines, mut nicks) = (Vec::new(), Vec::new());
-        let mut known: HashMap<String, u32> = HashMap::new();
-        for file in files {
-            let bytes = std::fs::read(&file)?;
-            for (nick, body) in bytes.split(|byte| *byte == b'\n').filter_map(said) {
-                let next = u32::try_from(known.len())?;
-                let author = *known.entry(nick.to_owned()).or_insert_with(|| {
-                    nicks.push(nick.to_owned());
-                    next
-                });
-                lines.push((author, body.into()));
-            }
-        }
-        if lines.is_empty() {
-            return Err(format!("no chat in the logs of {}", logs.display()).into());
-        }
+        let Chat { nicks, lines } = Chat::read(logs)?;
         let Size { rooms, categories, messages, .. } = size;
         Ok(Self { lines, nicks, zipf: Zipf::new(rooms), rooms, categories, messages })
     }
@@ -152,8 +133,8 @@ impl World {
             seq,
             category: self.category_of(room),
             time_us: self.time_us(number),
-            author: *author,
-            nick: &self.nicks[*author as usize],
+            author: u32::try_from(*author).unwrap_or(u32::MAX),
+            nick: &self.nicks[*author],
             key,
             digest,
             body,
@@ -214,14 +195,6 @@ impl<'a> Stream<'a> {
     pub fn heads(&self) -> &[u64] {
         &self.heads
     }
-}
-
-/// `[HH:MM] <nick> text` as who and what.
-fn said(line: &[u8]) -> Option<(&str, &str)> {
-    let line = std::str::from_utf8(line).ok()?.trim_end_matches('\r');
-    let (_, said) = line.strip_prefix('[')?.split_once("] <")?;
-    let (nick, body) = said.split_once("> ")?;
-    (!nick.is_empty() && !body.is_empty()).then_some((nick, body))
 }
 
 #[cfg(test)]
