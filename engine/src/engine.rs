@@ -16,7 +16,7 @@ use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Group, Incoming, Progress, estimate};
 use crate::directory::{Directory, Gate};
-use crate::draft::{Appended, Draft, Ticket, ticket};
+use crate::draft::{Appended, Draft, Promise, Ticket, ticket};
 use crate::error::{Error, Result};
 use crate::format::payload::LsnSpan;
 use crate::format::record::Record;
@@ -173,8 +173,12 @@ pub(crate) struct Inner {
     pub gather_rest: AtomicUsize,
     /// How many that will be after the next group for which nobody comes.
     pub gather_pause: AtomicUsize,
-    /// Groups given to the writer and not yet published.
+    /// Groups made and not yet published.
     pub writing: AtomicUsize,
+    /// How many appends the last group was made of.
+    pub last_appends: AtomicUsize,
+    /// The encoder owes no promise, and waits for appends without limit.
+    pub resting: AtomicBool,
     pub to_applier: Lane<Work>,
     pub encoder: Mutex<Option<Encoder>>,
     /// What the journal must at least hold, said outside of it; none if restricted.
@@ -230,7 +234,8 @@ impl Engine {
         self.0.append(drafts)
     }
 
-    /// Queues drafts and waits for the outcome.
+    /// Appends drafts and waits for the outcome. Where nobody else appends, the caller's own thread
+    /// writes and syncs, which saves the way through two others.
     ///
     /// # Errors
     /// As [`Self::append`] and its ticket.
@@ -429,6 +434,26 @@ impl Engine {
 
 impl Inner {
     fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
+        let (promise, ticket) = ticket();
+        let (incoming, weight) = self.incoming(drafts, promise)?;
+        self.enqueue(incoming, weight)?;
+        Ok(ticket)
+    }
+
+    pub(crate) fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        let (promise, ticket) = ticket();
+        let (incoming, weight) = self.incoming(drafts, promise)?;
+        if let Some(incoming) = self.lead(incoming) {
+            self.enqueue(incoming, weight)?;
+        }
+        if !self.threaded {
+            self.step();
+        }
+        ticket.wait()
+    }
+
+    /// What is to be appended, if it may be now, and its bytes in a frame at most.
+    fn incoming(&self, drafts: Vec<Draft>, promise: Promise) -> Result<(Incoming, usize)> {
         let posts = drafts.iter().any(|d| d.payload.kind().is_said());
         self.may_append(posts)?;
         let now = if posts { self.clock.check()? } else { self.clock.now_or_floor() };
@@ -440,23 +465,15 @@ impl Inner {
                 "append is too large drafts={found} bytes={weight}"
             )));
         }
-        let (promise, ticket) = ticket();
-        match self.queue.try_give(Incoming { drafts, now, promise }, weight) {
-            Ok(()) => Ok(ticket),
-            Err(refused) => {
-                let error = Error::Unavailable { why: "too many appends are waiting" };
-                refused.promise.fill(Err(error.clone()));
-                Err(error)
-            }
-        }
+        Ok((Incoming { drafts, now, promise }, weight))
     }
 
-    pub(crate) fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
-        let ticket = self.append(drafts)?;
-        if !self.threaded {
-            self.step();
-        }
-        ticket.wait()
+    fn enqueue(&self, incoming: Incoming, weight: usize) -> Result<()> {
+        self.queue.try_give(incoming, weight).map_err(|refused| {
+            let error = Error::Unavailable { why: "too many appends are waiting" };
+            refused.promise.fill(Err(error.clone()));
+            error
+        })
     }
 
     fn may_append(&self, posts: bool) -> Result<()> {

@@ -1,7 +1,9 @@
 //! A queue between two stages, bounded by weight.
 //!
-//! The giver waits while the lane is full, the taker while it is empty. INVARIANT: an item heavier
-//! than the bound passes alone; nothing is dropped, also after `close`.
+//! The giver waits while the lane is full, the taker while it is empty. A taker that is not yet
+//! ready says from how much on it is to be woken, for a thread that wakes to find nothing to do
+//! costs more than what it was woken for. INVARIANT: an item heavier than the bound passes alone;
+//! nothing is dropped, also after `close`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,6 +15,32 @@ struct State<T> {
     items: VecDeque<(T, usize)>,
     weight: usize,
     closed: bool,
+    /// A taker that waits without limit is to look up.
+    poked: bool,
+    wake: Wake,
+}
+
+/// Pauses in which nothing came before a taker that comes later goes to sleep.
+const EMPTY_PAUSES: usize = 8;
+
+/// From how much on a giver wakes the taker.
+#[derive(Clone, Copy, Debug)]
+struct Wake {
+    items: usize,
+    weight: usize,
+}
+
+impl Wake {
+    /// By the first item.
+    const FIRST: Self = Self { items: 1, weight: usize::MAX };
+}
+
+impl<T> State<T> {
+    fn push(&mut self, item: T, weight: usize) -> bool {
+        self.items.push_back((item, weight));
+        self.weight += weight;
+        self.items.len() >= self.wake.items || self.weight >= self.wake.weight
+    }
 }
 
 /// A bounded queue.
@@ -37,7 +65,13 @@ pub(crate) enum Taken<T> {
 impl<T> Lane<T> {
     /// A lane that holds up to `max`.
     pub(crate) fn new(max: usize) -> Self {
-        let state = State { items: VecDeque::new(), weight: 0, closed: false };
+        let state = State {
+            items: VecDeque::new(),
+            weight: 0,
+            closed: false,
+            poked: false,
+            wake: Wake::FIRST,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new(), max }
     }
 
@@ -50,10 +84,11 @@ impl<T> Lane<T> {
         if state.closed {
             return Err(item);
         }
-        state.items.push_back((item, weight));
-        state.weight += weight;
+        let wake = state.push(item, weight);
         drop(state);
-        self.changed.notify_all();
+        if wake {
+            self.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -64,20 +99,53 @@ impl<T> Lane<T> {
         if state.closed || full {
             return Err(item);
         }
-        state.items.push_back((item, weight));
-        state.weight += weight;
+        let wake = state.push(item, weight);
         drop(state);
-        self.changed.notify_all();
+        if wake {
+            self.changed.notify_all();
+        }
         Ok(())
     }
 
     /// Takes items up to `weight` (at least one), waiting for the first one up to `wait`.
     pub(crate) fn take(&self, weight: usize, wait: Option<Duration>) -> Taken<T> {
-        self.take_when(weight, wait, |_| true)
+        self.take_when(weight, wait, usize::MAX, || true)
     }
 
-    /// Waits until `items` are inside, as long as another one comes within each `pause` and at most
-    /// for so many pauses. Returns how many came.
+    /// As [`Self::take`], but from when the first item came waits for `pause` in all, for more of
+    /// them; not if `enough` weight is inside or a giver hurries.
+    pub(crate) fn take_later(&self, weight: usize, pause: Duration, enough: usize) -> Taken<T> {
+        let mut state = self.state.lock();
+        let mut empty = 0;
+        while !(state.closed || state.poked || state.weight >= enough) {
+            // A taker that is asleep is woken by the first item; one that looks up by itself soon
+            // is not.
+            let asleep = state.items.is_empty() && empty >= EMPTY_PAUSES;
+            state.wake = if asleep { Wake::FIRST } else { Wake { items: usize::MAX, weight: enough } };
+            if asleep {
+                self.changed.wait(&mut state);
+                empty = 0;
+            } else if self.changed.wait_for(&mut state, pause).timed_out() {
+                if !state.items.is_empty() {
+                    break;
+                }
+                empty += 1;
+            }
+        }
+        state.poked = false;
+        drop(state);
+        self.take(weight, None)
+    }
+
+    /// As [`Self::give`]; somebody waits for what becomes of it.
+    pub(crate) fn give_now(&self, item: T, weight: usize) -> Result<(), T> {
+        self.give(item, weight)?;
+        self.poke();
+        Ok(())
+    }
+
+    /// Waits until `items` are inside, as long as more come within each `pause` and at most for so
+    /// many pauses. Returns how many came.
     pub(crate) fn gather(&self, items: usize, pause: Duration, pauses: usize) -> usize {
         let mut state = self.state.lock();
         let first = state.items.len();
@@ -86,44 +154,71 @@ impl<T> Lane<T> {
             if before >= items || state.closed {
                 break;
             }
+            state.wake = Wake { items, weight: usize::MAX };
             // A nudge is nobody coming, and no reason to give up either.
             let over = self.changed.wait_for(&mut state, pause).timed_out();
             if over && state.items.len() == before {
                 break;
             }
         }
+        state.wake = Wake::FIRST;
         state.items.len().saturating_sub(first)
     }
 
-    /// Lets takers look at their condition again.
+    /// Lets a taker that was not ready look at its condition again, if there is something to take.
     pub(crate) fn nudge(&self) {
         // The lock makes sure that no taker is between looking and waiting.
-        drop(self.state.lock());
+        let mut state = self.state.lock();
+        state.wake = Wake::FIRST;
+        let some = !state.items.is_empty();
+        drop(state);
+        if some {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Lets a taker for whom there is nothing look up: it takes `Nothing`.
+    pub(crate) fn poke(&self) {
+        self.state.lock().poked = true;
         self.changed.notify_all();
     }
 
-    /// As [`Self::take`], but takes nothing before `ready`, given the weight inside, says so.
+    /// As [`Self::take`], but takes nothing before `ready` says so or `eager` weight is inside.
+    /// Whoever makes it ready nudges.
     pub(crate) fn take_when(
         &self,
         weight: usize,
         wait: Option<Duration>,
-        ready: impl Fn(usize) -> bool,
+        eager: usize,
+        ready: impl Fn() -> bool,
     ) -> Taken<T> {
         let mut state = self.state.lock();
-        while state.items.is_empty() || !(state.closed || ready(state.weight)) {
+        loop {
+            let is_ready = ready();
+            let enough = is_ready || state.closed || state.weight >= eager;
+            if !state.items.is_empty() && enough {
+                break;
+            }
             if state.closed {
                 return Taken::Closed;
             }
+            if state.items.is_empty() && std::mem::take(&mut state.poked) {
+                return Taken::Nothing;
+            }
+            state.wake =
+                if is_ready { Wake::FIRST } else { Wake { items: usize::MAX, weight: eager } };
             match wait.filter(|_| state.items.is_empty()) {
                 None => self.changed.wait(&mut state),
                 Some(wait) => {
                     if self.changed.wait_for(&mut state, wait).timed_out() && state.items.is_empty()
                     {
+                        state.wake = Wake::FIRST;
                         return if state.closed { Taken::Closed } else { Taken::Nothing };
                     }
                 }
             }
         }
+        state.wake = Wake::FIRST;
         let mut items = Vec::new();
         let mut taken = 0;
         while let Some((_, next)) = state.items.front() {
@@ -147,6 +242,12 @@ impl<T> Lane<T> {
         self.changed.notify_all();
     }
 
+    /// True if nothing is inside and something may still come.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.items.is_empty() && !state.closed
+    }
+
     /// Items inside.
     pub(crate) fn len(&self) -> usize {
         self.state.lock().items.len()
@@ -164,6 +265,33 @@ mod tests {
         assert_eq!(lane.try_give(1, 1), Ok(()));
         assert_eq!(lane.gather(1, Duration::from_secs(60), 5), 0, "enough is inside");
         assert_eq!(lane.take(9, None), Taken::Items(vec![1]));
+    }
+
+    #[test]
+    fn a_taker_that_is_not_ready_is_woken_by_a_nudge_or_by_enough() {
+        let (lane, busy) = (Lane::new(100), std::sync::atomic::AtomicBool::new(true));
+        let order = std::sync::atomic::Ordering::SeqCst;
+        std::thread::scope(|scope| {
+            let take = || lane.take_when(100, None, 10, || !busy.load(order));
+            let taker = scope.spawn(take);
+            assert_eq!(lane.try_give(1, 9), Ok(()));
+            assert_eq!(lane.try_give(2, 1), Ok(()));
+            assert_eq!(taker.join().unwrap(), Taken::Items(vec![1, 2]), "woken by the weight");
+            let taker = scope.spawn(take);
+            assert_eq!(lane.try_give(3, 1), Ok(()));
+            std::thread::sleep(Duration::from_millis(2));
+            assert!(!taker.is_finished(), "taken while not ready");
+            busy.store(false, order);
+            lane.nudge();
+            assert_eq!(taker.join().unwrap(), Taken::Items(vec![3]));
+            let taker = scope.spawn(take);
+            lane.poke();
+            assert_eq!(taker.join().unwrap(), Taken::Nothing);
+            let taker = scope.spawn(take);
+            lane.nudge();
+            assert_eq!(lane.try_give(4, 1), Ok(()));
+            assert_eq!(taker.join().unwrap(), Taken::Items(vec![4]));
+        });
     }
 
     #[test]

@@ -404,6 +404,8 @@ fn assemble(
         gather_rest: AtomicUsize::new(0),
         gather_pause: AtomicUsize::new(1),
         writing: AtomicUsize::new(0),
+        last_appends: AtomicUsize::new(0),
+        resting: AtomicBool::new(true),
         to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
         encoder: Mutex::new(encoder),
         witness: Mutex::new(witness),

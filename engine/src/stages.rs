@@ -1,36 +1,55 @@
 //! The stages between an append and its answer, and the threads that run them.
 //!
-//! queue -> encoder -> writer -> applier. Each stage runs on one thread; without threads `step`
-//! runs them in turn, which is how the simulation drives the engine. Shutdown is in this order too:
-//! a stage ends when the one before it has ended and its lane is empty.
+//! queue -> encoder -> writer -> applier. Each stage has a thread; without threads `step` runs them
+//! in turn, which is how the simulation drives the engine. Shutdown is in this order too: a stage
+//! ends when the one before it has ended and its lane is empty.
+//!
+//! A wake-up costs as much as a small group. So a caller who waits anyway and finds nobody else
+//! here leads: it encodes, writes and publishes its own append on its own thread; and the encoder
+//! writes small groups itself. INVARIANT: whoever does so holds the encoder's lock and saw that no
+//! group is with the writer, so groups are written and published one at a time and in order.
 
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::commit::{
-    Answer, Closing, Committed, GROUP_BYTES_MAX, Group, Incoming, estimate, fail_group, write_group,
+    Answer, Closing, Committed, Encoder, GROUP_BYTES_MAX, Group, Incoming, estimate, fail_group,
+    write_group,
 };
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::lane::Taken;
 use crate::stats::Stopwatch;
+use crate::sync::MutexGuard;
 use crate::tail::TailEntry;
-use crate::types::RoomId;
+use crate::types::{Lsn, RoomId};
 
 /// Idle time after which the last records get their promise.
 const PROMISE_AFTER: Duration = Duration::from_millis(50);
 /// Waiting drafts of so many bytes are encoded while the group before is still being written.
 const EAGER_BYTES: usize = 256 * 1024;
-/// Appends that a group under load waits for, as long as they keep coming.
+/// A frame below this is written by the thread that made it: encoding the next one meanwhile gains
+/// less than waking the writer costs.
+const INLINE_BYTES: usize = 64 * 1024;
+/// Appends that a group under load waits for, as long as they keep coming, if the one before had
+/// one only; otherwise as many as that had, for those callers were just answered.
 const GATHER_ITEMS: usize = 16;
 /// How long it waits for the next one.
 const GATHER_PAUSE: Duration = Duration::from_micros(300);
+/// How often it does.
+const GATHER_PAUSES: usize = 8;
 /// Groups that are not waited for after one for which nobody came: one, and twice as many after
 /// each further such one, up to this.
 const GATHER_REST_MAX: usize = 64;
 /// Records applied in one batch of the catalog.
 const APPLY_RECORDS_MAX: usize = 4096;
+
+/// How long records wait to be applied with what comes after them: a batch costs as much as dozens
+/// of records in it, and nobody waits for it but control records, for which it does not.
+const APPLY_PAUSE: Duration = Duration::from_millis(2);
+/// Records that are not waited with.
+const APPLY_ENOUGH: usize = 1024;
 
 /// What the applier gets: records, and answers that wait for it.
 #[derive(Debug)]
@@ -47,24 +66,18 @@ impl Engine {
 
     /// Without threads: writes the promise and the witness that an idle engine owes.
     pub fn idle(&self) {
-        self.0.encode_once(Some(Duration::ZERO), PromiseDue::Yes);
+        let next = self.0.encoder.lock().as_ref().map(|encoder| encoder.state.next_lsn());
+        self.0.encode_once(Some(Duration::ZERO), next);
         self.0.write_waiting();
         self.0.state_witness(self.0.progress.committed.get());
     }
 }
 
-/// Whether an empty queue is the time for a promise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PromiseDue {
-    Yes,
-    No,
-}
-
 /// How a round of the encoder ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoded {
-    /// A promise is owed for what was encoded.
-    Owing,
+    /// A promise is owed for what was encoded; with it the place of the next record.
+    Owing(Lsn),
     /// Nothing is owed.
     AtRest,
     /// Nothing will ever come.
@@ -103,21 +116,20 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
 impl Inner {
     pub(crate) fn step(&self) {
         while self.queue.len() > 0 {
-            self.encode_once(Some(Duration::ZERO), PromiseDue::No);
+            self.encode_once(Some(Duration::ZERO), None);
             self.write_waiting();
             self.apply_waiting();
         }
     }
 
     fn run_encoder(&self) {
-        let mut wait = None;
+        let mut owed = None;
         loop {
-            let due = if wait.is_some() { PromiseDue::Yes } else { PromiseDue::No };
             // ORDERING: the stage ends when its queue is closed and empty, not when the engine is
             // closing: an append that was let in before may still be on its way into the queue.
-            match self.encode_once(wait, due) {
-                Encoded::Owing => wait = Some(PROMISE_AFTER),
-                Encoded::AtRest => wait = None,
+            match self.encode_once(owed.map(|_| PROMISE_AFTER), owed) {
+                Encoded::Owing(next) => owed = Some(next),
+                Encoded::AtRest => owed = None,
                 Encoded::Closed => break,
             }
         }
@@ -125,32 +137,82 @@ impl Inner {
         self.to_writer.close();
     }
 
-    /// Takes what waits and makes one group of it.
-    fn encode_once(&self, wait: Option<Duration>, due: PromiseDue) -> Encoded {
+    /// Takes what waits and makes one group of it. If nothing comes within `wait`, and `owed` is
+    /// still the place of the next record, it is the time for a promise.
+    fn encode_once(&self, wait: Option<Duration>, owed: Option<Lsn>) -> Encoded {
         // While a group is being written, what comes next goes on gathering, unless there is enough
         // of it to make encoding meanwhile worth while: a draft taken early waits for two syncs.
-        let ready = |waiting| self.writing.load(Ordering::Acquire) == 0 || waiting >= EAGER_BYTES;
-        let taken = self.queue.take_when(GROUP_BYTES_MAX, wait, ready);
-        let taken = match taken {
+        let ready = || self.writing.load(Ordering::Acquire) == 0;
+        let taken = match self.queue.take_when(GROUP_BYTES_MAX, wait, EAGER_BYTES, ready) {
             Taken::Items(incoming) => Taken::Items(self.gather(incoming)),
             other => other,
         };
-        let mut encoder = self.encoder.lock();
-        let Some(encoder) = encoder.as_mut() else { return Encoded::Closed };
+        let mut guard = self.encoder.lock();
+        let Some(encoder) = guard.as_mut() else { return Encoded::Closed };
         let group = match taken {
-            Taken::Items(incoming) => encoder.group(incoming, self.gate.get()),
-            Taken::Nothing if due == PromiseDue::Yes && encoder.owes_promise() => {
-                encoder.empty_frame(Closing::No)
+            Taken::Items(incoming) => self.encode(encoder, incoming),
+            Taken::Nothing if owed == Some(encoder.state.next_lsn()) && encoder.owes_promise() => {
+                self.encoded(encoder.empty_frame(Closing::No))
             }
-            Taken::Nothing => return Encoded::AtRest,
+            Taken::Nothing => None,
             Taken::Closed => return Encoded::Closed,
         };
+        let owes = encoder.owes_promise().then(|| encoder.state.next_lsn());
+        self.resting.store(owes.is_none(), Ordering::Release);
+        if let Some(group) = group {
+            let bytes = group.frame.as_ref().map_or(0, |(_, frame)| frame.len());
+            let idle = self.writing.load(Ordering::Acquire) == 0;
+            if self.threaded && idle && bytes < INLINE_BYTES {
+                self.writing.fetch_add(1, Ordering::AcqRel);
+                self.write_one(group);
+            } else {
+                self.pass_to_writer(group);
+            }
+        }
+        MutexGuard::unlock_fair(guard);
+        owes.map_or(Encoded::AtRest, Encoded::Owing)
+    }
+
+    /// Leads the commit of an append whose caller waits for it, if nobody else is here; gives it
+    /// back otherwise.
+    pub(crate) fn lead(&self, incoming: Incoming) -> Option<Incoming> {
+        // Where the last group had more than one append, more are about to come: they had better
+        // share a sync.
+        if !self.threaded || self.last_appends.load(Ordering::Relaxed) > 1 {
+            return Some(incoming);
+        }
+        let Some(mut guard) = self.encoder.try_lock() else { return Some(incoming) };
+        // ORDERING: groups go to the writer under this lock only, and the closing frame is written
+        // under it after the queue was closed.
+        let busy = self.writing.load(Ordering::Acquire) > 0 || !self.queue.is_idle();
+        let Some(encoder) = guard.as_mut().filter(|_| !busy) else { return Some(incoming) };
+        let group = self.encode(encoder, vec![incoming]);
+        let owes = encoder.owes_promise();
+        if let Some(group) = group {
+            self.writing.fetch_add(1, Ordering::AcqRel);
+            self.write_one(group);
+        }
+        if owes && self.resting.swap(false, Ordering::AcqRel) {
+            // The encoder waits for nothing: from now on it waits until a promise is due.
+            self.queue.poke();
+        }
+        MutexGuard::unlock_fair(guard);
+        None
+    }
+
+    /// Makes one group of appends; none if they were refused.
+    fn encode(&self, encoder: &mut Encoder, incoming: Vec<Incoming>) -> Option<Group> {
+        self.last_appends.store(incoming.len(), Ordering::Relaxed);
+        self.encoded(encoder.group(incoming, self.gate.get()))
+    }
+
+    fn encoded(&self, group: Result<Group>) -> Option<Group> {
         match group {
             Ok(group) => {
                 if self.refusing.lock().take().is_some() {
                     tracing::info!("records are taken again");
                 }
-                self.pass_to_writer(group);
+                Some(group)
             }
             // Whoever waited was answered; mostly there is no room in the journal, and only a trim
             // helps. One line for all of one cause: what is left of the disk is not for the log.
@@ -160,9 +222,9 @@ impl Inner {
                     tracing::warn!(%error, "nothing can be recorded now");
                 }
                 self.keeper.wake();
+                None
             }
         }
-        if encoder.owes_promise() { Encoded::Owing } else { Encoded::AtRest }
     }
 
     /// Under load, a group that is still small waits for the next few appends while they keep
@@ -171,7 +233,11 @@ impl Inner {
     /// alone never is.
     fn gather(&self, mut incoming: Vec<Incoming>) -> Vec<Incoming> {
         let weight: usize = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum();
-        let small = (2..GATHER_ITEMS).contains(&incoming.len()) && weight < EAGER_BYTES;
+        let before = self.last_appends.load(Ordering::Relaxed);
+        // Not for the last of them: somebody may have left.
+        let wanted = if before > 1 { before - before / 8 } else { GATHER_ITEMS };
+        let alone = incoming.len() < 2 && before < 2;
+        let small = incoming.len() < wanted && !alone && weight < EAGER_BYTES;
         if !self.threaded || !small {
             return incoming;
         }
@@ -180,8 +246,8 @@ impl Inner {
             self.gather_rest.store(rest - 1, Ordering::Relaxed);
             return incoming;
         }
-        let wanted = GATHER_ITEMS - incoming.len();
-        if self.queue.gather(wanted, GATHER_PAUSE, GATHER_ITEMS) == 0 {
+        let missing = wanted - incoming.len();
+        if self.queue.gather(missing, GATHER_PAUSE, GATHER_PAUSES) == 0 {
             let next = self.gather_pause.load(Ordering::Relaxed).clamp(1, GATHER_REST_MAX);
             self.gather_rest.store(next, Ordering::Relaxed);
             self.gather_pause.store(next * 2, Ordering::Relaxed);
@@ -311,7 +377,13 @@ impl Inner {
             return;
         }
         let weight = records.len();
-        if let Err(work) = self.to_applier.give(Work { records, answers: control }, weight) {
+        let waited_for = !control.is_empty();
+        let work = Work { records, answers: control };
+        let given = match waited_for {
+            true => self.to_applier.give_now(work, weight),
+            false => self.to_applier.give(work, weight),
+        };
+        if let Err(work) = given {
             let stopped = Error::Poisoned { first: "the applier has stopped".into() };
             for answer in work.answers {
                 answer.promise.fill(Err(stopped.clone()));
@@ -334,7 +406,7 @@ impl Inner {
 
     fn run_applier(&self) {
         loop {
-            match self.to_applier.take(APPLY_RECORDS_MAX, None) {
+            match self.to_applier.take_later(APPLY_RECORDS_MAX, APPLY_PAUSE, APPLY_ENOUGH) {
                 Taken::Items(work) => self.apply_work(work),
                 Taken::Nothing => {}
                 Taken::Closed => break,

@@ -39,8 +39,25 @@ mod scheduled {
             MutexGuard(Some(self.inner()), self)
         }
 
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(inner) => Some(MutexGuard(Some(inner), self)),
+                Err(std::sync::TryLockError::Poisoned(inner)) => {
+                    Some(MutexGuard(Some(inner.into_inner()), self))
+                }
+                Err(std::sync::TryLockError::WouldBlock) => None,
+            }
+        }
+
         fn inner(&self) -> sync::MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    impl<T> MutexGuard<'_, T> {
+        /// Unlocks; who gets the lock next is the scheduler's choice here.
+        pub(crate) fn unlock_fair(guard: Self) {
+            drop(guard);
         }
     }
 

@@ -314,19 +314,23 @@ impl Hansard {
         })
     }
 
-    /// Queues messages as one append, as often as it takes.
-    fn append(&self, messages: &[Message<'_>]) -> Outcome<Ticket> {
+    /// Hands messages to the engine as one append, as often as it takes.
+    fn append<T>(
+        &self,
+        messages: &[Message<'_>],
+        hand: impl Fn(&Engine, Vec<Draft>) -> hansard_engine::error::Result<T>,
+    ) -> Outcome<T> {
         let begun = Instant::now();
         if let Some(last) = messages.last() {
             self.clock.at_least(last.time_us);
         }
         loop {
             let drafts = messages.iter().map(|m| self.draft(m)).collect::<Outcome<_>>()?;
-            match self.engine.append(drafts) {
+            match hand(&self.engine, drafts) {
                 Err(Error::Unavailable { .. }) if begun.elapsed() < AGAIN_MAX => {
                     std::thread::sleep(AGAIN);
                 }
-                ticket => return Ok(ticket?),
+                handed => return Ok(handed?),
             }
         }
     }
@@ -378,7 +382,10 @@ fn tally(made: &[Appended]) -> Tally {
 impl Store for Hansard {
     fn commit(&self, group: &[Message<'_>], durability: Durability) -> Outcome<Tally> {
         let size = if self.keys == Keys::Each { 1 } else { APPEND_DRAFTS_MAX };
-        let tickets = group.chunks(size).map(|part| self.append(part));
+        if group.len() <= size && durability == Durability::Group {
+            return Ok(tally(&self.append(group, Engine::append_and_wait)?));
+        }
+        let tickets = group.chunks(size).map(|part| self.append(part, Engine::append));
         if durability == Durability::Settle {
             let tickets = tickets.collect::<Outcome<Vec<_>>>()?;
             self.tickets.lock().extend(tickets);

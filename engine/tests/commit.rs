@@ -1,0 +1,85 @@
+//! Who commits: a caller that is alone leads, others share the encoder's groups. On simulated
+//! storage with the engine's own threads; orders of their steps are for `schedules`.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hansard_engine::open::{Drive, Losses, open_on};
+use hansard_engine::reads::Anchor;
+use hansard_engine::types::*;
+use support::*;
+
+/// Far above what anything here takes: only a hang is found by it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_lone_caller_commits_gets_its_promise_once_it_rests() {
+    let world = World::new();
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let category = make_category(&engine, "General");
+    let room = make_room(&engine, category, "room");
+    for round in 0..3 {
+        // The encoder has nothing to do by then, and waits for appends without limit.
+        let frames = || engine.stats().frames.get();
+        one(&engine, post(PrincipalId(9), room, &format!("{round}")));
+        let before = frames();
+        until("no promise was written", || frames() > before);
+        let resting = frames();
+        thread::sleep(Duration::from_millis(200));
+        assert_eq!(frames(), resting, "one promise is enough");
+    }
+    engine.close().unwrap();
+}
+
+#[test]
+fn callers_that_lead_and_callers_that_queue_keep_one_order() {
+    const CALLERS: u64 = 6;
+    const EACH: u64 = 200;
+    let world = World::new();
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let category = make_category(&engine, "General");
+    let room = make_room(&engine, category, "room");
+    thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let engine = &engine;
+            scope.spawn(move || {
+                let mut last = Seq::ZERO;
+                for n in 0..EACH {
+                    let draft = post(PrincipalId(5_000 + caller), room, &format!("{caller}.{n}"));
+                    let done = match n % 3 {
+                        0 => engine.append(vec![draft]).unwrap().wait().unwrap().remove(0),
+                        _ => one(engine, draft),
+                    };
+                    assert!(done.seq > last, "a caller's own appends are in order");
+                    last = done.seq;
+                    // Now and then a caller is alone.
+                    if n % 50 == caller {
+                        thread::sleep(Duration::from_millis(3));
+                    }
+                }
+            });
+        }
+    });
+    let mut next = Seq(1);
+    while next.0 <= CALLERS * EACH {
+        let page = engine.page(room, Anchor::At(next), 500).unwrap();
+        assert!(page.gaps.is_empty() && !page.records.is_empty());
+        for record in &page.records {
+            assert_eq!(record.seq, next);
+            next = next.next();
+        }
+    }
+    engine.close().unwrap();
+}
