@@ -131,6 +131,9 @@ fn options(settings: RocksOptions) -> Options {
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_max_write_buffer_number(3);
     options.set_db_write_buffer_size(2 * settings.write_buffer_bytes);
+    // Most keys that are looked up are not there: idempotency keys of new posts.
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(0.1);
     options.set_max_background_jobs(2);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);

@@ -2,6 +2,8 @@
 //!
 //! Limits of length are here too, so that no door can forget one. It never changes the state.
 
+use std::sync::Arc;
+
 use super::state::{Policy, SeqState};
 use crate::catalog::keys;
 use crate::catalog::rows::{
@@ -299,7 +301,7 @@ fn hold(settings: &HoldSettings, state: &SeqState) -> Result<()> {
     Ok(())
 }
 
-fn live_room(room: RoomId, state: &SeqState) -> Result<RoomRow> {
+fn live_room(room: RoomId, state: &SeqState) -> Result<Arc<RoomRow>> {
     match state.room(room)? {
         Some(row) if !row.deleted => Ok(row),
         _ => Err(Error::NotFound { what: "room" }),

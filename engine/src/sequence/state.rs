@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: an entry leaves only after the catalog applied its record.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub enum Policy {
 const POLICY_MAX: usize = 64 * 1024;
 /// Heads kept although the catalog has them, because their rooms are busy.
 const HEADS_MAX: usize = 64 * 1024;
+/// Rows of rooms kept although the catalog has them: every post looks at its room's.
+const ROOMS_MAX: usize = 16 * 1024;
 
 /// A map whose changes can be taken back, and whose entries leave once applied.
 #[derive(Debug)]
@@ -98,7 +101,10 @@ pub struct SeqState {
     last_recorded: TimeUs,
     policy_floor: Lsn,
     heads: Overlay<RoomId, HeadRow>,
-    rooms: Overlay<RoomId, RoomRow>,
+    rooms: Overlay<RoomId, Arc<RoomRow>>,
+    /// Rows of rooms as the catalog has them; none of a room in `rooms`, for only a record that was
+    /// sequenced here changes one.
+    known_rooms: RefCell<HashMap<RoomId, Arc<RoomRow>>>,
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
     keys: Overlay<Vec<u8>, Option<KeyRow>>,
@@ -139,6 +145,7 @@ impl SeqState {
             policy_floor: Lsn::ZERO,
             heads: Overlay::default(),
             rooms: Overlay::default(),
+            known_rooms: RefCell::default(),
             names: Overlay::default(),
             keys: Overlay::default(),
             imports: Overlay::default(),
@@ -181,11 +188,23 @@ impl SeqState {
     }
 
     /// A room's row, newest version.
-    pub(super) fn room(&self, room: RoomId) -> Result<Option<RoomRow>> {
-        match self.rooms.get(&room) {
-            Some(row) => Ok(Some(row.clone())),
-            None => self.row(&keys::room(room), "room row"),
+    pub(super) fn room(&self, room: RoomId) -> Result<Option<Arc<RoomRow>>> {
+        if let Some(row) = self.rooms.get(&room) {
+            return Ok(Some(Arc::clone(row)));
         }
+        let mut known = self.known_rooms.borrow_mut();
+        if let Some(row) = known.get(&room) {
+            return Ok(Some(Arc::clone(row)));
+        }
+        let Some(row) = self.row(&keys::room(room), "room row")?.map(Arc::new) else {
+            return Ok(None);
+        };
+        if known.len() >= ROOMS_MAX {
+            // All at once: which rooms are busy is soon seen again.
+            known.clear();
+        }
+        known.insert(room, Arc::clone(&row));
+        Ok(Some(row))
     }
 
     /// A row of the catalog as it is applied now; the caller has made sure nothing newer is ahead.
@@ -446,7 +465,8 @@ impl SeqState {
             deleted,
         };
         self.policies.put(Policy::Room(record.room), (), record.lsn);
-        self.rooms.put(record.room, row, record.lsn);
+        self.known_rooms.get_mut().remove(&record.room);
+        self.rooms.put(record.room, Arc::new(row), record.lsn);
     }
 
     /// Lets go of what the catalog has by now.
