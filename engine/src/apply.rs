@@ -57,7 +57,7 @@ pub struct Applier {
     /// Rooms of which a record was applied since they were last asked for; none if they were too
     /// many.
     grown: Option<HashSet<RoomId>>,
-    /// Rooms of whose entries something became.
+    /// Rooms of whose entries something became, and those that were changed.
     pasts: BTreeSet<RoomId>,
     /// No age of a key stands before this one. What was removed there costs a walk over it.
     pruned: Vec<u8>,
@@ -250,7 +250,7 @@ impl Applier {
         salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
     }
 
-    /// Rooms of whose entries something became since the last call.
+    /// Rooms of whose entries something became, and rooms that were changed, since the last call.
     pub(crate) fn take_pasts(&mut self) -> BTreeSet<RoomId> {
         std::mem::take(&mut self.pasts)
     }
@@ -626,6 +626,7 @@ impl Applier {
         let before = std::mem::replace(&mut row.settings, settings.clone());
         row.changed = record.lsn;
         self.set(keys::room(record.room), &row);
+        self.pasts.insert(record.room);
         self.remove(keys::room_name(&before.name));
         self.set(keys::room_name(&settings.name), &record.room);
         if before.category != settings.category {
@@ -665,6 +666,7 @@ impl Applier {
         };
         row.deleted = true;
         row.changed = record.lsn;
+        self.pasts.insert(record.room);
         // The name's row stays: it is never reused.
         self.remove(keys::category_room(row.settings.category, record.room));
         self.set(keys::room(record.room), &row);

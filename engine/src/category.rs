@@ -12,24 +12,38 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::apply::decode_row;
-use crate::catalog::rows::RoomRow;
+use crate::catalog::rows::HeadRow;
 use crate::catalog::{Family, Go, keys, walk_prefix};
-use crate::error::Result;
-use crate::format::payload::Payload;
-use crate::format::record::Record;
+use crate::error::{Error, Result};
+use crate::format::block::Block;
+use crate::format::record::{Outline, Record, is_post};
 use crate::format::run::Run;
-use crate::history::{History, block_has_entries, decode_record};
+use crate::history::{History, block_has_entries};
 use crate::limits;
+use crate::lists::{Placed, RoomList};
 use crate::reads::{Anchor, CategoryCursor, CategoryPage, CategoryRequest, Gap, GapReason, Order};
-use crate::types::{CategoryId, RoomId, Seq, TimeUs};
+use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
 
 /// Rooms with a tail up to which each is looked for in the category, instead of the other way.
 const FEW_ROOMS: usize = 1024;
 
+/// A run in the list of its room.
+#[derive(Clone, Debug)]
+struct Listed {
+    list: Arc<RoomList>,
+    at: usize,
+}
+
+impl Listed {
+    fn run(&self) -> Option<&Run> {
+        self.list.runs.get(self.at)
+    }
+}
+
 /// A block that may hold entries of the span.
 #[derive(Clone, Debug)]
 struct Candidate {
-    run: Arc<Run>,
+    run: Listed,
     index: usize,
 }
 
@@ -37,33 +51,35 @@ struct Candidate {
 enum Item {
     /// A block not yet decoded; its place is the bound of what it can hold.
     Block(Candidate),
-    /// An entry.
-    Entry(Box<Record>),
+    /// An entry: its bytes are decoded when it is given out.
+    Entry(Bytes, RoomId, Seq),
     /// Places of a room that are lost; nobody knows when between its neighbours they were said.
     Hole(Gap),
 }
 
-struct Placed {
-    /// Smaller comes first, whatever the order asked for.
-    key: (i128, i128, i128),
+/// A place in the order asked for: smaller comes first.
+type Key = (i64, u64, u64);
+
+struct InOrder {
+    key: Key,
     item: Item,
 }
 
-impl PartialEq for Placed {
+impl PartialEq for InOrder {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Placed {}
+impl Eq for InOrder {}
 
-impl PartialOrd for Placed {
+impl PartialOrd for InOrder {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Placed {
+impl Ord for InOrder {
     fn cmp(&self, other: &Self) -> Ordering {
         // A heap gives the largest, and the smallest key must come first; a block comes before an
         // entry at the same place, because it may hold one that is equal or smaller.
@@ -73,24 +89,55 @@ impl Ord for Placed {
 }
 
 /// The place of (time, room, seq) in the order asked for.
-fn key_of(order: Order, time: TimeUs, room: RoomId, seq: Seq) -> (i128, i128, i128) {
-    let key = (i128::from(time.0), i128::from(room.0), i128::from(seq.0));
+const fn key_of(order: Order, time: TimeUs, room: RoomId, seq: Seq) -> Key {
     match order {
-        Order::Ascending => key,
-        Order::Descending => (-key.0, -key.1, -key.2),
+        Order::Ascending => (time.0, room.0, seq.0),
+        // The complement of a number is the smaller the greater it is.
+        Order::Descending => (!time.0, !room.0, !seq.0),
     }
+}
+
+/// The first entry of a block from record `at` on: where it stands, and its outline.
+fn entry_from(block: &Block, at: usize) -> Option<(usize, Bytes, Outline)> {
+    (at..block.len()).find_map(|at| {
+        let bytes = block.record(at).filter(|bytes| is_post(bytes))?;
+        let outline = outline_of(&bytes)?;
+        Some((at, bytes, outline))
+    })
+}
+
+/// Where an entry stands by its stored bytes; damage that no checksum showed is told of.
+fn outline_of(bytes: &Bytes) -> Option<Outline> {
+    Outline::peek(bytes).map_err(|e| undecodable(e.what, e.at)).ok()
+}
+
+fn undecodable(what: &'static str, at: usize) {
+    let error = Error::corrupt(what, std::path::Path::new("record"), at as u64, 0, 0);
+    tracing::error!(%error, "record cannot be decoded");
+}
+
+/// The first record of a block behind all entries before `time`: a room's entries are in order of
+/// time.
+fn first_at(block: &Block, time: TimeUs) -> usize {
+    let (mut low, mut high) = (0, block.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match entry_from(block, middle) {
+            Some((at, _, outline)) if outline.time < time => low = at + 1,
+            _ => high = middle,
+        }
+    }
+    low
 }
 
 struct Merge<'a> {
     history: &'a History,
     request: &'a CategoryRequest,
-    heap: BinaryHeap<Placed>,
+    heap: BinaryHeap<InOrder>,
     page: CategoryPage,
-    after: Option<(i128, i128, i128)>,
+    after: Option<Key>,
     /// The entry given out last.
     given: Option<(RoomId, Seq)>,
-    /// How far retention took the rooms that were met.
-    floors: BTreeMap<RoomId, Seq>,
 }
 
 impl History {
@@ -155,18 +202,10 @@ impl History {
         };
         let mut failed = None;
         rooms.retain(|room| {
-            let row = self.store.get(Family::State, &keys::category_room(category, *room));
-            row.map_err(|error| failed = Some(error)).is_ok_and(|row| row.is_some())
+            let is_here = self.runs.is_in(*room, category);
+            is_here.map_err(|error| failed = Some(error)).unwrap_or(false)
         });
         failed.map_or(Ok(rooms), Err)
-    }
-
-    fn is_in(&self, room: RoomId, category: CategoryId) -> Result<bool> {
-        let Some(bytes) = self.store.get(Family::State, &keys::room(room))? else {
-            return Ok(false);
-        };
-        let row: RoomRow = decode_row(&bytes, "room row")?;
-        Ok(row.settings.category == category && !row.deleted)
     }
 }
 
@@ -176,17 +215,12 @@ impl<'a> Merge<'a> {
     fn new(history: &'a History, request: &'a CategoryRequest) -> Self {
         let after = request.cursor.map(|c| key_of(request.order, c.time, c.room, c.seq));
         let (heap, page) = (BinaryHeap::new(), CategoryPage::default());
-        Self { history, request, heap, page, after, given: None, floors: BTreeMap::new() }
+        Self { history, request, heap, page, after, given: None }
     }
 
     /// The last entry of a room that retention took.
-    fn floor(&mut self, room: RoomId) -> Result<Seq> {
-        if let Some(floor) = self.floors.get(&room) {
-            return Ok(*floor);
-        }
-        let floor = self.history.past(room)?.floor;
-        self.floors.insert(room, floor);
-        Ok(floor)
+    fn floor(&self, room: RoomId) -> Result<Seq> {
+        Ok(self.history.past(room)?.floor)
     }
 
     fn take_tails(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
@@ -196,8 +230,11 @@ impl<'a> Merge<'a> {
             if entries.is_empty() || !*seen.entry(room).or_insert_with(|| see(room)) {
                 continue;
             }
+            let floor = self.floor(room)?;
             for entry in entries {
-                self.take_entry(&entry.bytes)?;
+                if let Some(outline) = outline_of(&entry.bytes) {
+                    self.take_entry(entry.bytes, &outline, floor);
+                }
             }
         }
         Ok(())
@@ -214,7 +251,7 @@ impl<'a> Merge<'a> {
             Ok(if lost.len() < limits::HOLES_MAX { Go::On } else { Go::Stop })
         })?;
         for (room, seq) in lost {
-            if !self.history.is_in(room, self.request.category)?
+            if !self.history.runs.is_in(room, self.request.category)?
                 || !*seen.entry(room).or_insert_with(|| see(room))
             {
                 continue;
@@ -279,64 +316,54 @@ impl<'a> Merge<'a> {
         };
         if self.after.is_none_or(|after| key > after) {
             let gap = Gap { room, from_seq: first, to_seq: last, reason: GapReason::Damaged };
-            self.heap.push(Placed { key, item: Item::Hole(gap) });
+            self.heap.push(InOrder { key, item: Item::Hole(gap) });
         }
         Ok(())
     }
 
-    fn take_entry(&mut self, bytes: &Bytes) -> Result<()> {
-        match decode_record(bytes) {
-            Ok(record) if matches!(record.payload, Payload::Post(_)) => {
-                let key = key_of(self.request.order, record.time, record.room, record.seq);
-                let inside = record.time >= self.request.from && record.time < self.request.to;
-                if inside
-                    && record.seq > self.floor(record.room)?
-                    && self.after.is_none_or(|after| key > after)
-                {
-                    self.heap.push(Placed { key, item: Item::Entry(Box::new(record)) });
-                }
-            }
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "record cannot be decoded"),
+    fn take_entry(&mut self, bytes: Bytes, of: &Outline, floor: Seq) {
+        let Outline { time, room, seq, .. } = *of;
+        let key = key_of(self.request.order, time, room, seq);
+        let inside = time >= self.request.from && time < self.request.to && seq > floor;
+        if inside && self.after.is_none_or(|after| key > after) {
+            self.heap.push(InOrder { key, item: Item::Entry(bytes, room, seq) });
         }
-        Ok(())
     }
 
     fn take_runs(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
         let category = self.request.category;
+        // ORDERING: behind the look at the tails.
+        let whereabouts = self.history.runs.whereabouts(category)?;
         let mut found = Vec::new();
-        for level in keys::MIN_LEVEL..=keys::MAX_LEVEL {
-            self.runs_of_level(level, &mut found)?;
-        }
-        let mut here = BTreeMap::new();
-        for (room, run) in found {
-            let is_here = match here.get(&room) {
-                Some(known) => *known,
-                None => {
-                    let known = self.history.is_in(room, category)?;
-                    here.insert(room, known);
-                    known
+        let meets = |run: &Placed| run.first < self.request.to && run.last >= self.request.from;
+        match &whereabouts.runs {
+            Some(runs) => found.extend(runs.iter().filter(|run| meets(run))),
+            None => {
+                for level in &whereabouts.levels {
+                    self.runs_of_level(*level, &mut |run| found.extend(Some(run).filter(meets)))?;
                 }
-            };
-            if is_here && *seen.entry(room).or_insert_with(|| see(room)) {
-                self.take_run(run)?;
             }
         }
-        let mut moved = Vec::new();
-        let prefix = keys::moved_in(category, RoomId::NONE);
-        let prefix = prefix.get(..9).unwrap_or(&prefix);
-        walk_prefix(&*self.history.store, Family::State, prefix, &mut |key, _| {
-            moved.push(RoomId(keys::number_at(key, 9)));
-            Ok(Go::On)
-        })?;
-        for room in moved {
-            if !self.history.is_in(room, category)?
-                || !*seen.entry(room).or_insert_with(|| see(room))
+        for Placed { room, first_rev, .. } in found {
+            let is_here = self.history.runs.is_in(room, category)?;
+            if is_here
+                && *seen.entry(room).or_insert_with(|| see(room))
+                && let Some(run) = self.listed(room, first_rev)?
+            {
+                self.take_run(&run)?;
+            }
+        }
+        for room in &whereabouts.moved {
+            if !self.history.runs.is_in(*room, category)?
+                || !*seen.entry(*room).or_insert_with(|| see(*room))
             {
                 continue;
             }
-            for run in self.history.runs.get(room)?.runs.iter().filter(|r| r.category != category) {
-                self.take_run(Arc::new(run.clone()))?;
+            let list = self.history.runs.get(*room)?;
+            for (at, run) in list.runs.iter().enumerate() {
+                if run.category != category {
+                    self.take_run(&Listed { list: Arc::clone(&list), at })?;
+                }
             }
         }
         Ok(())
@@ -347,17 +374,17 @@ impl<'a> Merge<'a> {
         for room in self.history.rooms_of(self.request.category)? {
             let list = self.history.runs.get(room)?;
             let (from, to) = (self.request.from, self.request.to);
-            let meets = |run: &&Run| run.first_time < to && run.last_time >= from;
-            for run in list.runs.iter().filter(|run| run.has_entries()).filter(meets) {
-                if *seen.entry(room).or_insert_with(|| see(room)) {
-                    self.take_run(Arc::new(run.clone()))?;
+            for (at, run) in list.runs.iter().enumerate() {
+                let meets = run.first_time < to && run.last_time >= from;
+                if run.has_entries() && meets && *seen.entry(room).or_insert_with(|| see(room)) {
+                    self.take_run(&Listed { list: Arc::clone(&list), at })?;
                 }
             }
         }
         Ok(())
     }
 
-    fn runs_of_level(&self, level: u8, found: &mut Vec<(RoomId, Arc<Run>)>) -> Result<()> {
+    fn runs_of_level(&self, level: u8, found: &mut dyn FnMut(Placed)) -> Result<()> {
         let category = self.request.category;
         let last = TimeUs(self.request.to.0 - 1);
         let (low, high) = keys::buckets(level, self.request.from, last);
@@ -365,21 +392,26 @@ impl<'a> Merge<'a> {
         let to = keys::after_prefix(&keys::category_level(category, level, high));
         let store = &*self.history.store;
         store.range(Family::Index, &from, &to, crate::catalog::Walk::Up, &mut |key, value| {
-            let room = RoomId(keys::number_at(key, keys::CATEGORY_RUN_ROOM_AT));
-            // The row repeats the run's span, so most runs beside the span cost no second look-up.
-            let (first, last) = span_of(value);
-            if first < self.request.to && last >= self.request.from {
-                let rev = key.get(keys::CATEGORY_RUN_ROOM_AT + 8..).unwrap_or_default();
-                let row = [keys::runs(room).as_slice(), rev].concat();
-                if let Some(bytes) = store.get(Family::Index, &row)? {
-                    found.push((room, Arc::new(decode_row(&bytes, "run row")?)));
-                }
-            }
+            found(Placed::of(key, value));
             Ok(Go::On)
         })
     }
 
-    fn take_run(&mut self, run: Arc<Run>) -> Result<()> {
+    /// A run by its place: in its room's list, or by its own row where the list knows it not, or
+    /// no longer.
+    fn listed(&self, room: RoomId, first_rev: Rev) -> Result<Option<Listed>> {
+        let list = self.history.runs.get(room)?;
+        if let Ok(at) = list.runs.binary_search_by_key(&first_rev, |run| run.first_rev) {
+            return Ok(Some(Listed { list, at }));
+        }
+        let row = self.history.store.get(Family::Index, &keys::run(room, first_rev))?;
+        let Some(row) = row else { return Ok(None) };
+        let runs = vec![decode_row(&row, "run row")?];
+        Ok(Some(Listed { list: Arc::new(RoomList { runs, head: HeadRow::EMPTY }), at: 0 }))
+    }
+
+    fn take_run(&mut self, listed: &Listed) -> Result<()> {
+        let Some(run) = listed.run() else { return Ok(()) };
         let floor = self.floor(run.room)?;
         if !run.has_entries() || run.last_seq <= floor {
             return Ok(());
@@ -389,7 +421,7 @@ impl<'a> Merge<'a> {
             let (first, last) = (fence.time_base.max(run.first_time), run.block_last_time(index));
             let overlaps = first < self.request.to && last >= self.request.from;
             let gone = run.block_last_seq(index) <= floor;
-            if !overlaps || gone || !block_has_entries(&run, index) {
+            if !overlaps || gone || !block_has_entries(run, index) {
                 continue;
             }
             self.page.blocks_overlapping += 1;
@@ -410,8 +442,8 @@ impl<'a> Merge<'a> {
             if self.after.is_some_and(|after| far <= after) {
                 continue;
             }
-            let item = Item::Block(Candidate { run: Arc::clone(&run), index });
-            self.heap.push(Placed { key, item });
+            let item = Item::Block(Candidate { run: listed.clone(), index });
+            self.heap.push(InOrder { key, item });
         }
         Ok(())
     }
@@ -421,10 +453,9 @@ impl<'a> Merge<'a> {
         while let Some(placed) = self.heap.pop() {
             match placed.item {
                 // A busy room keeps its last page in memory although a pack has it too.
-                Item::Entry(record)
-                    if self.given.replace((record.room, record.seq))
-                        == Some((record.room, record.seq)) => {}
-                Item::Entry(record) => {
+                Item::Entry(_, room, seq)
+                    if self.given.replace((room, seq)) == Some((room, seq)) => {}
+                Item::Entry(bytes, ..) => {
                     if self.page.records.len() >= limit {
                         self.page.next = self.page.records.last().map(|last| CategoryCursor {
                             time: last.time,
@@ -433,7 +464,10 @@ impl<'a> Merge<'a> {
                         });
                         return Ok(());
                     }
-                    self.page.records.push(*record);
+                    match Record::from_bytes(&bytes) {
+                        Ok(record) => self.page.records.push(record),
+                        Err(e) => undecodable(e.what, e.at),
+                    }
                 }
                 Item::Block(_) | Item::Hole(_) if self.page.records.len() >= limit => {
                     // Whether it holds more is for the next page to find out.
@@ -453,15 +487,19 @@ impl<'a> Merge<'a> {
 
     fn open(&mut self, candidate: &Candidate) -> Result<()> {
         let Candidate { run, index } = candidate;
+        let Some(run) = run.run() else { return Ok(()) };
         let Some(fence) = run.blocks.get(*index) else { return Ok(()) };
         let floor = self.floor(run.room)?;
         self.page.blocks += 1;
         match self.history.packs.block(run.pack, fence) {
             Ok(block) => {
-                for at in 0..block.len() {
-                    if let Some(bytes) = block.record(at) {
-                        self.take_entry(&bytes)?;
+                let mut next = first_at(&block, self.request.from);
+                while let Some((at, bytes, outline)) = entry_from(&block, next) {
+                    if outline.time >= self.request.to {
+                        break;
                     }
+                    self.take_entry(bytes, &outline, floor);
+                    next = at + 1;
                 }
             }
             Err(_) => self.page.gaps.push(Gap {
@@ -482,7 +520,8 @@ pub(crate) fn span_value(run: &Run) -> Vec<u8> {
     value
 }
 
-fn span_of(value: &[u8]) -> (TimeUs, TimeUs) {
+/// What it says.
+pub(crate) fn span_of(value: &[u8]) -> (TimeUs, TimeUs) {
     let number = |at: usize| value.get(at..at + 8).and_then(|b| b.try_into().ok());
     let time = |at| number(at).map_or(0, i64::from_le_bytes);
     (TimeUs(time(0)), TimeUs(time(8)))

@@ -358,6 +358,9 @@ pub fn category_level(category: CategoryId, level: u8, bucket: u64) -> Vec<u8> {
     key
 }
 
+/// Where the level stands in a key of [`category_level`].
+pub const CATEGORY_LEVEL_AT: usize = 9;
+
 /// Where the room and the first rev stand in a key of [`category_run`].
 pub const CATEGORY_RUN_ROOM_AT: usize = 18;
 

@@ -202,6 +202,15 @@ impl Outline {
         reader.end("record.end")?;
         Ok(front.outline)
     }
+
+    /// As [`Self::from_bytes`], but nothing behind the place is looked at: for bytes that are
+    /// decoded in full before anybody gets them.
+    ///
+    /// # Errors
+    /// If the bytes do not begin as a record's.
+    pub fn peek(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Front::get_outline(&mut Reader::new(bytes)).map(|(outline, ..)| outline)
+    }
 }
 
 /// A record's bytes cut where its fields are: what changes from record to record apart from what
@@ -339,7 +348,8 @@ struct Front<'a> {
 }
 
 impl<'a> Front<'a> {
-    fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    /// Where a record stands, and the bytes of version, kind, flags and epoch.
+    fn get_outline(reader: &mut Reader<'a>) -> Result<(Outline, u8, &'a [u8]), DecodeError> {
         let start = reader.position();
         let (kind, flags) = Self::get_start(reader)?;
         let epoch = Epoch::get(reader, "record.epoch")?;
@@ -359,6 +369,11 @@ impl<'a> Front<'a> {
                 return Err(reader.error("record.time"));
             }
         }
+        Ok((Outline { kind, epoch, lsn, room, seq, rev, time, recorded }, flags, head))
+    }
+
+    fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (outline, flags, head) = Self::get_outline(reader)?;
         let start = reader.position();
         let actor = PrincipalId::get(reader, "record.actor")?;
         let name = reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?;
@@ -366,7 +381,7 @@ impl<'a> Front<'a> {
         let address = reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?;
         let session = TokenId::get(reader, "record.session")?;
         Ok(Self {
-            outline: Outline { kind, epoch, lsn, room, seq, rev, time, recorded },
+            outline,
             head,
             maker: reader.since(start),
             actor,
