@@ -271,6 +271,8 @@ impl Encoder {
                 rev: record.rev,
             });
         }
+        // Tails keep these bytes until a seal.
+        bytes.shrink_to_fit();
         let frame = self.encode(&placement, first, 0, &entries, &bytes);
         let shared = Bytes::from(bytes);
         let records = records

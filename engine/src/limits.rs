@@ -44,7 +44,7 @@ pub const QUEUE_APPENDS_MAX: usize = 16 * 1024;
 /// Bytes of drafts waiting for the commit.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records the catalog end of apply may be behind the tail end.
-pub const APPLY_LAG_RECORDS_MAX: usize = 64 * 1024;
+pub const APPLY_LAG_RECORDS_MAX: usize = 16 * 1024;
 /// A block's bytes before compression, as columns; one record larger than this has a block alone.
 pub const BLOCK_BYTES_TARGET: usize = 8 * 1024;
 /// The bytes of a block's records at which it ends: what they share is repeated there.

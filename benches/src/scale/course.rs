@@ -109,6 +109,13 @@ fn reads(plan: &Plan, report: &mut Report, at: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// What OPERATIONS.md advises for RocksDB's part of the memory, and `make serve` sets.
+const MALLOC: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_TRIM_THRESHOLD_", "1048576"),
+];
+
 /// Runs a phase of the trial in a process of its own.
 fn child(plan: &Plan, phase: Phase, data: &Path, report: &mut Report, when: &str) -> Outcome<Told> {
     let (data, logs) = (data.to_owned(), plan.logs.clone());
@@ -140,7 +147,7 @@ fn tool(plan: &Plan, name: &str, report: &mut Report) -> Outcome<Value> {
 /// Runs a program to its end: what it printed, and what it took.
 fn watched(plan: &Plan, mut command: Command, name: &str, data: &Path) -> Outcome<(String, Mark)> {
     let out = plan.folder.join("said");
-    command.stdin(Stdio::null()).stdout(File::create(&out)?);
+    command.stdin(Stdio::null()).stdout(File::create(&out)?).envs(MALLOC);
     let mut child = Guard(command.spawn()?);
     let watch = Watch::begin(child.0.id());
     let status = child.0.wait()?;
