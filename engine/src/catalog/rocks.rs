@@ -113,7 +113,8 @@ fn failed(op: &'static str, path: &Path, error: &rocksdb::Error) -> Error {
 }
 
 fn options(settings: RocksOptions) -> Options {
-    let cache = Cache::new_lru_cache(settings.cache_bytes);
+    // Without locks: every look-up takes a few blocks from it.
+    let cache = Cache::new_hyper_clock_cache(settings.cache_bytes, 0);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&cache);
     blocks.set_bloom_filter(10.0, false);
@@ -122,6 +123,7 @@ fn options(settings: RocksOptions) -> Options {
     // the cache holds, and would be read again for every row.
     blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     blocks.set_partition_filters(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
