@@ -5,6 +5,7 @@
 //! its checksum in the run index, and both copies of the dictionary by that in header and footer;
 //! so every byte of a pack is covered.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::codec::{DecodeError, Reader, put_varint};
@@ -325,6 +326,25 @@ pub fn visit_index(
     file: &Path,
     visit: &mut dyn FnMut(Run),
 ) -> Result<Places> {
+    walk_index(bytes, footer, file, visit).map(|(_, dropped)| dropped)
+}
+
+/// As [`decode_index`], the runs staying as the bytes they are.
+///
+/// # Errors
+/// The same.
+pub fn take_index(bytes: Vec<u8>, footer: &Footer, file: &Path) -> Result<(Runs, Places)> {
+    let (runs, dropped) = walk_index(&bytes, footer, file, &mut |_| {})?;
+    Ok((Runs::within(bytes, runs, footer.runs), dropped))
+}
+
+/// Checks an index; where in it its runs stand, and what was dropped.
+fn walk_index(
+    bytes: &[u8],
+    footer: &Footer,
+    file: &Path,
+    visit: &mut dyn FnMut(Run),
+) -> Result<(Range<usize>, Places)> {
     let found = crc32fast::hash(bytes);
     let at = footer.index_offset;
     if found != footer.index_crc {
@@ -344,12 +364,14 @@ pub fn visit_index(
     let reader = &mut Reader::new(bytes);
     let wrong = |e: DecodeError| Error::corrupt(e.what, file, at + e.at as u64, 0, 0);
     let count = reader.count(reader.remaining(), "PackIndex.runs").map_err(wrong)?;
+    let start = reader.position();
     for _ in 0..count {
         let run = Run::get(reader, "PackIndex.runs").map_err(wrong)?;
         records += run.blocks.iter().map(|block| u64::from(block.records)).sum::<u64>();
         all_inside &= inside(&run);
         visit(run);
     }
+    let runs = start..reader.position();
     let dropped = Places::get(reader, "PackIndex.dropped").map_err(wrong)?;
     reader.end("pack.index").map_err(wrong)?;
     if count as u64 != footer.runs || records != footer.records {
@@ -358,7 +380,7 @@ pub fn visit_index(
     if !all_inside {
         return Err(Error::corrupt("run index range", file, at, 0, 0));
     }
-    Ok(dropped)
+    Ok((runs, dropped))
 }
 
 const _: () = assert!(FOOTER_BYTES < SECTOR_BYTES && PACK_HEADER_BYTES < FOOTER_BYTES);

@@ -25,6 +25,13 @@ impl Runs {
         Self { bytes: Vec::with_capacity(bytes), count: 0 }
     }
 
+    /// Those that stand end to end in a part of `bytes`: `count` of them, which were looked at.
+    pub(super) fn within(mut bytes: Vec<u8>, part: Range<usize>, count: u64) -> Self {
+        bytes.truncate(part.end);
+        bytes.drain(..part.start.min(part.end));
+        Self { bytes, count }
+    }
+
     /// Adds a run; the place at which [`Self::at`] finds it.
     pub fn push(&mut self, run: &Run) -> usize {
         let at = self.bytes.len();

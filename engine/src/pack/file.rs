@@ -12,9 +12,10 @@ use crate::format::codec::{DecodeError, Reader};
 use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
 use crate::format::pack::{
     DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, Places, check_header,
-    decode_index, pack_name, visit_index,
+    decode_index, pack_name, take_index, visit_index,
 };
 use crate::format::run::{BlockRef, Run};
+use crate::format::runs::Runs;
 use crate::storage::{Disk, DiskFile, Mode, join};
 
 /// An open pack.
@@ -104,6 +105,15 @@ impl PackFile {
     pub fn visit_index(&self, visit: &mut dyn FnMut(Run)) -> Result<Places> {
         let footer = self.checked_footer()?;
         visit_index(&self.index_bytes(&footer)?, &footer, self.file.path(), visit)
+    }
+
+    /// As [`Self::index`], the runs staying as the bytes they are.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn take_index(&self) -> Result<(Runs, Places)> {
+        let footer = self.checked_footer()?;
+        take_index(self.index_bytes(&footer)?, &footer, self.file.path())
     }
 
     fn checked_footer(&self) -> Result<Footer> {

@@ -68,14 +68,16 @@ struct Place {
     room: RoomId,
     first_rev: Rev,
     last_rev: Rev,
-    at: usize,
+    /// Which index, and where in it.
+    at: (u32, usize),
 }
 
 /// Everything that trees are made of.
 pub(crate) struct Trees<'a> {
     packs: Packs,
-    runs: Runs,
-    /// Where they stand, in order of room and rev: there may be a run a room of millions.
+    /// The indexes of packs.
+    runs: Vec<Runs>,
+    /// Where runs stand, in order of room and rev: there may be a run a room of millions.
     places: Vec<Place>,
     journal: Journal,
     salts: Vec<Salts>,
@@ -91,17 +93,20 @@ impl<'a> Trees<'a> {
     /// `Io` of the journal.
     pub(crate) fn open(directory: &'a Directory) -> Result<Self> {
         let packs = Packs::new(&directory.disk, CACHE_BYTES, Arc::new(Stats::default()));
-        let (mut runs, mut places, mut damage) = (Runs::default(), Vec::new(), Vec::new());
-        for meta in directory.manifest.state.packs.values() {
-            let before = places.len();
-            let visited = packs.visit_index(meta, &mut |run| {
-                let (room, first_rev, last_rev) = (run.room, run.first_rev, run.last_rev);
-                places.push(Place { room, first_rev, last_rev, at: runs.push(&run) });
-            });
-            if let Err(error) = visited {
-                places.truncate(before);
+        let (mut runs, mut places, mut damage) = (Vec::new(), Vec::new(), Vec::new());
+        for (meta, of) in directory.manifest.state.packs.values().zip(0..) {
+            let taken = packs.file(meta.id).and_then(|file| file.take_index());
+            let index = taken.map(|(index, _)| index).unwrap_or_else(|error| {
                 damage.push(error.to_string());
-            }
+                Runs::default()
+            });
+            // Not by doubling: there may be a run a room of millions.
+            places.reserve_exact(usize::try_from(index.len()).unwrap_or(0));
+            places.extend(index.placed().map(|(at, run)| {
+                let Run { room, first_rev, last_rev, .. } = run;
+                Place { room, first_rev, last_rev, at: (of, at) }
+            }));
+            runs.push(index);
         }
         places.sort_unstable();
         let journal = Journal::read(directory)?;
@@ -133,9 +138,14 @@ impl<'a> Trees<'a> {
         rooms
     }
 
+    fn run(&self, place: &Place) -> Option<Run> {
+        let (of, at) = place.at;
+        self.runs.get(of as usize)?.at(at)
+    }
+
     /// Bytes of all blocks.
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = self.runs.iter().flat_map(|run| run.blocks);
+        let blocks = self.runs.iter().flat_map(Runs::iter).flat_map(|run| run.blocks);
         blocks.map(|block| u64::from(block.bytes)).sum()
     }
 
@@ -179,7 +189,7 @@ impl<'a> Trees<'a> {
         let places = places.get(..end).unwrap_or_default();
         let first = places.partition_point(|place| place.last_rev < from);
         let places = places.get(first..).unwrap_or_default();
-        for run in &mut places.iter().filter_map(|place| self.runs.at(place.at)) {
+        for run in &mut places.iter().filter_map(|place| self.run(place)) {
             if run.first_rev > to {
                 break;
             }

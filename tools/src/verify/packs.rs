@@ -252,10 +252,7 @@ impl Look<'_> {
             let text = format!("pack length expected={} found={bytes}", meta.bytes);
             check.damage.push(finding(file.path(), 0, bytes, text));
         }
-        let mut runs = Runs::default();
-        let dropped = pack.visit_index(&mut |run| {
-            runs.push(&run);
-        })?;
+        let (runs, dropped) = pack.take_index()?;
         let copies = pack.dictionary_damage()?;
         check.damage.extend(copies.iter().map(|error| of_error(error, file.path())));
         if dropped.count() != meta.dropped {

@@ -110,6 +110,7 @@ impl Heads {
         self.roots.extend(own);
         self.roots.sort_unstable();
         self.roots.dedup();
+        self.roots.shrink_to_fit();
     }
 
     fn roots_of(&self, room: RoomId) -> &[(RoomId, u64, Hash)] {
