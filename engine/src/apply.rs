@@ -419,13 +419,24 @@ impl Applier {
         if let Some(next) = next.filter(|next| **next > self.pruned) {
             self.pruned.clone_from(next);
         }
+        let mut gone: Vec<Vec<u8>> = Vec::with_capacity(old.len());
         for (age, key) in old {
+            self.remove(age);
+            gone.push(key);
+        }
+        gone.sort_unstable();
+        let names: Vec<&[u8]> = gone.iter().map(Vec::as_slice).collect();
+        let rows = self.store.get_many(Family::State, &names)?;
+        for (key, row) in gone.into_iter().zip(rows) {
+            let row = match self.changes.get(&(Family::State, key.clone())) {
+                Some(pending) => pending.clone(),
+                None => row,
+            };
+            let row: Option<KeyRow> = row.map(|row| decode_row(&row, "key row")).transpose()?;
             // A key used again has a younger row under the same name.
-            let row: Option<KeyRow> = self.get(&key, "key row")?;
             if row.is_some_and(|row| row.recorded < limit) {
                 self.remove(key);
             }
-            self.remove(age);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Group, Incoming, Progress, estimate};
 use crate::directory::{Directory, Gate};
-use crate::draft::{Appended, Draft, Promise, Ticket, ticket};
+use crate::draft::{Appended, Draft, Ticket, ticket};
 use crate::error::{Error, Result};
 use crate::format::payload::LsnSpan;
 use crate::format::record::Record;
@@ -243,6 +243,23 @@ impl Engine {
         self.0.append_and_wait(drafts)
     }
 
+    /// Queues many appends at once, each of which is recorded or refused by itself, as by
+    /// [`Self::append`]: mostly in one frame and with one sync. Also what is refused at once is said
+    /// by its ticket.
+    #[must_use]
+    pub fn append_each(&self, appends: Vec<Vec<Draft>>) -> Vec<Ticket> {
+        let (items, tickets) = self.0.incoming_each(appends);
+        self.0.enqueue_each(items);
+        tickets
+    }
+
+    /// As [`Self::append_each`], and waits for all outcomes, which stand in the order of the
+    /// appends. As in [`Self::append_and_wait`] the caller's own thread may write and sync.
+    #[must_use]
+    pub fn append_each_and_wait(&self, appends: Vec<Vec<Draft>>) -> Vec<Result<Vec<Appended>>> {
+        self.0.append_each_and_wait(appends)
+    }
+
     /// Reads of rooms, members, categories, principals and tokens.
     #[must_use]
     pub fn directory(&self) -> Directory {
@@ -432,18 +449,21 @@ impl Engine {
     }
 }
 
+const TOO_MANY: &str = "too many appends are waiting";
+
 impl Inner {
     fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
+        let (drafts, now, weight) = self.incoming(drafts)?;
         let (promise, ticket) = ticket();
-        let (incoming, weight) = self.incoming(drafts, promise)?;
-        self.enqueue(incoming, weight)?;
+        self.enqueue(Incoming { drafts, now, promise }, weight)?;
         Ok(ticket)
     }
 
     pub(crate) fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
+        let (drafts, now, weight) = self.incoming(drafts)?;
         let (promise, ticket) = ticket();
-        let (incoming, weight) = self.incoming(drafts, promise)?;
-        if let Some(incoming) = self.lead(incoming) {
+        let incoming = Incoming { drafts, now, promise };
+        if let Some((incoming, weight)) = self.lead(vec![(incoming, weight)]).pop() {
             self.enqueue(incoming, weight)?;
         }
         if !self.threaded {
@@ -452,8 +472,40 @@ impl Inner {
         ticket.wait()
     }
 
-    /// What is to be appended, if it may be now, and its bytes in a frame at most.
-    fn incoming(&self, drafts: Vec<Draft>, promise: Promise) -> Result<(Incoming, usize)> {
+    fn append_each_and_wait(&self, appends: Vec<Vec<Draft>>) -> Vec<Result<Vec<Appended>>> {
+        let (items, tickets) = self.incoming_each(appends);
+        self.enqueue_each(self.lead(items));
+        if !self.threaded {
+            self.step();
+        }
+        tickets.into_iter().map(Ticket::wait).collect()
+    }
+
+    /// What is to be appended of each, and the tickets of all.
+    fn incoming_each(&self, appends: Vec<Vec<Draft>>) -> (Vec<(Incoming, usize)>, Vec<Ticket>) {
+        let mut items = Vec::with_capacity(appends.len());
+        let take = |drafts| {
+            let (promise, ticket) = ticket();
+            match self.incoming(drafts) {
+                Ok((drafts, now, weight)) => {
+                    items.push((Incoming { drafts, now, promise }, weight))
+                }
+                Err(error) => promise.fill(Err(error)),
+            }
+            ticket
+        };
+        let tickets = appends.into_iter().map(take).collect();
+        (items, tickets)
+    }
+
+    fn enqueue_each(&self, items: Vec<(Incoming, usize)>) {
+        for refused in self.queue.try_give_all(items) {
+            refused.promise.fill(Err(Error::Unavailable { why: TOO_MANY }));
+        }
+    }
+
+    /// What is to be appended, if it may be now, the time, and its bytes in a frame at most.
+    fn incoming(&self, drafts: Vec<Draft>) -> Result<(Vec<Draft>, TimeUs, usize)> {
         let posts = drafts.iter().any(|d| d.payload.kind().is_said());
         self.may_append(posts)?;
         let now = if posts { self.clock.check()? } else { self.clock.now_or_floor() };
@@ -465,12 +517,12 @@ impl Inner {
                 "append is too large drafts={found} bytes={weight}"
             )));
         }
-        Ok((Incoming { drafts, now, promise }, weight))
+        Ok((drafts, now, weight))
     }
 
     fn enqueue(&self, incoming: Incoming, weight: usize) -> Result<()> {
         self.queue.try_give(incoming, weight).map_err(|refused| {
-            let error = Error::Unavailable { why: "too many appends are waiting" };
+            let error = Error::Unavailable { why: TOO_MANY };
             refused.promise.fill(Err(error.clone()));
             error
         })

@@ -107,6 +107,25 @@ impl<T> Lane<T> {
         Ok(())
     }
 
+    /// As [`Self::try_give`] of each, and the taker is woken once. Those that do not fit come back.
+    pub(crate) fn try_give_all(&self, items: Vec<(T, usize)>) -> Vec<T> {
+        let (mut refused, mut wake) = (Vec::new(), false);
+        let mut state = self.state.lock();
+        for (item, weight) in items {
+            let full = !state.items.is_empty() && state.weight + weight > self.max;
+            if state.closed || full {
+                refused.push(item);
+            } else {
+                wake |= state.push(item, weight);
+            }
+        }
+        drop(state);
+        if wake {
+            self.changed.notify_all();
+        }
+        refused
+    }
+
     /// Takes items up to `weight` (at least one), waiting for the first one up to `wait`.
     pub(crate) fn take(&self, weight: usize, wait: Option<Duration>) -> Taken<T> {
         self.take_when(weight, wait, usize::MAX, || true)
@@ -121,7 +140,8 @@ impl<T> Lane<T> {
             // A taker that is asleep is woken by the first item; one that looks up by itself soon
             // is not.
             let asleep = state.items.is_empty() && empty >= EMPTY_PAUSES;
-            state.wake = if asleep { Wake::FIRST } else { Wake { items: usize::MAX, weight: enough } };
+            state.wake =
+                if asleep { Wake::FIRST } else { Wake { items: usize::MAX, weight: enough } };
             if asleep {
                 self.changed.wait(&mut state);
                 empty = 0;

@@ -12,9 +12,9 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::apply::decode_row;
-use crate::category::span_of;
 use crate::catalog::rows::{HeadRow, PastRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
+use crate::category::span_of;
 use crate::error::Result;
 use crate::format::run::Run;
 use crate::limits;
@@ -140,16 +140,7 @@ impl RunLists {
         let whereabouts = Cache::with_weighter(WHEREABOUTS, share, WhereaboutsWeight);
         let (generation, past_generation) = (AtomicU64::new(0), AtomicU64::new(0));
         let replaced = AtomicU64::new(0);
-        Self {
-            store,
-            cache,
-            pasts,
-            places,
-            whereabouts,
-            generation,
-            past_generation,
-            replaced,
-        }
+        Self { store, cache, pasts, places, whereabouts, generation, past_generation, replaced }
     }
 
     /// Rows of runs are going to be replaced: whoever looks at those of several rooms at once must

@@ -173,20 +173,23 @@ impl Inner {
         owes.map_or(Encoded::AtRest, Encoded::Owing)
     }
 
-    /// Leads the commit of an append whose caller waits for it, if nobody else is here; gives it
-    /// back otherwise.
-    pub(crate) fn lead(&self, incoming: Incoming) -> Option<Incoming> {
-        // Where the last group had more than one append, more are about to come: they had better
+    /// Leads the commit of appends whose caller waits for them, if nobody else is here and they are
+    /// few: of many the encoder had better take a part while the caller goes on. Gives them back
+    /// otherwise. With each stands its weight.
+    pub(crate) fn lead(&self, items: Vec<(Incoming, usize)>) -> Vec<(Incoming, usize)> {
+        // Where the last group had more appends than these, more are about to come: they had better
         // share a sync.
-        if !self.threaded || self.last_appends.load(Ordering::Relaxed) > 1 {
-            return Some(incoming);
+        let weight: usize = items.iter().map(|(_, weight)| weight).sum();
+        let more = self.last_appends.load(Ordering::Relaxed) > items.len();
+        if !self.threaded || items.is_empty() || more || weight > INLINE_BYTES {
+            return items;
         }
-        let Some(mut guard) = self.encoder.try_lock() else { return Some(incoming) };
+        let Some(mut guard) = self.encoder.try_lock() else { return items };
         // ORDERING: groups go to the writer under this lock only, and the closing frame is written
         // under it after the queue was closed.
         let busy = self.writing.load(Ordering::Acquire) > 0 || !self.queue.is_idle();
-        let Some(encoder) = guard.as_mut().filter(|_| !busy) else { return Some(incoming) };
-        let group = self.encode(encoder, vec![incoming]);
+        let Some(encoder) = guard.as_mut().filter(|_| !busy) else { return items };
+        let group = self.encode(encoder, items.into_iter().map(|(incoming, _)| incoming).collect());
         let owes = encoder.owes_promise();
         if let Some(group) = group {
             self.writing.fetch_add(1, Ordering::AcqRel);
@@ -197,7 +200,7 @@ impl Inner {
             self.queue.poke();
         }
         MutexGuard::unlock_fair(guard);
-        None
+        Vec::new()
     }
 
     /// Makes one group of appends; none if they were refused.

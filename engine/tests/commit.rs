@@ -8,6 +8,8 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hansard_engine::draft::Ticket;
+use hansard_engine::error::Error;
 use hansard_engine::open::{Drive, Losses, open_on};
 use hansard_engine::reads::Anchor;
 use hansard_engine::types::*;
@@ -82,4 +84,37 @@ fn callers_that_lead_and_callers_that_queue_keep_one_order() {
         }
     }
     engine.close().unwrap();
+}
+
+#[test]
+fn appends_handed_in_together_are_each_recorded_or_refused_by_themselves() {
+    let world = World::new();
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let category = make_category(&engine, "General");
+    let room = make_room(&engine, category, "room");
+    let user = PrincipalId(9);
+    let appends = || {
+        vec![
+            vec![keyed(post(user, room, "first"), "one", 1)],
+            vec![post(user, RoomId(77), "nowhere")],
+            vec![],
+            vec![post(user, room, "second"), post(user, room, "third")],
+        ]
+    };
+    let frames = engine.stats().frames.get();
+    let done = engine.append_each_and_wait(appends());
+    assert_eq!(engine.stats().frames.get(), frames + 1, "one frame for all of them");
+    let seqs = |at: usize| {
+        let made: &Vec<_> = done[at].as_ref().unwrap();
+        made.iter().map(|made| made.seq.0).collect::<Vec<_>>()
+    };
+    assert_eq!((seqs(0), seqs(3)), (vec![1], vec![2, 3]));
+    assert!(matches!(done[1], Err(Error::NotFound { what: "room" })), "{:?}", done[1]);
+    assert!(matches!(done[2], Err(Error::Invalid { .. })), "{:?}", done[2]);
+    let again: Vec<_> = engine.append_each(appends()).into_iter().map(Ticket::wait).collect();
+    assert!(again[0].as_ref().unwrap()[0].replayed, "its key was seen");
+    assert_eq!(engine.head(room).unwrap().seq, Seq(5));
+    engine.close().unwrap();
+    let closed = engine.append_each_and_wait(appends());
+    assert!(closed.iter().all(|outcome| matches!(outcome, Err(Error::Unavailable { .. }))));
 }

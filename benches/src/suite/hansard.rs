@@ -314,24 +314,29 @@ impl Hansard {
         })
     }
 
-    /// Hands messages to the engine as one append, as often as it takes.
-    fn append<T>(
-        &self,
-        messages: &[Message<'_>],
-        hand: impl Fn(&Engine, Vec<Draft>) -> hansard_engine::error::Result<T>,
-    ) -> Outcome<T> {
-        let begun = Instant::now();
-        if let Some(last) = messages.last() {
+    /// An append: one message with its key, or many without.
+    fn drafts(&self, part: &[Message<'_>]) -> Outcome<Vec<Draft>> {
+        if let Some(last) = part.last() {
             self.clock.at_least(last.time_us);
         }
-        loop {
-            let drafts = messages.iter().map(|m| self.draft(m)).collect::<Outcome<_>>()?;
-            match hand(&self.engine, drafts) {
-                Err(Error::Unavailable { .. }) if begun.elapsed() < AGAIN_MAX => {
-                    std::thread::sleep(AGAIN);
-                }
-                handed => return Ok(handed?),
+        part.iter().map(|message| self.draft(message)).collect()
+    }
+
+    const fn append_size(&self) -> usize {
+        match self.keys {
+            Keys::Each => 1,
+            Keys::None => APPEND_DRAFTS_MAX,
+        }
+    }
+
+    /// Waits until tails and queue have room again.
+    fn again(begun: Instant, refused: Error) -> Outcome<()> {
+        match refused {
+            Error::Unavailable { .. } if begun.elapsed() < AGAIN_MAX => {
+                std::thread::sleep(AGAIN);
+                Ok(())
             }
+            other => Err(other.into()),
         }
     }
 
@@ -381,22 +386,39 @@ fn tally(made: &[Appended]) -> Tally {
 
 impl Store for Hansard {
     fn commit(&self, group: &[Message<'_>], durability: Durability) -> Outcome<Tally> {
-        let size = if self.keys == Keys::Each { 1 } else { APPEND_DRAFTS_MAX };
-        if group.len() <= size && durability == Durability::Group {
-            return Ok(tally(&self.append(group, Engine::append_and_wait)?));
-        }
-        let tickets = group.chunks(size).map(|part| self.append(part, Engine::append));
+        let (begun, size) = (Instant::now(), self.append_size());
         if durability == Durability::Settle {
-            let tickets = tickets.collect::<Outcome<Vec<_>>>()?;
-            self.tickets.lock().extend(tickets);
+            for part in group.chunks(size) {
+                let ticket = loop {
+                    match self.engine.append(self.drafts(part)?) {
+                        Ok(ticket) => break ticket,
+                        Err(refused) => Self::again(begun, refused)?,
+                    }
+                };
+                self.tickets.lock().push_back(ticket);
+            }
             self.drain(APPENDS)?;
             return Ok(Tally { stored: group.len() as u64, repeated: 0 });
         }
         let mut sum = Tally::default();
-        for ticket in tickets.collect::<Outcome<Vec<_>>>()? {
-            let Tally { stored, repeated } = tally(&ticket.wait()?);
-            sum.stored += stored;
-            sum.repeated += repeated;
+        let mut left: Vec<&[Message<'_>]> = group.chunks(size).collect();
+        while !left.is_empty() {
+            let appends = left.iter().map(|part| self.drafts(part)).collect::<Outcome<_>>()?;
+            let mut refused = Vec::new();
+            for (part, outcome) in left.into_iter().zip(self.engine.append_each_and_wait(appends)) {
+                match outcome {
+                    Ok(made) => {
+                        let Tally { stored, repeated } = tally(&made);
+                        sum.stored += stored;
+                        sum.repeated += repeated;
+                    }
+                    Err(error) => {
+                        Self::again(begun, error)?;
+                        refused.push(part);
+                    }
+                }
+            }
+            left = refused;
         }
         Ok(sum)
     }

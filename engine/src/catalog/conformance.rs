@@ -23,6 +23,9 @@ fn conforms(store: &dyn CatalogStore) {
     store.write(&[put(b"a", b"1"), put(b"b", b"2"), put(b"c", b"3")]).unwrap();
     assert_eq!(store.get(Family::State, b"b").unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(store.get(Family::Index, b"b").unwrap(), None, "families are apart");
+    let many = store.get_many(Family::State, &[b"a", b"aa", b"c", b"d"]).unwrap();
+    assert_eq!(many, [Some(b"1".to_vec()), None, Some(b"3".to_vec()), None]);
+    assert_eq!(store.get_many(Family::Index, &[b"a"]).unwrap(), [None]);
     assert_eq!(keys(store, b"a", b"c", Walk::Up, 9), [b"a", b"b"], "the end is excluded");
     assert_eq!(keys(store, b"a", b"d", Walk::Down, 2), [b"c", b"b"]);
     assert_eq!(keys(store, b"d", b"a", Walk::Up, 9), Vec::<Vec<u8>>::new());

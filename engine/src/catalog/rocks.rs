@@ -217,6 +217,15 @@ impl CatalogStore for RocksCatalog {
         self.db.get_cf(handle, key).map_err(|e| self.failed("read catalog", &e))
     }
 
+    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
+        let found = self.db.batched_multi_get_cf(self.family(family)?, keys.iter().copied(), true);
+        let value = |row: std::result::Result<Option<rocksdb::DBPinnableSlice<'_>>, _>| match row {
+            Ok(value) => Ok(value.map(|value| value.to_vec())),
+            Err(error) => Err(self.failed("read catalog", &error)),
+        };
+        found.into_iter().map(value).collect()
+    }
+
     fn range(
         &self,
         family: Family,

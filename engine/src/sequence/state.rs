@@ -45,6 +45,9 @@ const HEADS_MAX: usize = 64 * 1024;
 /// Rows of rooms kept although the catalog has them: every post looks at its room's.
 const ROOMS_MAX: usize = 16 * 1024;
 
+/// Fewer keys are not looked up at once.
+const LOOK_AHEAD_MIN: usize = 4;
+
 /// A map whose changes can be taken back, and whose entries leave once applied.
 #[derive(Debug)]
 struct Overlay<K, V> {
@@ -108,6 +111,8 @@ pub struct SeqState {
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
     keys: Overlay<Vec<u8>, Option<KeyRow>>,
+    /// Rows of clients' keys at rest that the group at hand is going to ask for.
+    keys_ahead: HashMap<Vec<u8>, Option<KeyRow>>,
     imports: Overlay<Vec<u8>, ImportProgress>,
     policies: Overlay<Policy, ()>,
     gone_tokens: Overlay<TokenId, ()>,
@@ -148,6 +153,7 @@ impl SeqState {
             known_rooms: RefCell::default(),
             names: Overlay::default(),
             keys: Overlay::default(),
+            keys_ahead: HashMap::new(),
             imports: Overlay::default(),
             policies: Overlay::default(),
             gone_tokens: Overlay::default(),
@@ -235,10 +241,36 @@ impl SeqState {
     /// The first result under a client's key.
     pub(super) fn key(&self, who: PrincipalId, room: RoomId, key: &[u8]) -> Result<Option<KeyRow>> {
         let key = keys::idempotency(who, room, key);
-        match self.keys.get(&key) {
+        // ORDERING: what was recorded since it was looked ahead stands in the overlay.
+        match self.keys.get(&key).or_else(|| self.keys_ahead.get(&key)) {
             Some(row) => Ok(row.clone()),
             None => self.row(&key, "key row"),
         }
+    }
+
+    /// Looks up the clients' keys of a group's drafts at once, which costs less than one by one.
+    /// What is known from it is forgotten with the next call, and may be older than the catalog in
+    /// one thing: a row whose window has passed may be gone meanwhile.
+    pub(crate) fn look_ahead<'a>(&mut self, drafts: impl Iterator<Item = &'a Draft>) -> Result<()> {
+        self.keys_ahead.clear();
+        let key = |draft: &Draft| {
+            let client = &draft.idempotency.as_ref()?.key;
+            let key = keys::idempotency(draft.actor.id, draft.room, client);
+            self.keys.get(&key).is_none().then_some(key)
+        };
+        let mut wanted: Vec<Vec<u8>> = drafts.filter_map(key).collect();
+        if wanted.len() < LOOK_AHEAD_MIN {
+            return Ok(());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let keys: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
+        let rows = self.store.get_many(Family::State, &keys)?;
+        for (key, row) in wanted.into_iter().zip(rows) {
+            let row = row.map(|row| decode(&row, "key row")).transpose()?;
+            self.keys_ahead.insert(key, row);
+        }
+        Ok(())
     }
 
     /// How far an import has come.
