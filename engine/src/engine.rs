@@ -244,8 +244,8 @@ impl Engine {
     }
 
     /// Queues many appends at once, each of which is recorded or refused by itself, as by
-    /// [`Self::append`]: mostly in one frame and with one sync. Also what is refused at once is said
-    /// by its ticket.
+    /// [`Self::append`]: mostly in one frame and with one sync. What is refused at once is said by
+    /// its ticket too.
     #[must_use]
     pub fn append_each(&self, appends: Vec<Vec<Draft>>) -> Vec<Ticket> {
         let (items, tickets) = self.0.incoming_each(appends);

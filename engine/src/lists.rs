@@ -256,9 +256,9 @@ impl RunLists {
         Ok(levels)
     }
 
-    /// Where among a category's runs to look. A run or level may be named that
-    /// is gone, and none is left out: but for rows that were written after the caller looked at the tails, whose
-    /// records it then saw there.
+    /// Where among a category's runs to look. A run or level may be named that is gone, and none is
+    /// left out, but for rows that were written after the caller looked at the tails, whose records
+    /// it then saw there.
     pub(crate) fn whereabouts(&self, category: CategoryId) -> Result<Arc<Whereabouts>> {
         let stamps = self.stamps();
         if let Some(known) = self.whereabouts.get(&category)
