@@ -15,6 +15,8 @@ struct State<T> {
     items: VecDeque<(T, usize)>,
     weight: usize,
     closed: bool,
+    /// What the taker took is not done with yet.
+    in_hand: bool,
     /// A taker that waits without limit is to look up.
     poked: bool,
     wake: Wake,
@@ -69,6 +71,7 @@ impl<T> Lane<T> {
             items: VecDeque::new(),
             weight: 0,
             closed: false,
+            in_hand: false,
             poked: false,
             wake: Wake::FIRST,
         };
@@ -251,6 +254,7 @@ impl<T> Lane<T> {
                 items.push(item);
             }
         }
+        state.in_hand = true;
         drop(state);
         self.changed.notify_all();
         Taken::Items(items)
@@ -262,10 +266,15 @@ impl<T> Lane<T> {
         self.changed.notify_all();
     }
 
-    /// True if nothing is inside and something may still come.
+    /// What was taken has its place: whoever comes now comes behind it.
+    pub(crate) fn done(&self) {
+        self.state.lock().in_hand = false;
+    }
+
+    /// True if nothing is inside or in the taker's hands, and something may still come.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.items.is_empty() && !state.closed
+        state.items.is_empty() && !state.in_hand && !state.closed
     }
 
     /// Items inside.
@@ -285,6 +294,20 @@ mod tests {
         assert_eq!(lane.try_give(1, 1), Ok(()));
         assert_eq!(lane.gather(1, Duration::from_secs(60), 5), 0, "enough is inside");
         assert_eq!(lane.take(9, None), Taken::Items(vec![1]));
+    }
+
+    #[test]
+    fn a_lane_is_idle_again_when_what_was_taken_is_done_with() {
+        let lane = Lane::new(10);
+        assert!(lane.is_idle());
+        assert_eq!(lane.try_give_all(vec![(1, 8), (2, 8), (3, 2)]), [2], "no room for it");
+        assert!(!lane.is_idle());
+        assert_eq!(lane.take(100, None), Taken::Items(vec![1, 3]));
+        assert!(!lane.is_idle(), "they are in the taker's hands");
+        lane.done();
+        assert!(lane.is_idle());
+        lane.close();
+        assert!(!lane.is_idle(), "nothing comes any more");
     }
 
     #[test]

@@ -150,7 +150,11 @@ impl Inner {
         let mut guard = self.encoder.lock();
         let Some(encoder) = guard.as_mut() else { return Encoded::Closed };
         let group = match taken {
-            Taken::Items(incoming) => self.encode(encoder, incoming),
+            Taken::Items(incoming) => {
+                let group = self.encode(encoder, incoming);
+                self.queue.done();
+                group
+            }
             Taken::Nothing if owed == Some(encoder.state.next_lsn()) && encoder.owes_promise() => {
                 self.encoded(encoder.empty_frame(Closing::No))
             }
@@ -186,7 +190,8 @@ impl Inner {
         }
         let Some(mut guard) = self.encoder.try_lock() else { return items };
         // ORDERING: groups go to the writer under this lock only, and the closing frame is written
-        // under it after the queue was closed.
+        // under it after the queue was closed. What was queued before, perhaps by this caller, has
+        // its place: it is not in the encoder's hands on the way to this lock.
         let busy = self.writing.load(Ordering::Acquire) > 0 || !self.queue.is_idle();
         let Some(encoder) = guard.as_mut().filter(|_| !busy) else { return items };
         let group = self.encode(encoder, items.into_iter().map(|(incoming, _)| incoming).collect());

@@ -8,6 +8,7 @@ mod support;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hansard_engine::Engine;
 use hansard_engine::draft::Ticket;
 use hansard_engine::error::Error;
 use hansard_engine::open::{Drive, Losses, open_on};
@@ -17,6 +18,15 @@ use support::*;
 
 /// Far above what anything here takes: only a hang is found by it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An engine with its own threads, and a room.
+fn start() -> (World, Engine, RoomId) {
+    let world = World::new();
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let category = make_category(&engine, "General");
+    let room = make_room(&engine, category, "room");
+    (world, engine, room)
+}
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -28,10 +38,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[test]
 fn what_a_lone_caller_commits_gets_its_promise_once_it_rests() {
-    let world = World::new();
-    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
-    let category = make_category(&engine, "General");
-    let room = make_room(&engine, category, "room");
+    let (_world, engine, room) = start();
     for round in 0..3 {
         // The encoder has nothing to do by then, and waits for appends without limit.
         let frames = || engine.stats().frames.get();
@@ -49,10 +56,7 @@ fn what_a_lone_caller_commits_gets_its_promise_once_it_rests() {
 fn callers_that_lead_and_callers_that_queue_keep_one_order() {
     const CALLERS: u64 = 6;
     const EACH: u64 = 200;
-    let world = World::new();
-    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
-    let category = make_category(&engine, "General");
-    let room = make_room(&engine, category, "room");
+    let (_world, engine, room) = start();
     thread::scope(|scope| {
         for caller in 0..CALLERS {
             let engine = &engine;
@@ -87,11 +91,22 @@ fn callers_that_lead_and_callers_that_queue_keep_one_order() {
 }
 
 #[test]
+fn what_a_caller_queued_is_recorded_before_what_it_then_waits_for() {
+    let (_world, engine, room) = start();
+    for n in 0..2_000 {
+        let queued = engine.append(vec![post(PrincipalId(9), room, "queued")]).unwrap();
+        // On its way through the encoder, which may have taken it from the queue by now.
+        (0..n % 40 * 50).for_each(|_| std::hint::spin_loop());
+        let waited = one(&engine, post(PrincipalId(9), room, "waited for"));
+        let queued = queued.wait().unwrap().remove(0);
+        assert!(queued.seq < waited.seq, "{} after {}", queued.seq, waited.seq);
+    }
+    engine.close().unwrap();
+}
+
+#[test]
 fn appends_handed_in_together_are_each_recorded_or_refused_by_themselves() {
-    let world = World::new();
-    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
-    let category = make_category(&engine, "General");
-    let room = make_room(&engine, category, "room");
+    let (_world, engine, room) = start();
     let user = PrincipalId(9);
     let appends = || {
         vec![
