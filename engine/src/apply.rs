@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
+mod remembered;
 mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -28,15 +29,11 @@ use crate::proof::Tree;
 use crate::proof::book::Book;
 use crate::proof::leaf::record_leaf;
 use crate::proof::salts::Salts;
-use crate::sequence::{key_row, principal_name_key};
+use crate::sequence::principal_name_key;
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
+use remembered::PRUNE_EVERY;
 use rooms::Rooms;
 
-/// How often expired idempotency keys are removed, in records: by position, so that every copy does
-/// it at the same place.
-const PRUNE_EVERY: u64 = 1024;
-/// Expired keys removed at once.
-const PRUNE_MAX: usize = 4096;
 /// Rows of one batch of a replay.
 const BATCH_ROWS: usize = 16 * 1024;
 /// A key that begins with a room and an entry.
@@ -57,8 +54,10 @@ pub struct Applier {
     /// Rooms of which a record was applied since they were last asked for; none if they were too
     /// many.
     grown: Option<HashSet<RoomId>>,
-    /// Rooms of whose entries something became, and those that were changed.
+    /// Rooms of whose entries something became.
     pasts: BTreeSet<RoomId>,
+    /// Rooms that were changed or deleted.
+    places: BTreeSet<RoomId>,
     /// No age of a key stands before this one. What was removed there costs a walk over it.
     pruned: Vec<u8>,
 }
@@ -97,10 +96,23 @@ impl Applier {
         let compliance = setting.as_deref() == Some(b"on");
         let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
         let book = Book::default();
-        let (grown, pasts) = (Some(HashSet::new()), BTreeSet::new());
+        let grown = Some(HashSet::new());
+        let (pasts, places) = (BTreeSet::new(), BTreeSet::new());
         let rooms = Rooms::default();
         let pruned = keys::IDEMPOTENCY_AGES.to_vec();
-        Ok(Self { store, changes, applied, compliance, book, rooms, dropped, grown, pasts, pruned })
+        Ok(Self {
+            store,
+            changes,
+            applied,
+            compliance,
+            book,
+            rooms,
+            dropped,
+            grown,
+            pasts,
+            places,
+            pruned,
+        })
     }
 
     /// The rows it writes to.
@@ -250,9 +262,14 @@ impl Applier {
         salts.iter().try_for_each(|(lsn, salts)| self.take_salts(*lsn, salts))
     }
 
-    /// Rooms of whose entries something became, and rooms that were changed, since the last call.
+    /// Rooms of whose entries something became since the last call.
     pub(crate) fn take_pasts(&mut self) -> BTreeSet<RoomId> {
         std::mem::take(&mut self.pasts)
+    }
+
+    /// Rooms that were changed or deleted since the last call.
+    pub(crate) fn take_places(&mut self) -> BTreeSet<RoomId> {
+        std::mem::take(&mut self.places)
     }
 
     /// Rooms of which a record was applied since the last call; none if they were too many to
@@ -394,50 +411,6 @@ impl Applier {
             head.time = head.time.max(record.time);
         }
         self.rooms.set_head(record.room, head);
-        Ok(())
-    }
-
-    fn remember_key(&mut self, record: &Record, client_key: &[u8], digest: [u8; 16]) {
-        let key = keys::idempotency(record.actor.id, record.room, client_key);
-        let age = keys::idempotency_age(record.recorded, record.lsn);
-        if age < self.pruned {
-            self.pruned.clone_from(&age);
-        }
-        self.put(Family::State, age, key.clone());
-        self.set(key, &key_row(record, digest));
-    }
-
-    /// Removes keys whose window has passed, oldest first.
-    fn prune_keys(&mut self, recorded: TimeUs) -> Result<()> {
-        let limit = recorded.saturating_add_us(-limits::IDEMPOTENCY_WINDOW_US);
-        let end = keys::idempotency_age(limit, Lsn::ZERO);
-        if end <= self.pruned {
-            return Ok(());
-        }
-        let old = self.rows_between(&self.pruned, &end, PRUNE_MAX)?;
-        let next = if old.len() < PRUNE_MAX { Some(&end) } else { old.keys().next_back() };
-        if let Some(next) = next.filter(|next| **next > self.pruned) {
-            self.pruned.clone_from(next);
-        }
-        let mut gone: Vec<Vec<u8>> = Vec::with_capacity(old.len());
-        for (age, key) in old {
-            self.remove(age);
-            gone.push(key);
-        }
-        gone.sort_unstable();
-        let names: Vec<&[u8]> = gone.iter().map(Vec::as_slice).collect();
-        let rows = self.store.get_many(Family::State, &names)?;
-        for (key, row) in gone.into_iter().zip(rows) {
-            let row = match self.changes.get(&(Family::State, key.clone())) {
-                Some(pending) => pending.clone(),
-                None => row,
-            };
-            let row: Option<KeyRow> = row.map(|row| decode_row(&row, "key row")).transpose()?;
-            // A key used again has a younger row under the same name.
-            if row.is_some_and(|row| row.recorded < limit) {
-                self.remove(key);
-            }
-        }
         Ok(())
     }
 
@@ -637,7 +610,7 @@ impl Applier {
         let before = std::mem::replace(&mut row.settings, settings.clone());
         row.changed = record.lsn;
         self.set(keys::room(record.room), &row);
-        self.pasts.insert(record.room);
+        self.places.insert(record.room);
         self.remove(keys::room_name(&before.name));
         self.set(keys::room_name(&settings.name), &record.room);
         if before.category != settings.category {
@@ -677,7 +650,7 @@ impl Applier {
         };
         row.deleted = true;
         row.changed = record.lsn;
-        self.pasts.insert(record.room);
+        self.places.insert(record.room);
         // The name's row stays: it is never reused.
         self.remove(keys::category_room(row.settings.category, record.room));
         self.set(keys::room(record.room), &row);

@@ -182,21 +182,10 @@ impl History {
         Ok(merge.page)
     }
 
-    fn rooms_of(&self, category: CategoryId) -> Result<Vec<RoomId>> {
-        let mut rooms = Vec::new();
-        let prefix = keys::category_room(category, RoomId::NONE);
-        let prefix = prefix.get(..9).unwrap_or(&prefix);
-        walk_prefix(&*self.store, Family::State, prefix, &mut |key, _| {
-            rooms.push(RoomId(keys::number_at(key, 9)));
-            Ok(Go::On)
-        })?;
-        Ok(rooms)
-    }
-
     /// Those of a category's rooms that have a tail: looked for where there are fewer.
     fn rooms_with_tails(&self, category: CategoryId) -> Result<Vec<RoomId>> {
         let Some(mut rooms) = self.tails.some_rooms(FEW_ROOMS) else {
-            let mut rooms = self.rooms_of(category)?;
+            let mut rooms = self.runs.rooms_of(category)?;
             rooms.retain(|room| self.tails.has(*room));
             return Ok(rooms);
         };
@@ -275,7 +264,7 @@ impl<'a> Merge<'a> {
         if !self.history.holed {
             return Ok(());
         }
-        for room in self.history.rooms_of(self.request.category)? {
+        for room in self.history.runs.rooms_of(self.request.category)? {
             if !*seen.entry(room).or_insert_with(|| see(room)) {
                 continue;
             }
@@ -371,7 +360,7 @@ impl<'a> Merge<'a> {
 
     /// As `take_runs`, by the list of every room that is here now: slower, and never between rows.
     fn take_rooms(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
-        for room in self.history.rooms_of(self.request.category)? {
+        for room in self.history.runs.rooms_of(self.request.category)? {
             let list = self.history.runs.get(room)?;
             let (from, to) = (self.request.from, self.request.to);
             for (at, run) in list.runs.iter().enumerate() {

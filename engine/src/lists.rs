@@ -6,6 +6,7 @@
 //! the rows it repeats were written anew.
 
 use crate::sync::atomic::{AtomicU64, Ordering};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -32,7 +33,7 @@ const WHEREABOUTS: usize = 4096;
 const PLACED_MAX: usize = 8192;
 /// What this takes of the budget of run lists: a part of so many.
 const WHEREABOUTS_SHARE: u64 = 8;
-/// What a shard of the cache of run lists holds at least, and how many there are at most.
+/// What a shard of a cache holds at least, and how many there are at most.
 const SHARD_BYTES: u64 = 16 * 1024 * 1024;
 const SHARDS_MAX: usize = 64;
 
@@ -97,7 +98,7 @@ impl Weighter<CategoryId, Arc<Whereabouts>> for WhereaboutsWeight {
     }
 }
 
-/// How often rows of runs were written, were replaced, and those of rooms were written.
+/// How often rows of runs were written, were replaced, and those of rooms were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamps(u64, u64, u64);
 
@@ -110,48 +111,43 @@ pub(crate) struct RunLists {
     places: Cache<RoomId, Option<CategoryId>>,
     whereabouts: Cache<CategoryId, Arc<Whereabouts>, WhereaboutsWeight>,
     generation: AtomicU64,
-    /// The same for what became of entries and rooms.
+    /// The same for what became of entries.
     past_generation: AtomicU64,
+    /// And for rooms themselves.
+    place_generation: AtomicU64,
     /// Rises when rows of runs begin to be replaced, and again when they are: odd between.
     replaced: AtomicU64,
 }
 
 impl RunLists {
     pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
-        // A list that is larger than a shard is never kept: that of a room of ten million entries
-        // takes five MiB.
-        let shards = usize::try_from(cache_bytes / SHARD_BYTES).unwrap_or(1).clamp(1, SHARDS_MAX);
-        let options = OptionsBuilder::new()
-            .estimated_items_capacity(RUN_LISTS)
-            .weight_capacity(cache_bytes)
-            .shards(shards)
-            .build();
-        let cache = match options {
-            Ok(options) => Cache::with_options(
-                options,
-                RunsWeight,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            ),
-            Err(_) => Cache::with_weighter(RUN_LISTS, cache_bytes, RunsWeight),
-        };
-        let (pasts, places) = (Cache::new(PASTS), Cache::new(PLACES));
         let share = cache_bytes / WHEREABOUTS_SHARE;
-        let whereabouts = Cache::with_weighter(WHEREABOUTS, share, WhereaboutsWeight);
-        let (generation, past_generation) = (AtomicU64::new(0), AtomicU64::new(0));
-        let replaced = AtomicU64::new(0);
-        Self { store, cache, pasts, places, whereabouts, generation, past_generation, replaced }
+        Self {
+            store,
+            cache: cache(RUN_LISTS, cache_bytes - share, RunsWeight),
+            pasts: Cache::new(PASTS),
+            places: Cache::new(PLACES),
+            whereabouts: cache(WHEREABOUTS, share, WhereaboutsWeight),
+            generation: AtomicU64::new(0),
+            past_generation: AtomicU64::new(0),
+            place_generation: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+        }
     }
 
-    /// Rows of runs are going to be replaced: whoever looks at those of several rooms at once must
-    /// look again.
-    pub(crate) fn begin_replacing(&self) {
+    /// Lets `write` replace rows of runs of these rooms. Whoever looks at those of several rooms at
+    /// once meanwhile must look again.
+    pub(crate) fn replace<T>(
+        &self,
+        rooms: impl Iterator<Item = RoomId>,
+        write: impl FnOnce() -> T,
+    ) -> T {
         self.replaced.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// They are replaced.
-    pub(crate) fn end_replacing(&self) {
+        let written = write();
+        // ORDERING: as long as a list may be the old one, nobody takes it together with new rows.
+        self.forget(rooms);
         self.replaced.fetch_add(1, Ordering::SeqCst);
+        written
     }
 
     /// Equal before and behind a look at rows if none were replaced meanwhile; none while some are.
@@ -162,8 +158,7 @@ impl RunLists {
 
     /// Forgets the lists of rooms whose runs changed. Call after the rows are written.
     pub(crate) fn forget(&self, rooms: impl Iterator<Item = RoomId>) {
-        // ORDERING: a list read before the rows were written is put into the cache only if the
-        // generation is still the one its reader saw.
+        // ORDERING: see `keep`.
         self.generation.fetch_add(1, Ordering::SeqCst);
         for room in rooms {
             self.cache.remove(&room);
@@ -182,12 +177,7 @@ impl RunLists {
             Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
         })?;
         let list = Arc::new(RoomList { runs, head: self.head(room)? });
-        if self.generation.load(Ordering::SeqCst) == generation {
-            self.cache.insert(room, Arc::clone(&list));
-            if self.generation.load(Ordering::SeqCst) != generation {
-                self.cache.remove(&room);
-            }
-        }
+        keep(&self.cache, (&self.generation, generation), room, Arc::clone(&list));
         Ok(list)
     }
 
@@ -206,12 +196,7 @@ impl RunLists {
         let row = self.store.get(Family::State, &keys::past(room))?;
         let past: PastRow =
             row.map_or(Ok(PastRow::EMPTY), |bytes| decode_row(&bytes, "past row"))?;
-        if self.past_generation.load(Ordering::SeqCst) == generation {
-            self.pasts.insert(room, past.clone());
-            if self.past_generation.load(Ordering::SeqCst) != generation {
-                self.pasts.remove(&room);
-            }
-        }
+        keep(&self.pasts, (&self.past_generation, generation), room, past.clone());
         Ok(past)
     }
 
@@ -220,24 +205,35 @@ impl RunLists {
         if let Some(place) = self.places.get(&room) {
             return Ok(place == Some(category));
         }
-        let generation = self.past_generation.load(Ordering::SeqCst);
+        let generation = self.place_generation.load(Ordering::SeqCst);
         let Some(bytes) = self.store.get(Family::State, &keys::room(room))? else {
             return Ok(false);
         };
         let row: RoomRow = decode_row(&bytes, "room row")?;
         let place = Some(row.settings.category).filter(|_| !row.deleted);
-        if self.past_generation.load(Ordering::SeqCst) == generation {
-            self.places.insert(room, place);
-            if self.past_generation.load(Ordering::SeqCst) != generation {
-                self.places.remove(&room);
-            }
-        }
+        keep(&self.places, (&self.place_generation, generation), room, place);
         Ok(place == Some(category))
     }
 
     fn stamps(&self) -> Stamps {
         let load = |number: &AtomicU64| number.load(Ordering::SeqCst);
-        Stamps(load(&self.generation), load(&self.replaced), load(&self.past_generation))
+        Stamps(load(&self.generation), load(&self.replaced), load(&self.place_generation))
+    }
+
+    /// The rooms of a category.
+    pub(crate) fn rooms_of(&self, category: CategoryId) -> Result<Vec<RoomId>> {
+        self.rooms_under(&keys::category_room(category, RoomId::NONE))
+    }
+
+    /// The rooms behind the category in keys like this one.
+    fn rooms_under(&self, key: &[u8]) -> Result<Vec<RoomId>> {
+        let mut rooms = Vec::new();
+        let prefix = key.get(..9).unwrap_or(key);
+        walk_prefix(&*self.store, Family::State, prefix, &mut |key, _| {
+            rooms.push(RoomId(keys::number_at(key, 9)));
+            Ok(Go::On)
+        })?;
+        Ok(rooms)
     }
 
     /// The levels at which a category has runs.
@@ -274,30 +270,182 @@ impl RunLists {
         })?;
         let runs = Some(runs).filter(|runs| runs.len() <= PLACED_MAX);
         let levels = if runs.is_some() { Vec::new() } else { self.levels(category, &end)? };
-        let mut moved = Vec::new();
-        let prefix = keys::moved_in(category, RoomId::NONE);
-        let prefix = prefix.get(..9).unwrap_or(&prefix);
-        walk_prefix(&*self.store, Family::State, prefix, &mut |key, _| {
-            moved.push(RoomId(keys::number_at(key, 9)));
-            Ok(Go::On)
-        })?;
+        let moved = self.rooms_under(&keys::moved_in(category, RoomId::NONE))?;
         let known = Arc::new(Whereabouts { stamps, runs, levels, moved });
         // Whatever was written meanwhile changed a stamp, or does before its reader must know it.
         self.whereabouts.insert(category, Arc::clone(&known));
         Ok(known)
     }
 
-    /// Forgets what became of rooms and their entries. Call after the rows are written, and before
+    /// Forgets what became of the entries of rooms. Call after the rows are written, and before
     /// anybody is told of it.
     pub(crate) fn forget_pasts(&self, rooms: impl Iterator<Item = RoomId>) {
-        let mut rooms = rooms.peekable();
-        if rooms.peek().is_some() {
-            // ORDERING: as in `forget`.
-            self.past_generation.fetch_add(1, Ordering::SeqCst);
-            for room in rooms {
-                self.pasts.remove(&room);
-                self.places.remove(&room);
-            }
+        forget_all(&self.pasts, &self.past_generation, rooms);
+    }
+
+    /// The same for rooms that were changed or deleted.
+    pub(crate) fn forget_places(&self, rooms: impl Iterator<Item = RoomId>) {
+        forget_all(&self.places, &self.place_generation, rooms);
+    }
+}
+
+/// A cache of at most so many bytes. What is larger than a shard of it is never kept: the list of a
+/// room of ten million entries takes five MiB.
+fn cache<K, V, W>(items: usize, bytes: u64, weight: W) -> Cache<K, V, W>
+where
+    K: Eq + Hash,
+    V: Clone,
+    W: Weighter<K, V> + Clone,
+{
+    let shards = usize::try_from(bytes / SHARD_BYTES).unwrap_or(1).clamp(1, SHARDS_MAX);
+    let options = OptionsBuilder::new()
+        .estimated_items_capacity(items)
+        .weight_capacity(bytes)
+        .shards(shards)
+        .build();
+    match options {
+        Ok(options) => Cache::with_options(
+            options,
+            weight,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
+        Err(_) => Cache::with_weighter(items, bytes, weight),
+    }
+}
+
+/// Keeps what was read while the generation was `seen`.
+///
+/// ORDERING: whoever writes the rows anew raises the generation behind it, then removes. So what was
+/// read before is not put in behind the removal, or is taken out again here.
+fn keep<K, V, W>(cache: &Cache<K, V, W>, (generation, seen): (&AtomicU64, u64), key: K, value: V)
+where
+    K: Eq + Hash + Copy,
+    V: Clone,
+    W: Weighter<K, V> + Clone,
+{
+    if generation.load(Ordering::SeqCst) == seen {
+        cache.insert(key, value);
+        if generation.load(Ordering::SeqCst) != seen {
+            cache.remove(&key);
         }
+    }
+}
+
+fn forget_all<V: Clone>(
+    cache: &Cache<RoomId, V>,
+    generation: &AtomicU64,
+    rooms: impl Iterator<Item = RoomId>,
+) {
+    let mut rooms = rooms.peekable();
+    if rooms.peek().is_some() {
+        // ORDERING: see `keep`.
+        generation.fetch_add(1, Ordering::SeqCst);
+        for room in rooms {
+            cache.remove(&room);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Change;
+    use crate::catalog::memory::MemoryCatalog;
+    use crate::format::run::BlockRef;
+    use crate::format::wire::to_bytes;
+    use crate::types::{Lsn, Seq};
+
+    const ROOM: RoomId = RoomId(7);
+    const CATEGORY: CategoryId = CategoryId(3);
+
+    fn run(first: u64, last: u64) -> Run {
+        let (seq_base, last_seq) = (Seq(first - 1), Seq(last));
+        let (first_time, last_time) = (TimeUs(10), TimeUs(20));
+        let block = BlockRef {
+            offset: 0,
+            bytes: 1,
+            crc: 0,
+            records: 1,
+            first_rev: Rev(first),
+            seq_base,
+            time_base: first_time,
+        };
+        Run {
+            pack: 1,
+            room: ROOM,
+            category: CATEGORY,
+            first_rev: Rev(first),
+            last_rev: Rev(last),
+            seq_base,
+            last_seq,
+            first_time,
+            last_time,
+            first_lsn: Lsn(first),
+            last_lsn: Lsn(last),
+            amended_from: Seq::ZERO,
+            amended_to: Seq::ZERO,
+            blocks: vec![block],
+            nodes: Vec::new(),
+        }
+    }
+
+    fn rows(run: &Run) -> [Change; 2] {
+        let put = |key, value| Change { family: Family::Index, key, value: Some(value) };
+        let place = keys::dyadic(run.first_time, run.last_time);
+        let by_time = keys::category_run(CATEGORY, place, ROOM, run.first_rev);
+        [
+            put(keys::run(ROOM, run.first_rev), to_bytes(run)),
+            put(by_time, crate::category::span_value(run)),
+        ]
+    }
+
+    fn lasts(lists: &RunLists) -> Vec<u64> {
+        lists.get(ROOM).unwrap().runs.iter().map(|run| run.last_rev.0).collect()
+    }
+
+    #[test]
+    fn an_old_list_is_never_met_with_the_stamp_of_new_rows() {
+        let store = Arc::new(MemoryCatalog::default());
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 1 << 20);
+        let (one, two) = (run(1, 5), run(6, 9));
+        store.write(&[rows(&one), rows(&two)].concat()).unwrap();
+        assert_eq!(lasts(&lists), [5, 9]);
+        let known = lists.whereabouts(CATEGORY).unwrap();
+        assert_eq!(known.runs.as_ref().map(Vec::len), Some(2));
+        let before = lists.stamp().unwrap();
+        let rooms = std::iter::once(ROOM).inspect(|_| assert_eq!(lists.stamp(), None));
+        lists.replace(rooms, || {
+            assert_eq!(lists.stamp(), None);
+            let gone = rows(&two).map(|row| Change { value: None, ..row });
+            store.write(&[rows(&run(1, 9)), gone].concat()).unwrap();
+            assert_eq!(lasts(&lists), [5, 9], "it is forgotten behind the rows");
+        });
+        assert!(lists.stamp().is_some_and(|after| after != before));
+        assert_eq!(lasts(&lists), [9]);
+        assert_eq!(lists.whereabouts(CATEGORY).unwrap().runs.as_ref().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn where_the_runs_of_a_large_category_stand_is_kept() {
+        let store = Arc::new(MemoryCatalog::default());
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 4 << 20);
+        let all = (1..=PLACED_MAX as u64).flat_map(|rev| rows(&run(rev, rev)));
+        store.write(&all.collect::<Vec<_>>()).unwrap();
+        let known = lists.whereabouts(CATEGORY).unwrap();
+        assert_eq!(known.runs.as_ref().map(Vec::len), Some(PLACED_MAX));
+        assert!(Arc::ptr_eq(&known, &lists.whereabouts(CATEGORY).unwrap()));
+        // What becomes of an entry is nothing to it; what becomes of a room is.
+        lists.forget_pasts(std::iter::once(ROOM));
+        assert!(Arc::ptr_eq(&known, &lists.whereabouts(CATEGORY).unwrap()));
+        lists.forget_places(std::iter::once(ROOM));
+        assert!(!Arc::ptr_eq(&known, &lists.whereabouts(CATEGORY).unwrap()));
+        // One more, and it is told at which level they stand.
+        let more = PLACED_MAX as u64 + 1;
+        store.write(&rows(&run(more, more))).unwrap();
+        lists.forget(std::iter::once(ROOM));
+        let known = lists.whereabouts(CATEGORY).unwrap();
+        let (level, _) = keys::dyadic(TimeUs(10), TimeUs(20));
+        assert_eq!((known.runs.is_none(), known.levels.as_slice()), (true, &[level][..]));
     }
 }

@@ -457,11 +457,10 @@ impl Inner {
         }
         let sealed = self.manifest.lock().state().sealed;
         self.commit_packs(&made.sealed, gone.clone(), sealed)?;
-        self.history.runs.begin_replacing();
-        let replaced = index::replace(&*self.store, &made.old, &made.sealed, &gone);
-        self.history.runs.end_replacing();
+        let rooms = made.old.iter().map(|run| run.room);
+        let write = || index::replace(&*self.store, &made.old, &made.sealed, &gone);
+        let replaced = self.history.runs.replace(rooms, write);
         replaced.inspect_err(|e| self.progress.poison.set(e))?;
-        self.history.runs.forget(made.old.iter().map(|run| run.room));
         self.merger.dead.lock().packs.retain(|id, _| !gone.contains(id));
         // ORDERING: no run list names them any more.
         let state = self.manifest.lock().state().packs.len() as u64;
