@@ -3,7 +3,8 @@
 //! A merge, a seal and the offline tool hold the run indexes of many packs at once, and a run of a
 //! small room is a third as large as bytes. It is no file's format: `pack` says what stands where.
 //!
-//! INVARIANT: the bytes are of runs that were values before, so they are runs again.
+//! INVARIANT: the bytes are of runs that were values before, or were each read as one, so they are
+//! runs again.
 
 use std::ops::Range;
 
