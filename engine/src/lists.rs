@@ -316,8 +316,8 @@ where
 
 /// Keeps what was read while the generation was `seen`.
 ///
-/// ORDERING: whoever writes the rows anew raises the generation behind it, then removes. So what was
-/// read before is not put in behind the removal, or is taken out again here.
+/// ORDERING: whoever writes the rows anew raises the generation behind it, then removes. So what
+/// was read before is not put in behind the removal, or is taken out again here.
 fn keep<K, V, W>(cache: &Cache<K, V, W>, (generation, seen): (&AtomicU64, u64), key: K, value: V)
 where
     K: Eq + Hash + Copy,

@@ -1,10 +1,10 @@
 //! Hansard behind the peers' door.
 //!
 //! The engine runs with a server's options. A message is an append of its own with its idempotency
-//! key, as the engine wants it; a group is that many appends, handed in at once and waited for. Its clock
-//! is set by the messages' times, and at rest stands two days later, so that every merge that a day
-//! owes is made, and idempotency keys have left the packs as they do after their window: one copy
-//! of each key is left, in the catalog, as in the peers.
+//! key, as the engine wants it; a group is that many appends, handed in at once and waited for. Its
+//! clock is set by the messages' times, and at rest stands two days later, so that every merge that
+//! a day owes is made, and idempotency keys have left the packs as they do after their window: one
+//! copy of each key is left, in the catalog, as in the peers.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

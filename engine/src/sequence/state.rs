@@ -1,8 +1,8 @@
 //! What `sequence` remembers beyond the catalog: everything ordered but perhaps not yet applied.
 //!
 //! A name, key or head at rest is read from the catalog; what is newer than the catalog stands here
-//! until the catalog has it. Heads and rows of some rooms stay longer, because their rooms were busy
-//! of late; how many is bounded. So an idle room holds no memory.
+//! until the catalog has it. Heads and rows of some rooms stay longer, because their rooms were
+//! busy of late; how many is bounded. So an idle room holds no memory.
 //!
 //! INVARIANT: an entry leaves only after the catalog applied its record.
 
