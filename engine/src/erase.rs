@@ -170,10 +170,11 @@ impl Inner {
         let mut noted = self.eraser.note.lock();
         let mut owed = self.owed()?;
         noted.push(one.place());
-        if owed.contains(&one) {
-            return Ok(());
+        if !owed.contains(&one) {
+            owed.push(one);
         }
-        owed.push(one);
+        // ORDERING: a note that has it already is written all the same: it may stand there since a
+        // write of which the disk kept nothing yet.
         self.write_note(&owed)
     }
 

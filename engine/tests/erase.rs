@@ -227,6 +227,31 @@ fn an_erasure_that_is_cut_off_anywhere_is_gone_on_with() {
     }
 }
 
+/// A note whose writing failed may be seen and yet not be on the disk.
+#[test]
+fn an_erasure_tried_again_owes_what_it_says_also_behind_a_power_cut() {
+    for operation in 1.. {
+        let (desk, engine) = Desk::new(true);
+        desk.world.sim.arrange(operation, Trouble::Once);
+        let tried = engine.erasure(desk.room, Seq(4), "asked to");
+        desk.world.sim.calm();
+        desk.record(&engine, 4).unwrap();
+        drop(engine);
+        let (sim, store) = (desk.world.sim.crash(Survivors::Nothing), desk.world.store.crash());
+        let desk = Desk { world: World { sim, store, clock: desk.world.clock }, ..desk };
+        let engine = desk.world.open();
+        engine.erase_owed().unwrap();
+        let what = format!("operation {operation}");
+        desk.check(&engine, &[4], &what);
+        let kept = files_with(&desk.world.sim, "", format!("mended {CANARY}"));
+        assert_eq!(kept, [] as [String; 0], "{what}");
+        if tried.is_ok() {
+            assert!(operation > 3, "only {what}");
+            return;
+        }
+    }
+}
+
 fn refused(done: Result<Appended>) -> String {
     match done {
         Err(Error::Conflict { code: ConflictCode::Held, what }) => what,
