@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
 
+mod older;
 mod remembered;
 mod rooms;
 
@@ -13,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::rows::{
-    AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, KeyRow, MemberRow, PastRow, PrincipalRow,
-    RoomRow, SaltRow, TokenRow,
+    AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, MemberRow, PastRow, PrincipalRow, RoomRow,
+    SaltRow, TokenRow,
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
 use crate::error::{Error, Result};
@@ -31,8 +32,11 @@ use crate::proof::leaf::record_leaf;
 use crate::proof::salts::Salts;
 use crate::sequence::principal_name_key;
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
-use remembered::PRUNE_EVERY;
+use remembered::Spans;
 use rooms::Rooms;
+
+pub(crate) use older::take_over;
+pub(crate) use remembered::first_key;
 
 /// Rows of one batch of a replay.
 const BATCH_ROWS: usize = 16 * 1024;
@@ -58,8 +62,7 @@ pub struct Applier {
     pasts: BTreeSet<RoomId>,
     /// Rooms that were changed or deleted.
     places: BTreeSet<RoomId>,
-    /// No age of a key stands before this one. What was removed there costs a walk over it.
-    pruned: Vec<u8>,
+    spans: Spans,
 }
 
 impl std::fmt::Debug for Applier {
@@ -99,7 +102,7 @@ impl Applier {
         let grown = Some(HashSet::new());
         let (pasts, places) = (BTreeSet::new(), BTreeSet::new());
         let rooms = Rooms::default();
-        let pruned = keys::IDEMPOTENCY_AGES.to_vec();
+        let spans = Spans::read(&*store)?;
         Ok(Self {
             store,
             changes,
@@ -111,7 +114,7 @@ impl Applier {
             grown,
             pasts,
             places,
-            pruned,
+            spans,
         })
     }
 
@@ -204,6 +207,7 @@ impl Applier {
     pub fn commit(&mut self) -> Result<Lsn> {
         let Self { rooms, changes, .. } = self;
         rooms.write(&mut |key, row| drop(changes.insert((Family::State, key), Some(row))));
+        self.remove_spans()?;
         if !self.changes.is_empty() {
             let applied = to_bytes(&self.applied);
             self.put(Family::State, keys::APPLIED.to_vec(), applied);
@@ -390,16 +394,14 @@ impl Applier {
         self.advance_head(record)?;
         self.grow_tree(record)?;
         if let Some(idempotency) = &record.idempotency {
-            self.remember_key(record, &idempotency.key, idempotency.digest);
+            self.remember_key(record, &idempotency.key, &idempotency.digest);
         }
         if self.compliance && record.payload.kind().is_event() {
             self.put(Family::Compliance, keys::event(record.lsn), bytes.to_vec());
         }
         self.applied.lsn = record.lsn;
         self.applied.recorded = self.applied.recorded.max(record.recorded);
-        if record.lsn.0.is_multiple_of(PRUNE_EVERY) {
-            self.prune_keys(record.recorded)?;
-        }
+        self.drop_old_keys(record.recorded);
         Ok(())
     }
 
@@ -430,11 +432,7 @@ impl Applier {
                 self.amend(record, p.seq)?;
                 self.erase(record, p)?;
             }
-            Payload::Expired(p) => {
-                self.expire(record, p)?;
-                // A key that is remembered for longer than it must be keeps its record on the disk.
-                self.prune_keys(record.recorded)?;
-            }
+            Payload::Expired(p) => self.expire(record, p)?,
             Payload::ComplianceExpired(p) => self.compliance_expired(p.upto)?,
             Payload::HoldPlaced(p) => {
                 let id = HoldId::new(record.epoch, record.lsn);
@@ -524,14 +522,7 @@ impl Applier {
         self.remove(keys::lost(room, erased.seq));
         for gone in &erased.records {
             self.changes.insert((Family::Compliance, keys::event(gone.lsn)), None);
-            let key = keys::idempotency(gone.actor, room, gone.key.as_bytes());
-            let row: Option<KeyRow> = self.get(&key, "key row")?;
-            // A key used again has a younger row under the same name. An older one stands there
-            // only while the log is read again and this record has left the packs.
-            if row.is_some_and(|row| row.lsn <= gone.lsn) {
-                self.remove(key);
-            }
-            self.remove(keys::idempotency_age(gone.recorded, gone.lsn));
+            self.forget_key(room, gone, record.recorded)?;
         }
         Ok(())
     }

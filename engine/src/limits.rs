@@ -18,10 +18,6 @@ pub const ADDRESS_BYTES_MAX: usize = 64;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// How long an idempotency key is remembered, in microseconds of `recorded` time.
 pub const IDEMPOTENCY_WINDOW_US: i64 = 24 * 3_600 * 1_000_000;
-/// Idempotency keys remembered at once; beyond it the oldest leave early, by order of the log.
-pub const IDEMPOTENCY_KEYS_MAX: u64 = 4_000_000;
-/// Expired idempotency keys that one record's apply removes at most.
-pub const IDEMPOTENCY_PRUNE_MAX: usize = 4;
 /// Drafts of one append: all of them are recorded, or none.
 pub const APPEND_DRAFTS_MAX: usize = 1024;
 /// Bytes of the bodies of one append.

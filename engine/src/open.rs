@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, RwLock};
 
-use crate::apply::Applier;
+use crate::apply::{Applier, take_over};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Progress, Salter, own_draft};
@@ -275,6 +275,12 @@ fn open_locked(
     let tails = Arc::new(Tails::default());
     let cache = options.cache_bytes;
     let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
+    if !restricted {
+        let keys = take_over(&*ground.store)?;
+        if keys > 0 {
+            tracing::info!(keys, "idempotency keys of an earlier build are taken over");
+        }
+    }
     let mut applier = Applier::new(Arc::clone(&ground.store))?;
     let mut holed = findings.accepted;
     // ORDERING: first of all the manifest is durable as it was found. A start before this one may

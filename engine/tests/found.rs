@@ -141,6 +141,10 @@ impl CatalogStore for Batches {
         self.rows.flush()
     }
 
+    fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
+        self.rows.remove_range(family, from, to)
+    }
+
     fn flush(&self) -> Result<()> {
         self.rows.flush()
     }

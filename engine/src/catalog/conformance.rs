@@ -35,6 +35,21 @@ fn conforms(store: &dyn CatalogStore) {
     store.flush().unwrap();
     store.erase_removed(Family::State, b"a", b"c").unwrap();
     assert_eq!(keys(store, b"a", b"z", Walk::Up, 9), [b"a", b"c"], "only what was removed goes");
+    removes_ranges(store);
+}
+
+fn removes_ranges(store: &dyn CatalogStore) {
+    let elsewhere = Change { family: Family::Index, key: b"m1".to_vec(), value: Some(vec![1]) };
+    store.write(&[put(b"m0", b"1"), put(b"m1", b"2")]).unwrap();
+    store.flush().unwrap();
+    store.write(&[put(b"m2", b"3"), put(b"m3", b"4"), elsewhere]).unwrap();
+    store.remove_range(Family::State, b"m1", b"m3").unwrap();
+    assert_eq!(keys(store, b"m", b"n", Walk::Up, 9), [b"m0", b"m3"], "the end is excluded");
+    assert_eq!(store.get_many(Family::State, &[b"m1", b"m2"]).unwrap(), [None, None]);
+    assert!(store.get(Family::Index, b"m1").unwrap().is_some(), "families are apart");
+    store.write(&[put(b"m2", b"5")]).unwrap();
+    store.flush().unwrap();
+    assert_eq!(keys(store, b"m", b"n", Walk::Up, 9), [b"m0", b"m2", b"m3"], "it was before");
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //!
 //! Every key of the store is made here and nowhere else.
 
+use sha2::{Digest, Sha256};
+
+use crate::limits;
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 
 /// How far the log is applied.
@@ -153,23 +156,94 @@ fn folded(sort: u8, source: &str, name: &str) -> Vec<u8> {
     key
 }
 
-/// `KeyRow` of an idempotency key.
+/// A client's idempotency key, within its principal and room: 96 bits of its hash, so that a row has
+/// the same few bytes whatever clients send. Two of a billion keys meet with a chance of 2^-37.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName(pub [u8; 12]);
+
+impl KeyName {
+    /// The first bytes of the SHA-256 of principal and room (eight bytes each) and the key.
+    #[must_use]
+    pub fn new(principal: PrincipalId, room: RoomId, client_key: &[u8]) -> Self {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(principal.0.to_be_bytes())
+            .chain_update(room.0.to_be_bytes())
+            .chain_update(client_key)
+            .finalize()
+            .into();
+        Self(std::array::from_fn(|at| hash[at]))
+    }
+}
+
+/// Twelve hours of `recorded` time, in which idempotency keys go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeySpan(pub u32);
+
+impl KeySpan {
+    /// Its length in microseconds.
+    pub const US: i64 = 12 * 3_600 * 1_000_000;
+
+    /// The span of a time.
+    #[must_use]
+    pub const fn of(recorded: TimeUs) -> Self {
+        // All of time has some 430 million spans.
+        let nth = recorded.0.div_euclid(Self::US) + (1 << 31);
+        let [_, _, _, _, a, b, c, d] = nth.to_be_bytes();
+        Self(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub const fn begin(self) -> TimeUs {
+        TimeUs((self.0 as i64 - (1 << 31)).saturating_mul(Self::US))
+    }
+
+    /// The next one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The oldest span with a key that is still remembered when it is `recorded`.
+    #[must_use]
+    pub const fn oldest(recorded: TimeUs) -> Self {
+        Self::of(recorded.saturating_add_us(-limits::IDEMPOTENCY_WINDOW_US))
+    }
+}
+
+/// `KeyRow` of an idempotency key that was recorded in a span.
 #[must_use]
-pub fn idempotency(principal: PrincipalId, room: RoomId, client_key: &[u8]) -> Vec<u8> {
-    let mut key = two(b'x', principal.0, room.0);
-    key.extend_from_slice(client_key);
+pub fn idempotency(span: KeySpan, name: &KeyName) -> Vec<u8> {
+    let mut key = idempotency_span(span);
+    key.extend_from_slice(&name.0);
     key
 }
 
-/// The first byte of every key of [`idempotency_age`].
-pub const IDEMPOTENCY_AGES: &[u8] = b"y";
-/// Where the record's place in the log stands in a key of [`idempotency_age`].
-pub const AGE_LSN_AT: usize = 9;
-
-/// Idempotency keys by age.
+/// The idempotency keys of a span.
 #[must_use]
-pub fn idempotency_age(recorded: TimeUs, lsn: Lsn) -> Vec<u8> {
-    two(b'y', ordered(recorded.0), lsn.0)
+pub fn idempotency_span(span: KeySpan) -> Vec<u8> {
+    let mut key = Vec::with_capacity(17);
+    key.push(b'q');
+    key.extend_from_slice(&span.0.to_be_bytes());
+    key
+}
+
+/// The first byte of every key of [`first_key`].
+pub const FIRST_KEYS: &[u8] = b"Q";
+
+/// Where in the log the idempotency keys of a span begin.
+#[must_use]
+pub fn first_key(span: KeySpan) -> Vec<u8> {
+    let mut key = FIRST_KEYS.to_vec();
+    key.extend_from_slice(&span.0.to_be_bytes());
+    key
+}
+
+/// The span of a key of [`first_key`].
+#[must_use]
+pub fn span_at(key: &[u8]) -> KeySpan {
+    let bytes = key.get(1..5).and_then(|bytes| bytes.try_into().ok());
+    KeySpan(bytes.map_or(0, u32::from_be_bytes))
 }
 
 /// `ImportProgress` of a room, format and source.
@@ -404,8 +478,27 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_sort_before_those_after() {
-        let key = |t| idempotency_age(TimeUs(t), Lsn(1));
-        assert!(key(-5) < key(-4) && key(-1) < key(0) && key(0) < key(1));
+    fn spans_of_keys_are_in_the_order_of_time_and_begin_where_they_say() {
+        let times = [i64::MIN, -KeySpan::US - 1, -1, 0, 1, KeySpan::US, i64::MAX].map(TimeUs);
+        let spans = times.map(KeySpan::of);
+        assert!(spans.is_sorted());
+        assert_eq!(spans[2].next(), spans[3]);
+        assert_eq!((spans[3], spans[3].next()), (spans[4], spans[5]));
+        for (time, span) in times.into_iter().zip(spans).skip(1) {
+            assert!(span.begin() <= time, "{time:?}");
+            assert!(time.0 - span.begin().0 < KeySpan::US, "{time:?}");
+            assert_eq!(span_at(&first_key(span)), span);
+            assert!(idempotency(span, &KeyName([255; 12])) < idempotency_span(span.next()));
+        }
+    }
+
+    #[test]
+    fn a_key_is_another_in_another_room_or_of_another_principal() {
+        let name = |who, room, key: &[u8]| KeyName::new(PrincipalId(who), RoomId(room), key);
+        let one = name(1, 2, b"key");
+        assert_eq!(one, name(1, 2, b"key"));
+        for other in [name(2, 1, b"key"), name(1, 3, b"key"), name(1, 2, b"key2")] {
+            assert_ne!(one, other);
+        }
     }
 }

@@ -123,6 +123,13 @@ impl CatalogStore for MemoryCatalog {
         Ok(())
     }
 
+    fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
+        self.check()?;
+        let here = |key: &(Family, Vec<u8>)| key.0 == family && from <= &*key.1 && &*key.1 < to;
+        self.inner.write().rows.retain(|key, _| !here(key));
+        Ok(())
+    }
+
     fn flush(&self) -> Result<()> {
         self.check()?;
         let mut inner = self.inner.write();

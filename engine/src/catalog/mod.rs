@@ -109,6 +109,13 @@ pub trait CatalogStore: Send + Sync {
     /// `Io` or `NoSpace`; the store must not be used after it.
     fn write(&self, changes: &[Change]) -> Result<()>;
 
+    /// Removes every row with `from <= key < to` that was written before, at a cost that does not
+    /// grow with them; durable with the next flush.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()>;
+
     /// Makes everything written so far durable, all families together.
     ///
     /// # Errors

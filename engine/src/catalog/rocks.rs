@@ -144,6 +144,13 @@ fn options(settings: RocksOptions) -> Options {
     options
 }
 
+/// The journal is the log.
+fn without_log() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
+
 fn families() -> Vec<ColumnFamilyDescriptor> {
     let descriptor = |family: Family| {
         ColumnFamilyDescriptor::new(family.name(), options(RocksOptions::default()))
@@ -262,9 +269,13 @@ impl CatalogStore for RocksCatalog {
                 None => batch.delete_cf(handle, &change.key),
             }
         }
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|e| self.failed("write catalog", &e))
+        self.db.write_opt(batch, &without_log()).map_err(|e| self.failed("write catalog", &e))
+    }
+
+    fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
+        let handle = self.family(family)?;
+        let removed = self.db.delete_range_cf_opt(handle, from, to, &without_log());
+        removed.map_err(|e| self.failed("write catalog", &e))
     }
 
     fn flush(&self) -> Result<()> {

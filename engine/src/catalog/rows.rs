@@ -3,12 +3,16 @@
 //! Keys are a family byte and big-endian numbers, so that a range is a prefix. Values are wire
 //! structs with absolute contents: writing a row twice equals writing it once.
 
+use super::keys::KeySpan;
 use crate::format::payload::{
     CategorySettings, HoldSettings, Payload, PrincipalSettings, Roles, RoomSettings,
 };
+use crate::format::record::Record;
 use crate::format::wire::wire_struct;
 use crate::proof::salts::Salts;
-use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
+use crate::types::{
+    CategoryId, Epoch, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId,
+};
 
 wire_struct! {
     /// A room, but for its head and its members.
@@ -202,25 +206,69 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// The first result under an idempotency key.
+    /// The first result under an idempotency key. Its room is that of whoever asks, its span that of
+    /// the row's key.
     pub struct KeyRow {
-        /// The digest of what was sent.
-        pub digest: [u8; 16],
+        /// The first half of the digest of what was sent.
+        pub digest: [u8; 8],
         /// The record's place in the log.
         pub lsn: Lsn,
-        /// Its room.
-        pub room: RoomId,
         /// Its place in the timeline.
         pub seq: Seq,
         /// Its rev.
         pub rev: Rev,
-        /// Its time.
-        pub time: TimeUs,
-        /// When it was recorded.
-        pub recorded: TimeUs,
+        /// When it was recorded, in microseconds since its span began.
+        pub after: u64,
+        /// Its time less when it was recorded, in microseconds.
+        pub ahead: i64,
         /// Its epoch.
-        pub epoch: crate::types::Epoch,
+        pub epoch: Epoch,
     }
+}
+
+impl KeyRow {
+    /// The row that a record leaves under its key.
+    #[must_use]
+    pub fn of(record: &Record, digest: &[u8; 16]) -> Self {
+        let Record { lsn, seq, rev, time, recorded, epoch, .. } = *record;
+        Self { lsn, seq, rev, epoch, ..Self::at(recorded, time, digest) }
+    }
+
+    /// A row of these times and what was sent, of no place.
+    pub(crate) fn at(recorded: TimeUs, time: TimeUs, digest: &[u8; 16]) -> Self {
+        let begin = KeySpan::of(recorded).begin();
+        Self {
+            digest: half(digest),
+            lsn: Lsn::ZERO,
+            seq: Seq::ZERO,
+            rev: Rev::ZERO,
+            after: recorded.0.saturating_sub(begin.0).max(0).cast_unsigned(),
+            ahead: time.0.saturating_sub(recorded.0),
+            epoch: Epoch(0),
+        }
+    }
+
+    /// True if this was sent.
+    #[must_use]
+    pub fn is_of(&self, digest: &[u8; 16]) -> bool {
+        self.digest == half(digest)
+    }
+
+    /// When the record was recorded, if the row is of this span.
+    #[must_use]
+    pub fn recorded(&self, span: KeySpan) -> TimeUs {
+        span.begin().saturating_add_us(i64::try_from(self.after).unwrap_or(i64::MAX))
+    }
+
+    /// The record's time.
+    #[must_use]
+    pub fn time(&self, span: KeySpan) -> TimeUs {
+        self.recorded(span).saturating_add_us(self.ahead)
+    }
+}
+
+fn half(digest: &[u8; 16]) -> [u8; 8] {
+    std::array::from_fn(|at| digest[at])
 }
 
 wire_struct! {

@@ -61,6 +61,18 @@ impl Wire for u64 {
     }
 }
 
+impl Wire for i64 {
+    const SHAPE: &'static str = "zigzag varint";
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put_signed(out, *self);
+    }
+
+    fn get(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
+        reader.signed(field)
+    }
+}
+
 impl Wire for u8 {
     const SHAPE: &'static str = "u8";
 

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::apply::decode_row;
+use crate::apply::{decode_row, first_key};
 use crate::catalog::rows::{AmendRow, PastRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::error::Result;
@@ -48,17 +48,12 @@ pub(super) struct Purge<'a> {
     pub waits: bool,
 }
 
-/// The place in the log that the first row between these keys is of, which stands at `at` in its
-/// key.
-fn first_lsn(
-    store: &dyn CatalogStore,
-    family: Family,
-    (from, to): (&[u8], &[u8]),
-    at: usize,
-) -> Result<Lsn> {
+/// The place in the log of the oldest event that compliance has.
+fn first_event(store: &dyn CatalogStore) -> Result<Lsn> {
+    let (from, to) = (keys::event(Lsn::ZERO), keys::event(Lsn(u64::MAX)));
     let mut first = Lsn(u64::MAX);
-    store.range(family, from, to, Walk::Up, &mut |key, _| {
-        first = Lsn(keys::number_at(key, at));
+    store.range(Family::Compliance, &from, &to, Walk::Up, &mut |key, _| {
+        first = Lsn(keys::number_at(key, 0));
         Ok(Go::Stop)
     })?;
     Ok(first)
@@ -70,11 +65,8 @@ impl<'a> Purge<'a> {
     /// # Errors
     /// `Io` or `Corrupt` of the catalog.
     pub(super) fn new(store: &'a dyn CatalogStore, sealed: Lsn) -> Result<Self> {
-        let events = (&*keys::event(Lsn::ZERO), &*keys::event(Lsn(u64::MAX)));
-        let ages = (keys::IDEMPOTENCY_AGES, &*keys::after_prefix(keys::IDEMPOTENCY_AGES));
-        let event = first_lsn(store, Family::Compliance, events, 0)?;
-        let key = first_lsn(store, Family::State, ages, keys::AGE_LSN_AT)?;
-        let bound = event.min(key).min(sealed.next());
+        let event = first_event(store)?;
+        let bound = event.min(first_key(store)?).min(sealed.next());
         let book = Book::default();
         Ok(Self { store, sealed, bound, last: None, book, waits: false })
     }

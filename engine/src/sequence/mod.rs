@@ -10,9 +10,11 @@ mod check;
 mod state;
 
 pub(crate) use check::principal_name_key;
-pub(crate) use state::key_row;
 pub use state::{Policy, SeqState};
 
+use state::First;
+
+use crate::catalog::keys::KeyName;
 use crate::draft::{Appended, Draft, Said};
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::Payload;
@@ -77,28 +79,28 @@ fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequence
 /// The first result under the draft's key, if the key is remembered.
 fn seen(draft: &Draft, now: TimeUs, state: &SeqState) -> Result<Option<Appended>> {
     let Some(idempotency) = &draft.idempotency else { return Ok(None) };
-    let Some(first) = state.key(draft.actor.id, draft.room, &idempotency.key)? else {
-        return Ok(None);
-    };
+    let name = KeyName::new(draft.actor.id, draft.room, &idempotency.key);
+    let Some(First { span, row }) = state.key(&name)? else { return Ok(None) };
     // The window counts in the log's own time, so that it is the same after a restart.
     let recorded = now.max(state.last_recorded());
-    if first.recorded.saturating_add_us(limits::IDEMPOTENCY_WINDOW_US) < recorded {
+    let first = row.recorded(span);
+    if first.saturating_add_us(limits::IDEMPOTENCY_WINDOW_US) < recorded {
         return Ok(None);
     }
-    if first.digest != idempotency.digest {
+    if !row.is_of(&idempotency.digest) {
         return Err(Error::conflict(
             ConflictCode::KeyReused,
-            format!("idempotency key was used for another request lsn={}", first.lsn),
+            format!("idempotency key was used for another request lsn={}", row.lsn),
         ));
     }
     Ok(Some(Appended {
-        epoch: first.epoch,
-        lsn: first.lsn,
-        room: first.room,
-        seq: first.seq,
-        rev: first.rev,
-        time: first.time,
-        recorded: first.recorded,
+        epoch: row.epoch,
+        lsn: row.lsn,
+        room: draft.room,
+        seq: row.seq,
+        rev: row.rev,
+        time: row.time(span),
+        recorded: first,
         replayed: true,
     }))
 }

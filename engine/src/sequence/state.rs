@@ -6,11 +6,12 @@
 //!
 //! INVARIANT: an entry leaves only after the catalog applied its record.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::catalog::keys::{KeyName, KeySpan};
 use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::compliance::{Compliance, SETTING_COMPLIANCE_LOCKED};
@@ -90,6 +91,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Overlay<K, V> {
     }
 }
 
+/// The first result under a client's key, and the span of its row.
+#[derive(Clone, Debug)]
+pub(super) struct First {
+    pub span: KeySpan,
+    pub row: KeyRow,
+}
+
 /// Where an append began, to go back to.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -111,9 +119,11 @@ pub struct SeqState {
     known_rooms: RefCell<HashMap<RoomId, Arc<RoomRow>>>,
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
-    keys: Overlay<Vec<u8>, Option<KeyRow>>,
+    keys: Overlay<KeyName, Option<First>>,
     /// Rows of clients' keys at rest that the group at hand is going to ask for.
-    keys_ahead: HashMap<Vec<u8>, Option<KeyRow>>,
+    keys_ahead: HashMap<KeyName, Option<First>>,
+    /// No key at rest is of a span before this one; none if nobody asked yet.
+    first_span: Cell<Option<KeySpan>>,
     imports: Overlay<Vec<u8>, ImportProgress>,
     policies: Overlay<Policy, ()>,
     gone_tokens: Overlay<TokenId, ()>,
@@ -155,6 +165,7 @@ impl SeqState {
             names: Overlay::default(),
             keys: Overlay::default(),
             keys_ahead: HashMap::new(),
+            first_span: Cell::new(None),
             imports: Overlay::default(),
             policies: Overlay::default(),
             gone_tokens: Overlay::default(),
@@ -240,13 +251,35 @@ impl SeqState {
     }
 
     /// The first result under a client's key.
-    pub(super) fn key(&self, who: PrincipalId, room: RoomId, key: &[u8]) -> Result<Option<KeyRow>> {
-        let key = keys::idempotency(who, room, key);
+    pub(super) fn key(&self, name: &KeyName) -> Result<Option<First>> {
         // ORDERING: what was recorded since it was looked ahead stands in the overlay.
-        match self.keys.get(&key).or_else(|| self.keys_ahead.get(&key)) {
-            Some(row) => Ok(row.clone()),
-            None => self.row(&key, "key row"),
+        if let Some(first) = self.keys.get(name).or_else(|| self.keys_ahead.get(name)) {
+            return Ok(first.clone());
         }
+        for span in self.key_spans()? {
+            if let Some(row) = self.row(&keys::idempotency(span, name), "key row")? {
+                return Ok(Some(First { span, row }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The spans in which a key at rest may stand that is still remembered, the newest first.
+    fn key_spans(&self) -> Result<impl Iterator<Item = KeySpan> + use<>> {
+        let first = match self.first_span.get() {
+            Some(first) => first,
+            None => {
+                let mut first = KeySpan::of(self.last_recorded);
+                walk_prefix(&*self.store, Family::State, keys::FIRST_KEYS, &mut |key, _| {
+                    first = first.min(keys::span_at(key));
+                    Ok(Go::Stop)
+                })?;
+                self.first_span.set(Some(first));
+                first
+            }
+        };
+        let first = first.max(KeySpan::oldest(self.last_recorded));
+        Ok((first.0..=KeySpan::of(self.last_recorded).0).rev().map(KeySpan))
     }
 
     /// Looks up the clients' keys of a group's drafts at once, which costs less than one by one.
@@ -254,23 +287,38 @@ impl SeqState {
     /// one thing: a row whose window has passed may be gone meanwhile.
     pub(crate) fn look_ahead<'a>(&mut self, drafts: impl Iterator<Item = &'a Draft>) -> Result<()> {
         self.keys_ahead.clear();
-        let key = |draft: &Draft| {
+        let name = |draft: &Draft| {
             let client = &draft.idempotency.as_ref()?.key;
-            let key = keys::idempotency(draft.actor.id, draft.room, client);
-            self.keys.get(&key).is_none().then_some(key)
+            let name = KeyName::new(draft.actor.id, draft.room, client);
+            self.keys.get(&name).is_none().then_some(name)
         };
-        let mut wanted: Vec<Vec<u8>> = drafts.filter_map(key).collect();
+        let mut wanted: Vec<KeyName> = drafts.filter_map(name).collect();
         if wanted.len() < LOOK_AHEAD_MIN {
             return Ok(());
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let keys: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
-        let rows = self.store.get_many(Family::State, &keys)?;
-        for (key, row) in wanted.into_iter().zip(rows) {
-            let row = row.map(|row| decode(&row, "key row")).transpose()?;
-            self.keys_ahead.insert(key, row);
+        for span in self.key_spans()? {
+            let keys: Vec<_> = wanted.iter().map(|name| keys::idempotency(span, name)).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            let rows = self.store.get_many(Family::State, &keys)?;
+            let mut rows = rows.into_iter();
+            let mut failed = None;
+            wanted.retain(|name| match rows.next().flatten() {
+                None => true,
+                Some(row) => {
+                    match decode(&row, "key row") {
+                        Ok(row) => drop(self.keys_ahead.insert(*name, Some(First { span, row }))),
+                        Err(error) => failed = Some(error),
+                    }
+                    false
+                }
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
+        self.keys_ahead.extend(wanted.into_iter().map(|name| (name, None)));
         Ok(())
     }
 
@@ -398,16 +446,18 @@ impl SeqState {
         self.last_recorded = record.recorded;
         self.heads.put(record.room, head, lsn);
         if let Some(idempotency) = &record.idempotency {
-            let key = keys::idempotency(record.actor.id, record.room, &idempotency.key);
-            self.keys.put(key, Some(key_row(record, idempotency.digest)), lsn);
+            let name = KeyName::new(record.actor.id, record.room, &idempotency.key);
+            let span = KeySpan::of(record.recorded);
+            let first = First { span, row: KeyRow::of(record, &idempotency.digest) };
+            self.keys.put(name, Some(first), lsn);
         }
         if let Payload::Erased(erased) = &record.payload {
             for gone in erased.records.iter().filter(|gone| !gone.key.is_empty()) {
-                let key = keys::idempotency(gone.actor, record.room, gone.key.as_bytes());
+                let name = KeyName::new(gone.actor, record.room, gone.key.as_bytes());
                 // A key used again has a younger row under the same name.
-                let own = self.key(gone.actor, record.room, gone.key.as_bytes());
-                if own.is_ok_and(|row| row.is_some_and(|row| row.lsn <= gone.lsn)) {
-                    self.keys.put(key, None, lsn);
+                let own = self.key(&name);
+                if own.is_ok_and(|first| first.is_some_and(|first| first.row.lsn <= gone.lsn)) {
+                    self.keys.put(name, None, lsn);
                 }
             }
         }
@@ -522,19 +572,5 @@ impl SeqState {
             self.policy_floor = self.policy_floor.max(applied);
             self.policies.forget(applied);
         }
-    }
-}
-
-/// The row a record leaves under its key.
-pub(crate) fn key_row(record: &Record, digest: [u8; 16]) -> KeyRow {
-    KeyRow {
-        digest,
-        lsn: record.lsn,
-        room: record.room,
-        seq: record.seq,
-        rev: record.rev,
-        time: record.time,
-        recorded: record.recorded,
-        epoch: record.epoch,
     }
 }

@@ -508,17 +508,17 @@ pub fn erased(store: &dyn CatalogStore, facts: &Facts, what: &str) {
 
 /// After a purge no pack holds what retention took, unless a row repeats it.
 pub fn purged(store: &dyn CatalogStore, facts: &Facts, what: &str) {
-    let first = |family, from: &[u8], to: &[u8], at| {
-        let mut first = u64::MAX;
-        let see = &mut |key: &[u8], _: &[u8]| {
-            first = keys::number_at(key, at);
-            Ok(Go::Stop)
-        };
-        store.range(family, from, to, Walk::Up, see).unwrap();
-        Lsn(first)
+    let mut bound = Lsn(u64::MAX);
+    let see = &mut |key: &[u8], _: &[u8]| {
+        bound = Lsn(keys::number_at(key, 0));
+        Ok(Go::Stop)
     };
-    let key = first(Family::State, b"y", b"z", 9);
-    let bound = first(Family::Compliance, &[0; 8], &[255; 9], 0).min(key);
+    store.range(Family::Compliance, &[0; 8], &[255; 9], Walk::Up, see).unwrap();
+    walk_prefix(store, Family::State, keys::FIRST_KEYS, &mut |_, value| {
+        bound = bound.min(from_bytes(value, "first key").unwrap());
+        Ok(Go::On)
+    })
+    .unwrap();
     for room in &facts.rooms {
         let see = &mut |_: &[u8], value: &[u8]| {
             let run: Run = from_bytes(value, "run").unwrap();
