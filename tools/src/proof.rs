@@ -137,9 +137,10 @@ pub(crate) fn against(head: Option<&Path>, key: Option<&str>) -> Result<Against>
 /// that covers it.
 pub(crate) fn prove(args: &ProveArgs) -> Result<u8> {
     let directory = Directory::open(&args.dir)?;
-    let trees = Trees::open(&directory)?;
+    let mut trees = Trees::open(&directory)?;
     trees.damage.iter().for_each(|said| eprintln!("hansard-tool: {said}"));
-    let heads = trees.heads()?;
+    let room = args.room.unwrap_or(RoomId::NONE);
+    let heads = trees.heads(room)?;
     let newest = heads.log.newest();
     let newest =
         newest.ok_or_else(|| invalid("no head is signed yet: `hansard admin head sign`"))?;
@@ -162,10 +163,10 @@ pub(crate) fn prove(args: &ProveArgs) -> Result<u8> {
         let document = Document::Consistency(Consistency { old: note, head: newest.note, path });
         return say(&(document.to_text() + "\n")).map(|()| 0);
     }
-    let room = args.room.unwrap_or(RoomId::NONE);
-    let Some(listed) = heads.newest_of(room) else {
+    let Some(listed) = &heads.newest else {
         return Err(invalid("no signed head covers the room: is there such a room?"));
     };
+    trees.take(&(room..=room))?;
     let mut maker = Maker { args, trees: &trees, newest: &newest.note, listed };
     maker.all(room, newest.checkpoint.size)
 }

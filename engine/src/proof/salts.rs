@@ -187,14 +187,20 @@ impl Salts {
     }
 }
 
-/// Salts of places near each other: the seeds of one chunk are kept as they are needed. So the
-/// places of a chunk in order take about two hashes each, and a place alone about twenty.
+/// Salts of places near each other: the seeds on the way down to the last one are kept, and their
+/// siblings. So the places of a chunk in order take about one hash each, and a place alone about
+/// twenty.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     first: u64,
-    /// The seeds that are known of the chunk's tree: that of the whole chunk at 1, and the halves
-    /// of the one at `n` at `2n` and `2n + 1`.
-    seeds: Vec<Option<Seed>>,
+    /// It is of a chunk at all.
+    some: bool,
+    /// What is known of the chunk, none above its level.
+    roots: Vec<SaltNode>,
+    /// The last place, and the root over it.
+    last: Option<(u64, SaltNode)>,
+    /// At each level below that root, the two seeds of the one over `last`.
+    pairs: [[Seed; 2]; CHUNK_LEVEL as usize],
 }
 
 impl Chunk {
@@ -207,11 +213,12 @@ impl Chunk {
     /// The seeds of the chunk that begins at `first`, as far as these spans have them.
     #[must_use]
     pub fn of(first: Lsn, spans: &[Salts]) -> Self {
-        let width = 1_u64 << CHUNK_LEVEL;
-        let mut chunk = Self { first: first.0, seeds: vec![None; 2 << CHUNK_LEVEL] };
-        for node in spans.iter().flat_map(|span| &span.nodes) {
-            let end = node.first().saturating_add(1 << node.level.min(63));
-            if node.first() >= first.0.saturating_add(width) || end <= first.0 {
+        let end = first.0.saturating_add(1 << CHUNK_LEVEL);
+        let mut roots: Vec<SaltNode> = Vec::new();
+        let near = spans.iter().filter(|span| span.first.0 < end && span.end() > first);
+        for node in near.flat_map(|span| &span.nodes) {
+            let behind = node.first().saturating_add(1 << node.level.min(63));
+            if node.first() >= end || behind <= first.0 {
                 continue;
             }
             let (mut seed, mut level) = (node.seed, node.level);
@@ -221,42 +228,45 @@ impl Chunk {
                 let (left, right) = halves(&seed);
                 seed = if first.0 >> level & 1 == 0 { left } else { right };
             }
-            let at = (node.first().max(first.0) - first.0 + width) >> level;
-            chunk.set(usize::try_from(at).unwrap_or(usize::MAX), seed);
+            let index = node.first().max(first.0) >> level;
+            roots.push(SaltNode { level, index, seed });
         }
-        chunk
-    }
-
-    fn set(&mut self, at: usize, seed: Seed) {
-        if let Some(slot) = self.seeds.get_mut(at) {
-            *slot = Some(seed);
-        }
-    }
-
-    fn known(&self, at: usize) -> Option<Seed> {
-        self.seeds.get(at).copied().flatten()
+        Self { first: first.0, some: true, roots, ..Self::default() }
     }
 
     /// True if a place is of this chunk.
     #[must_use]
     pub fn has(&self, place: Lsn) -> bool {
-        !self.seeds.is_empty() && Self::first_of(place).0 == self.first
+        self.some && Self::first_of(place).0 == self.first
     }
 
     /// The salts of a place of this chunk, if they are known.
     #[must_use]
     pub fn get(&mut self, place: Lsn) -> Option<PlaceSalts> {
-        let within = place.0.checked_sub(self.first).filter(|at| at >> CHUNK_LEVEL == 0)?;
-        let leaf = usize::try_from(within + (1 << CHUNK_LEVEL)).ok()?;
-        // Up to the nearest seed that is known, and down again.
-        let up = (0..=CHUNK_LEVEL).find(|up| self.known(leaf >> up).is_some())?;
-        let mut seed = self.known(leaf >> up)?;
-        for down in (0..up).rev() {
-            let own = leaf >> down;
+        let place = place.0;
+        let (mut seed, mut above) = match &self.last {
+            // Up to where the way to the last one parts, and down from there.
+            Some((last, root)) if root.covers(place) && *last != place => {
+                let parts = (last ^ place).ilog2();
+                let side = usize::from(place >> parts & 1 == 1);
+                (self.pairs.get(parts as usize)?[side], parts)
+            }
+            _ => {
+                let over = self.roots.iter().filter(|root| root.covers(place));
+                let root = over.min_by_key(|root| root.level)?.clone();
+                let from = (root.seed, u32::from(root.level));
+                self.last = Some((place, root));
+                from
+            }
+        };
+        while let Some(level) = above.checked_sub(1) {
             let (left, right) = halves(&seed);
-            self.set(own & !1, left);
-            self.set(own | 1, right);
-            seed = if own & 1 == 0 { left } else { right };
+            *self.pairs.get_mut(level as usize)? = [left, right];
+            seed = if place >> level & 1 == 0 { left } else { right };
+            above = level;
+        }
+        if let Some((last, _)) = &mut self.last {
+            *last = place;
         }
         Some(PlaceSalts::of(&seed))
     }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use hansard_engine::error::{Error, Result};
@@ -27,6 +28,8 @@ use crate::open::Directory;
 
 /// Bytes of decoded blocks in memory.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Runs of one share of all rooms, but that a room is in one share only.
+const SHARE_RUNS: usize = 256 * 1024;
 
 /// What comes next in a room.
 pub(crate) enum Step<'a> {
@@ -47,19 +50,13 @@ pub(crate) struct HeadList {
     index: usize,
 }
 
-/// What the room of heads says.
+/// What the room of heads says of one room.
 #[derive(Debug, Default)]
 pub(crate) struct HeadRecords {
     /// Keys, and the newest signed head.
     pub log: HeadLog,
-    newest: BTreeMap<RoomId, HeadList>,
-}
-
-impl HeadRecords {
-    /// The newest listed head of a room that is under a signature.
-    pub(crate) fn newest_of(&self, room: RoomId) -> Option<&HeadList> {
-        self.newest.get(&room)
-    }
+    /// The newest listed head of the room that is under a signature.
+    pub newest: Option<HeadList>,
 }
 
 /// Where a run stands, in the order in which a room is read.
@@ -68,17 +65,54 @@ struct Place {
     room: RoomId,
     first_rev: Rev,
     last_rev: Rev,
-    /// Which index, and where in it.
-    at: (u32, usize),
+    at: usize,
 }
 
-/// Everything that trees are made of.
+/// The runs of some rooms.
+#[derive(Default)]
+struct Part {
+    runs: Runs,
+    /// Where they stand, in order of room and rev.
+    places: Vec<Place>,
+}
+
+impl Part {
+    fn push(&mut self, run: &Run) {
+        let Run { room, first_rev, last_rev, .. } = *run;
+        self.places.push(Place { room, first_rev, last_rev, at: self.runs.push(run) });
+    }
+
+    /// Those of a room that end at a rev or behind it.
+    fn of(&self, room: RoomId, from: Rev) -> impl Iterator<Item = Run> + '_ {
+        let begin = self.places.partition_point(|place| place.room < room);
+        let places = self.places.get(begin..).unwrap_or_default();
+        let end = places.partition_point(|place| place.room == room);
+        let places = places.get(..end).unwrap_or_default();
+        let first = places.partition_point(|place| place.last_rev < from);
+        let places = places.get(first..).unwrap_or_default();
+        places.iter().filter_map(|place| self.runs.at(place.at))
+    }
+
+    fn rooms(&self) -> impl Iterator<Item = RoomId> + '_ {
+        let rooms = self.places.chunk_by(|a, b| a.room == b.room);
+        rooms.filter_map(<[Place]>::first).map(|place| place.room)
+    }
+}
+
+/// Everything that trees are made of. There may be a run a room of millions, so it holds the runs of
+/// one share of all rooms at a time, and always those of the system's own.
 pub(crate) struct Trees<'a> {
     packs: Packs,
-    /// The indexes of packs.
-    runs: Vec<Runs>,
-    /// Where runs stand, in order of room and rev: there may be a run a room of millions.
-    places: Vec<Place>,
+    /// Packs whose index can be read.
+    sound: Vec<u64>,
+    own: Part,
+    /// The runs of the share that was taken last.
+    share: Part,
+    /// Where all rooms are cut into shares: the first room of each but the first.
+    cuts: Vec<RoomId>,
+    /// Bytes of all blocks, and their records.
+    bytes: u64,
+    records: u64,
     journal: Journal,
     salts: Vec<Salts>,
     /// What of it cannot be read.
@@ -86,34 +120,64 @@ pub(crate) struct Trees<'a> {
     _directory: PhantomData<&'a Directory>,
 }
 
+/// Gives the runs of a pack one by one: they count only if it returns well.
+fn visit(packs: &Packs, pack: u64, each: &mut dyn FnMut(Run)) -> Result<()> {
+    packs.file(pack)?.visit_index(each).map(drop)
+}
+
 impl<'a> Trees<'a> {
-    /// Reads the indexes of all packs, the journal, and the seeds of salts.
+    /// Looks at the indexes of all packs, and reads the journal and the seeds of salts.
     ///
     /// # Errors
     /// `Io` of the journal.
     pub(crate) fn open(directory: &'a Directory) -> Result<Self> {
         let packs = Packs::new(&directory.disk, CACHE_BYTES, Arc::new(Stats::default()));
-        let (mut runs, mut places, mut damage) = (Vec::new(), Vec::new(), Vec::new());
-        for (meta, of) in directory.manifest.state.packs.values().zip(0..) {
-            let taken = packs.file(meta.id).and_then(|file| file.take_index());
-            let index = taken.map(|(index, _)| index).unwrap_or_else(|error| {
-                damage.push(error.to_string());
-                Runs::default()
+        let (mut own, mut sound, mut damage) = (Part::default(), Vec::new(), Vec::new());
+        let (mut rooms, mut bytes, mut records) = (Vec::new(), 0, 0);
+        for meta in directory.manifest.state.packs.values() {
+            let (mut systems, others) = (Vec::new(), rooms.len());
+            let visited = visit(&packs, meta.id, &mut |run| {
+                for block in &run.blocks {
+                    bytes += u64::from(block.bytes);
+                    records += u64::from(block.records);
+                }
+                match run.room.is_system() {
+                    true => systems.push(run),
+                    false => rooms.push(run.room),
+                }
             });
-            // Not by doubling: there may be a run a room of millions.
-            places.reserve_exact(usize::try_from(index.len()).unwrap_or(0));
-            places.extend(index.placed().map(|(at, run)| {
-                let Run { room, first_rev, last_rev, .. } = run;
-                Place { room, first_rev, last_rev, at: (of, at) }
-            }));
-            runs.push(index);
+            match visited {
+                Ok(()) => {
+                    systems.iter().for_each(|run| own.push(run));
+                    sound.push(meta.id);
+                }
+                Err(error) => {
+                    damage.push(error.to_string());
+                    rooms.truncate(others);
+                }
+            }
         }
-        places.sort_unstable();
+        own.places.sort_unstable();
+        rooms.sort_unstable();
+        let mut cuts: Vec<RoomId> =
+            rooms.chunks(SHARE_RUNS).skip(1).map(|share| share[0]).collect();
+        cuts.dedup();
         let journal = Journal::read(directory)?;
         damage.extend(journal.said.iter().cloned());
-        let salts = Vec::new();
-        let mut trees =
-            Self { packs, runs, places, journal, salts, damage, _directory: PhantomData };
+        let (share, salts, _directory) = (Part::default(), Vec::new(), PhantomData);
+        let mut trees = Self {
+            packs,
+            sound,
+            own,
+            share,
+            cuts,
+            bytes,
+            records,
+            journal,
+            salts,
+            damage,
+            _directory,
+        };
         let mut newest: BTreeMap<(Lsn, u8), (Lsn, Salts)> = BTreeMap::new();
         trees.each(RoomId::SYSTEM_SALTS, &mut |step| {
             if let Step::Record(record) = step
@@ -128,25 +192,48 @@ impl<'a> Trees<'a> {
         Ok(trees)
     }
 
-    /// Every room of which there is something.
-    pub(crate) fn rooms(&self) -> Vec<RoomId> {
-        let places = self.places.chunk_by(|a, b| a.room == b.room).filter_map(<[Place]>::first);
-        let mut rooms: Vec<RoomId> = places.map(|place| place.room).collect();
-        rooms.extend(self.journal.rooms());
+    /// All rooms, cut into shares. The system's own are in the first.
+    pub(crate) fn shares(&self) -> Vec<RangeInclusive<RoomId>> {
+        let firsts = std::iter::once(RoomId(0)).chain(self.cuts.iter().copied());
+        let lasts = self.cuts.iter().map(|cut| RoomId(cut.0 - 1));
+        let lasts = lasts.chain(std::iter::once(RoomId(u64::MAX)));
+        firsts.zip(lasts).map(|(first, last)| first..=last).collect()
+    }
+
+    /// Reads the runs of these rooms, in place of those that were read before.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of an index that could be read before.
+    pub(crate) fn take(&mut self, rooms: &RangeInclusive<RoomId>) -> Result<()> {
+        self.share = Part::default();
+        for pack in &self.sound {
+            visit(&self.packs, *pack, &mut |run| {
+                if !run.room.is_system() && rooms.contains(&run.room) {
+                    self.share.push(&run);
+                }
+            })?;
+        }
+        self.share.places.sort_unstable();
+        Ok(())
+    }
+
+    /// Every room of these of which there is something. Their runs must have been taken.
+    pub(crate) fn rooms(&self, of: &RangeInclusive<RoomId>) -> Vec<RoomId> {
+        let known = self.own.rooms().chain(self.share.rooms()).chain(self.journal.rooms());
+        let mut rooms: Vec<RoomId> = known.filter(|room| of.contains(room)).collect();
         rooms.sort_unstable();
         rooms.dedup();
         rooms
     }
 
-    fn run(&self, place: &Place) -> Option<Run> {
-        let (of, at) = place.at;
-        self.runs.get(of as usize)?.at(at)
+    /// Bytes of all blocks.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// Bytes of all blocks.
-    pub(crate) fn bytes(&self) -> u64 {
-        let blocks = self.runs.iter().flat_map(Runs::iter).flat_map(|run| run.blocks);
-        blocks.map(|block| u64::from(block.bytes)).sum()
+    /// Bytes that a record takes in them, in the mean.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        self.bytes / self.records.max(1)
     }
 
     /// The salts of a place, unless they are forgotten or lost. `chunk` is of the place before.
@@ -162,7 +249,8 @@ impl<'a> Trees<'a> {
         record_leaf(record, self.salts(record.lsn, chunk).as_ref())
     }
 
-    /// Everything of a room, in order of rev.
+    /// Everything of a room, in order of rev. Its runs must have been taken, unless it is one of the
+    /// system's own.
     ///
     /// # Errors
     /// What `visit` fails with.
@@ -183,13 +271,8 @@ impl<'a> Trees<'a> {
         visit: &mut dyn FnMut(Step<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut next = from;
-        let begin = self.places.partition_point(|place| place.room < room);
-        let places = self.places.get(begin..).unwrap_or_default();
-        let end = places.partition_point(|place| place.room == room);
-        let places = places.get(..end).unwrap_or_default();
-        let first = places.partition_point(|place| place.last_rev < from);
-        let places = places.get(first..).unwrap_or_default();
-        for run in &mut places.iter().filter_map(|place| self.run(place)) {
+        let part = if room.is_system() { &self.own } else { &self.share };
+        for run in part.of(room, from) {
             if run.first_rev > to {
                 break;
             }
@@ -245,23 +328,22 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// What the room of heads says, as far as it is under a signature.
+    /// What the room of heads says of a room, as far as it is under a signature.
     ///
     /// # Errors
     /// None of its own.
-    pub(crate) fn heads(&self) -> Result<HeadRecords> {
+    pub(crate) fn heads(&self, room: RoomId) -> Result<HeadRecords> {
         let mut heads = HeadRecords::default();
-        let mut open: Vec<(RoomId, HeadList)> = Vec::new();
+        let mut open: Option<HeadList> = None;
         self.each(RoomId::SYSTEM_HEADS, &mut |step| {
             let Step::Record(record) = step else { return Ok(()) };
             heads.log.take(&record);
             match &record.payload {
                 Payload::RoomHeads(list) => {
-                    let list = list.heads.iter().enumerate();
-                    let rev = record.rev;
-                    open.extend(list.map(|(index, head)| (head.room, HeadList { rev, index })));
+                    let index = list.heads.iter().rposition(|head| head.room == room);
+                    open = index.map(|index| HeadList { rev: record.rev, index }).or(open.take());
                 }
-                Payload::SignedHead(_) => heads.newest.extend(open.drain(..)),
+                Payload::SignedHead(_) => heads.newest = open.take().or(heads.newest.take()),
                 _ => {}
             }
             Ok(())

@@ -8,11 +8,12 @@
 //! counted as not checked and never as right.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 use hansard_engine::catalog::{Family, keys};
 use hansard_engine::error::Result;
-use hansard_engine::format::payload::{Payload, RoomHead, SignedHead, SigningKey};
+use hansard_engine::format::payload::{Payload, SignedHead, SigningKey};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
@@ -81,41 +82,47 @@ impl Proofs {
     }
 }
 
-/// What the room of heads says.
+/// What the room of heads says, but for the roots of rooms.
 #[derive(Default)]
 struct Heads {
     log: HeadLog,
     keys: Vec<(Rev, SigningKey)>,
     signed: Vec<SignedHead>,
-    /// Roots in order of room and size. Of one size there is one, unless two were listed.
-    roots: Vec<(RoomId, u64, Hash)>,
     /// Roots of the room of heads itself, by size: the signed ones.
     own: BTreeMap<u64, Hash>,
     /// A record of it was lost: rooms may have been listed there.
     lost: bool,
 }
 
-impl Heads {
-    fn listed(&mut self, head: &RoomHead) {
-        match head.room {
-            RoomId::SYSTEM_HEADS => drop(self.own.insert(head.size, head.root)),
-            room => self.roots.push((room, head.size, head.root)),
+/// Roots in order of room and size. Of one size there is one, unless two were listed.
+#[derive(Default)]
+struct Roots(Vec<(RoomId, u64, Hash)>);
+
+impl Roots {
+    /// Those of some rooms.
+    fn read(trees: &Trees<'_>, heads: &Heads, of: &RangeInclusive<RoomId>) -> Result<Self> {
+        let mut roots = Vec::new();
+        trees.each_head(&mut |_, event| {
+            if let HeadEvent::Listed(head) = event
+                && head.room != RoomId::SYSTEM_HEADS
+                && of.contains(&head.room)
+            {
+                roots.push((head.room, head.size, head.root));
+            }
+            Ok(())
+        })?;
+        if of.contains(&RoomId::SYSTEM_HEADS) {
+            let own = heads.own.iter();
+            roots.extend(own.map(|(size, root)| (RoomId::SYSTEM_HEADS, *size, *root)));
         }
+        roots.sort_unstable();
+        roots.dedup();
+        Ok(Self(roots))
     }
 
-    /// Puts the roots in order, once all are there.
-    fn order(&mut self) {
-        let own = std::mem::take(&mut self.own);
-        let own = own.into_iter().map(|(size, root)| (RoomId::SYSTEM_HEADS, size, root));
-        self.roots.extend(own);
-        self.roots.sort_unstable();
-        self.roots.dedup();
-        self.roots.shrink_to_fit();
-    }
-
-    fn roots_of(&self, room: RoomId) -> &[(RoomId, u64, Hash)] {
-        let begin = self.roots.partition_point(|(other, ..)| *other < room);
-        let roots = self.roots.get(begin..).unwrap_or_default();
+    fn of(&self, room: RoomId) -> &[(RoomId, u64, Hash)] {
+        let begin = self.0.partition_point(|(other, ..)| *other < room);
+        let roots = self.0.get(begin..).unwrap_or_default();
         roots.get(..roots.partition_point(|(other, ..)| *other == room)).unwrap_or_default()
     }
 }
@@ -131,7 +138,7 @@ pub(super) fn check(
     show: Show,
     sound: bool,
 ) -> Result<(Proofs, Vec<Finding>)> {
-    let trees = Trees::open(directory)?;
+    let mut trees = Trees::open(directory)?;
     // What an operator accepted as lost is no news.
     let mut tells = sound;
     trees.each(RoomId::SYSTEM_SETTINGS, &mut |step| {
@@ -143,7 +150,10 @@ pub(super) fn check(
     let mut heads = Heads::default();
     trees.each_head(&mut |rev, event| {
         match event {
-            HeadEvent::Listed(head) => heads.listed(head),
+            HeadEvent::Listed(head) if head.room == RoomId::SYSTEM_HEADS => {
+                heads.own.insert(head.size, head.root);
+            }
+            HeadEvent::Listed(_) => {}
             HeadEvent::Signed(head) => heads.signed.push(head.clone()),
             HeadEvent::Lost => heads.lost = true,
             HeadEvent::Key(record) => {
@@ -159,8 +169,7 @@ pub(super) fn check(
     let mut check = Check { directory, against, tells, proofs, damage };
     let trusted = check.keys(&heads);
     check.signatures(&mut heads, &trusted);
-    heads.order();
-    check.rooms(&trees, &heads, show);
+    check.rooms(&mut trees, &heads, show)?;
     Ok((check.proofs, check.damage))
 }
 
@@ -282,21 +291,39 @@ impl Check<'_> {
         }
     }
 
-    fn rooms(&mut self, trees: &Trees<'_>, heads: &Heads, show: Show) {
-        let mut rooms = trees.rooms();
-        let listed = heads.roots.chunk_by(|a, b| a.0 == b.0).filter_map(|roots| roots.first());
+    /// Makes the trees of all rooms, a share of them at a time.
+    fn rooms(&mut self, trees: &mut Trees<'_>, heads: &Heads, show: Show) -> Result<()> {
+        let progress = Progress::new("proofs", trees.bytes());
+        progress.during(show, || {
+            trees.shares().iter().try_for_each(|share| {
+                trees.take(share)?;
+                let roots = Roots::read(trees, heads, share)?;
+                self.share(trees, share, &roots, heads.lost, &progress);
+                Ok(())
+            })
+        })
+    }
+
+    fn share(
+        &mut self,
+        trees: &Trees<'_>,
+        share: &RangeInclusive<RoomId>,
+        roots: &Roots,
+        lost: bool,
+        progress: &Progress,
+    ) {
+        let mut rooms = trees.rooms(share);
+        let listed = roots.0.chunk_by(|a, b| a.0 == b.0).filter_map(|roots| roots.first());
         rooms.extend(listed.map(|(room, ..)| *room));
         rooms.sort_unstable();
         rooms.dedup();
-        let progress = Progress::new("proofs", trees.bytes());
-        let upto = Lsn(if heads.lost { 0 } else { self.proofs.upto_lsn });
+        let upto = Lsn(if lost { 0 } else { self.proofs.upto_lsn });
         let disk = &self.directory.disk;
         // The sums, and the findings of the few rooms that have some: there may be millions.
         let sums = Mutex::new((RoomCheck::default(), BTreeMap::new()));
         let made = |room: RoomId| {
-            let roots = heads.roots_of(room);
             let (mut done, tree) =
-                Room::new(disk, trees, room, roots, (upto, self.tells)).run(&progress);
+                Room::new(disk, trees, room, roots.of(room), (upto, self.tells)).run(progress);
             if let Some(tree) = tree {
                 self.catalog_agrees(room, &tree, &mut done);
             }
@@ -310,7 +337,7 @@ impl Check<'_> {
             Vec::new()
         };
         let count = rooms.len() as u64;
-        progress.during(show, || pool::run(pool::threads(), rooms.into_iter(), made));
+        pool::run(pool::threads(), rooms.into_iter(), made);
         let (sum, damage) = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.proofs.rooms += count;
         self.proofs.leaves += sum.leaves;
@@ -397,10 +424,11 @@ impl<'a> Room<'a> {
     /// The outcome, and the whole tree; none if a record of it was lost.
     fn run(mut self, progress: &Progress) -> (RoomCheck, Option<Tree>) {
         let (room, trees, mut chunk) = (self.room, self.trees, Chunk::default());
+        let bytes = trees.mean_bytes();
         let walked = trees.each(room, &mut |step| {
             match step {
                 Step::Record(record) => {
-                    progress.add(record.to_bytes().len() as u64);
+                    progress.add(bytes);
                     self.record(&record, &mut chunk);
                 }
                 Step::Dropped(run) => self.drop_run(run),
