@@ -414,6 +414,12 @@ impl<'a> Merge<'a> {
                 continue;
             }
             self.page.blocks_overlapping += 1;
+            // One that lies in the span as a whole has an entry there.
+            let (from, to) = (self.request.from, self.request.to);
+            let within = from <= first && last < to;
+            if !within && !self.history.packs.may_hold(run.pack, fence, from, to) {
+                continue;
+            }
             // The bound of what the block can hold, in the order asked for.
             let (time, seq) = match self.request.order {
                 Order::Ascending => (first, fence.seq_base.next()),
@@ -482,6 +488,7 @@ impl<'a> Merge<'a> {
         self.page.blocks += 1;
         match self.history.packs.block(run.pack, fence) {
             Ok(block) => {
+                self.history.packs.learn_times(run.pack, fence, &block);
                 let mut next = first_at(&block, self.request.from);
                 while let Some((at, bytes, outline)) = entry_from(&block, next) {
                     if outline.time >= self.request.to {

@@ -7,6 +7,7 @@
 //! where a pack has the number of one that is gone.
 
 mod file;
+mod times;
 mod writer;
 
 use std::sync::Arc;
@@ -19,9 +20,11 @@ use crate::format::run::{BlockRef, Run};
 use crate::limits;
 use crate::stats::Stats;
 use crate::storage::{Disk, join};
+use crate::types::TimeUs;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use times::{Times, TimesWeight};
 
 pub use file::PackFile;
 pub use writer::{PackKind, PackWriter, Written};
@@ -32,6 +35,8 @@ pub const DIR: &str = "packs";
 const FILES_OPEN_MAX: usize = 512;
 /// Decompressors kept for the next readers.
 const DECOMPRESSORS_MAX: usize = 8;
+/// What the times of entries take of the budget of decoded blocks: a part of so many.
+const TIMES_SHARE: usize = 16;
 /// Decoded blocks that work beside the readers keeps.
 const ASIDE_CACHE_BYTES: usize = 1024 * 1024;
 
@@ -65,6 +70,7 @@ pub struct Packs {
     disk: Disk,
     files: Cache<u64, Arc<PackFile>>,
     blocks: Cache<BlockKey, Arc<Block>, BlockWeight>,
+    times: Cache<BlockKey, Times, TimesWeight>,
     /// Those that nobody uses at the moment.
     decompressors: Mutex<Vec<Decompressor>>,
     stats: Arc<Stats>,
@@ -80,11 +86,15 @@ impl Packs {
     /// Readers over the packs of a directory.
     #[must_use]
     pub fn new(disk: &Disk, cache_bytes: usize, stats: Arc<Stats>) -> Self {
-        let items = (cache_bytes / limits::BLOCK_BYTES_TARGET).max(16);
+        let (of_times, of_blocks) =
+            (cache_bytes / TIMES_SHARE, cache_bytes - cache_bytes / TIMES_SHARE);
+        let items = (of_blocks / limits::BLOCK_BYTES_TARGET).max(16);
+        let known = (of_times / times::TYPICAL_BYTES).max(16);
         Self {
             disk: disk.clone(),
             files: Cache::new(FILES_OPEN_MAX),
-            blocks: Cache::with_weighter(items, cache_bytes as u64, BlockWeight),
+            blocks: Cache::with_weighter(items, of_blocks as u64, BlockWeight),
+            times: Cache::with_weighter(known, of_times as u64, TimesWeight),
             decompressors: Mutex::default(),
             stats,
         }
@@ -131,6 +141,20 @@ impl Packs {
             self.stats.block_damage.add(1);
             tracing::error!(%error, "block cannot be read");
         })
+    }
+
+    /// False if it is known that no entry of a block was said at or after `from` and before `to`.
+    pub(crate) fn may_hold(&self, pack: u64, block: &BlockRef, from: TimeUs, to: TimeUs) -> bool {
+        let times = self.times.get(&(pack, block.offset, block.crc));
+        times.is_none_or(|times| times.meet(block.time_base, from, to))
+    }
+
+    /// Keeps in mind when the entries of a block were said.
+    pub(crate) fn learn_times(&self, pack: u64, fence: &BlockRef, block: &Block) {
+        let key = (pack, fence.offset, fence.crc);
+        if self.times.peek(&key).is_none() {
+            self.times.insert(key, Times::of(fence.time_base, block));
+        }
     }
 
     fn read_block(&self, pack: u64, block: &BlockRef) -> Result<Block> {
