@@ -314,6 +314,47 @@ fn a_pack_without_its_run_index_restricts_and_names_its_places() {
     assert_eq!(report.holes, [LsnSpan { first: meta.first_lsn, last: meta.last_lsn }]);
 }
 
+/// Nothing is left of a frame of two messages; behind it stands a change that takes no place.
+#[test]
+fn a_change_behind_lost_messages_moves_none_of_those_behind_it() {
+    for (sealed, catalog) in [(false, true), (true, true), (true, false)] {
+        let mut world = World::new();
+        let engine = world.open();
+        let (user, room) = room_with(&engine, 1);
+        let lost = ["lost 2", "lost 3"].map(|body| post(user, room, body));
+        engine.append_and_wait(lost.to_vec()).unwrap();
+        let set = MemberSet { principal: user, roles: Roles::MEMBER };
+        one(&engine, draft(user, room, Payload::MemberSet(set)));
+        for body in ["kept 4", "kept 5"] {
+            one(&engine, post(user, room, body));
+        }
+        drop(engine);
+        world.sim = world.sim.crash(Survivors::Everything);
+        world.store = if catalog { world.store.crash() } else { Default::default() };
+        let (name, at) = journal_with(&world.sim, "lost 2").unwrap();
+        let mut bytes = world.sim.bytes_of(&name).unwrap();
+        let frame = at / 4096 * 4096;
+        bytes[frame..frame + 4096].fill(0);
+        world.sim.set_bytes(&name, bytes);
+        let (mut engine, report) = world.try_open(Losses::Accept).unwrap();
+        assert!(!report.holes.is_empty(), "{report:?}");
+        if sealed {
+            engine.seal().unwrap();
+            engine.close().unwrap();
+            drop(engine);
+            engine = world.open();
+        }
+        let page = engine.page(room, Anchor::At(Seq(1)), 100).unwrap();
+        let seqs: Vec<u64> = page.records.iter().map(|record| record.seq.0).collect();
+        assert_eq!(seqs, [1, 4, 5], "{sealed} {catalog}");
+        // By their places in block and tail it is the same.
+        let raw = engine.entries(room, Anchor::At(Seq(1)), 100).unwrap();
+        assert!(raw.entries.iter().map(|entry| entry.seq.0).eq(seqs), "{sealed} {catalog}");
+        let gaps: Vec<_> = raw.gaps.iter().map(|gap| (gap.from_seq.0, gap.to_seq.0)).collect();
+        assert_eq!(gaps, [(2, 3)], "{sealed} {catalog}");
+    }
+}
+
 #[test]
 fn a_place_that_a_redaction_names_is_not_given_again_when_its_entry_is_lost() {
     let mut world = World::new();

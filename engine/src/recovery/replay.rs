@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::Findings;
 use super::packs::PackLog;
 use crate::apply::Applier;
+use crate::catalog::rows::HeadRow;
 use crate::engine::OpenReport;
 use crate::error::Result;
 use crate::format::frame::DirEntry;
@@ -83,46 +84,56 @@ impl Replay<'_> {
         let bytes =
             if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
         self.report.replayed += 1;
+        let head = self.applier.head(record.room)?;
         self.applier.apply(record, &bytes)?;
         if lost {
             self.applier.note_lost(record);
         }
         if record.lsn > self.sealed {
-            self.keep(record, bytes)?;
+            self.keep(record, bytes, &head);
         }
         Ok(())
     }
 
     /// Puts a record that no pack holds into its room's tail. A record without a place in the
-    /// timeline stands behind that of the one before it, and where that is in a pack, before that
-    /// of the next: packs may be lost, and with them what they say.
-    fn keep(&mut self, record: &Record, bytes: Bytes) -> Result<()> {
-        let mut entry = TailEntry {
+    /// timeline stands behind that of the one before it, and where that is in a pack or lost, before
+    /// that of the next: what is lost may have taken places.
+    /// `head` is the room's as the catalog had it before this record.
+    fn keep(&mut self, record: &Record, bytes: Bytes, head: &HeadRow) {
+        let room = record.room;
+        let seq_at = if record.seq > Seq::ZERO {
+            self.release(room, Seq(record.seq.0 - 1));
+            Some(record.seq)
+        } else {
+            self.seq_before(record, head)
+        };
+        let entry = TailEntry {
             lsn: record.lsn,
             rev: record.rev,
-            seq_at: record.seq,
+            seq_at: seq_at.unwrap_or_default(),
             time_at: record.time,
             kind: record.payload.kind(),
             bytes,
             words: 0,
         };
-        let room = record.room;
-        if record.seq > Seq::ZERO {
-            self.release(room, Seq(record.seq.0 - 1));
-        } else if let Some(tail) = self.tails.head(room) {
-            entry.seq_at = tail.seq;
-        } else {
-            let head = self.applier.head(room)?;
-            if head.rev != record.rev {
-                // The catalog is ahead of this record: what is between is still to come here.
-                self.waiting.entry(room).or_default().push(entry);
-                return Ok(());
-            }
-            self.release(room, head.seq);
-            entry.seq_at = head.seq;
+        match seq_at {
+            Some(_) => self.tails.push(room, entry),
+            // What is between is still to come here, or lost.
+            None => self.waiting.entry(room).or_default().push(entry),
         }
-        self.tails.push(room, entry);
-        Ok(())
+    }
+
+    /// The place in the timeline behind which a record without one stands, if that is known.
+    fn seq_before(&self, record: &Record, head: &HeadRow) -> Option<Seq> {
+        let follows = |before: &HeadRow| before.rev.next() == record.rev;
+        if self.waiting.contains_key(&record.room) {
+            return None;
+        }
+        match self.tails.head(record.room) {
+            Some(tail) => follows(&tail).then_some(tail.seq),
+            // Of a record that the catalog has, it knows what came before.
+            None => (follows(head) || head.rev == record.rev).then_some(head.seq),
+        }
     }
 
     /// The records of a room that waited stand behind this place.
