@@ -1,9 +1,10 @@
 //! Salts as the catalog's rows have them, near one place of the log at a time.
 //!
-//! It keeps the seeds of one chunk, so that going through the log costs about two hashes a place.
-//! Whoever changes the rows makes a new one.
+//! It keeps the rows that it read, and the seeds on the way down to one place, so that going through
+//! the log costs about one hash a place, and going through a room about twenty. Whoever changes the
+//! rows makes a new one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::salts::{CHUNK_LEVEL, Chunk, PlaceSalts, SPAN_LEVEL, Salts};
@@ -31,10 +32,11 @@ fn overlaps(key: &[u8], chunk: Lsn) -> bool {
     first < chunk.0.saturating_add(1 << CHUNK_LEVEL) && end > chunk.0
 }
 
-/// The spans of salts around a chunk.
-fn spans(rows: BTreeMap<Vec<u8>, Vec<u8>>, chunk: Lsn) -> Result<Vec<Salts>> {
-    let rows = rows.into_iter().filter(|(key, _)| overlaps(key, chunk));
-    rows.map(|(_, row)| Ok(sound(&row)?.salts)).collect()
+/// What the rows say of a span of the highest level.
+fn spans(rows: Rows<'_>, span: u64) -> Result<Vec<Salts>> {
+    let [first, behind] = [span, span.saturating_add(1)].map(|n| Lsn(n.saturating_mul(SPAN)));
+    let rows = rows(&keys::salts(first, 0), &keys::salts(behind, 0))?;
+    rows.into_values().map(|row| Ok(sound(&row)?.salts)).collect()
 }
 
 /// A row, if it is one that a record can have made.
@@ -45,9 +47,18 @@ fn sound(row: &[u8]) -> Result<SaltRow> {
     if row.salts.is_sound() { Ok(row) } else { Err(wrong()) }
 }
 
+/// Places of a span of the highest level.
+const SPAN: u64 = 1 << SPAN_LEVEL;
+/// Spans of which the rows are kept; a row is small.
+const SPANS_MAX: usize = 64;
+
 /// The salts of places.
 #[derive(Debug, Default)]
-pub(crate) struct Book(Chunk);
+pub(crate) struct Book {
+    /// What the rows say, by the span of the highest level that they are of.
+    spans: HashMap<u64, Vec<Salts>>,
+    chunk: Chunk,
+}
 
 impl Book {
     /// The salts of a place, if they are known.
@@ -55,12 +66,18 @@ impl Book {
     /// # Errors
     /// What reading the rows fails with.
     pub(crate) fn get(&mut self, place: Lsn, rows: Rows<'_>) -> Result<Option<PlaceSalts>> {
-        if !self.0.has(place) {
-            let first = Chunk::first_of(place);
-            let (from, to) = keys_around(first);
-            self.0 = Chunk::of(first, &spans(rows(&from, &to)?, first)?);
+        if !self.chunk.has(place) {
+            let span = place.0 >> SPAN_LEVEL;
+            if !self.spans.contains_key(&span) {
+                if self.spans.len() >= SPANS_MAX {
+                    self.spans.clear();
+                }
+                self.spans.insert(span, spans(rows, span)?);
+            }
+            let known = self.spans.get(&span).map(Vec::as_slice).unwrap_or_default();
+            self.chunk = Chunk::of(Chunk::first_of(place), known);
         }
-        Ok(self.0.get(place))
+        Ok(self.chunk.get(place))
     }
 
     /// As [`Self::get`], of a store's rows as they stand.
