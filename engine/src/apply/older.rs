@@ -1,4 +1,4 @@
-//! Rows of idempotency keys as the first builds of format 1 wrote them, and how they are taken over.
+//! Rows of idempotency keys as the first builds of format 1 wrote them, and their taking over.
 //!
 //! They were two for a key: `x`, by its name, and `y`, by its age. A start turns what is left of
 //! them into what this build writes, so that a key that was given before an upgrade answers behind

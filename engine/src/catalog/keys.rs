@@ -156,8 +156,8 @@ fn folded(sort: u8, source: &str, name: &str) -> Vec<u8> {
     key
 }
 
-/// A client's idempotency key, within its principal and room: 96 bits of its hash, so that a row has
-/// the same few bytes whatever clients send. Two of a billion keys meet with a chance of 2^-37.
+/// A client's idempotency key, within its principal and room: 96 bits of its hash, so that a row
+/// has the same few bytes whatever clients send. Two of a billion keys meet with a chance of 2^-37.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(pub [u8; 12]);
 

@@ -206,8 +206,8 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// The first result under an idempotency key. Its room is that of whoever asks, its span that of
-    /// the row's key.
+    /// The first result under an idempotency key. Its room is that of whoever asks, its span that
+    /// of the row's key.
     pub struct KeyRow {
         /// The first half of the digest of what was sent.
         pub digest: [u8; 8],

@@ -1,8 +1,8 @@
 //! Salts as the catalog's rows have them, near one place of the log at a time.
 //!
-//! It keeps the rows that it read, and the seeds on the way down to one place, so that going through
-//! the log costs about one hash a place, and going through a room about twenty. Whoever changes the
-//! rows makes a new one.
+//! It keeps the rows that it read, and the seeds on the way down to one place, so that going
+//! through the log costs about one hash a place, and going through a room about twenty. Whoever
+//! changes the rows makes a new one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

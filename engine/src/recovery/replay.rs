@@ -96,8 +96,8 @@ impl Replay<'_> {
     }
 
     /// Puts a record that no pack holds into its room's tail. A record without a place in the
-    /// timeline stands behind that of the one before it, and where that is in a pack or lost, before
-    /// that of the next: what is lost may have taken places.
+    /// timeline stands behind that of the one before it, and where that is in a pack or lost,
+    /// before that of the next: what is lost may have taken places.
     /// `head` is the room's as the catalog had it before this record.
     fn keep(&mut self, record: &Record, bytes: Bytes, head: &HeadRow) {
         let room = record.room;

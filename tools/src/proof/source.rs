@@ -99,8 +99,8 @@ impl Part {
     }
 }
 
-/// Everything that trees are made of. There may be a run a room of millions, so it holds the runs of
-/// one share of all rooms at a time, and always those of the system's own.
+/// Everything that trees are made of. There may be a run a room of millions, so it holds the runs
+/// of one share of all rooms at a time, and always those of the system's own.
 pub(crate) struct Trees<'a> {
     packs: Packs,
     /// Packs whose index can be read.
@@ -249,8 +249,8 @@ impl<'a> Trees<'a> {
         record_leaf(record, self.salts(record.lsn, chunk).as_ref())
     }
 
-    /// Everything of a room, in order of rev. Its runs must have been taken, unless it is one of the
-    /// system's own.
+    /// Everything of a room, in order of rev. Its runs must have been taken, unless it is one of
+    /// the system's own.
     ///
     /// # Errors
     /// What `visit` fails with.
