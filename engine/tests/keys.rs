@@ -1,4 +1,7 @@
 //! Idempotency keys over time: how long they are remembered, across restarts, and what is left.
+//!
+//! Hour by hour, against the spans that `catalog::keys` cuts time into. INVARIANT: a key answers
+//! for 24 hours of `recorded` time, wherever a span ends.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 

@@ -355,6 +355,52 @@ fn a_change_behind_lost_messages_moves_none_of_those_behind_it() {
     }
 }
 
+/// The catalog goes when the loss was accepted long ago: a change is all that tells how far it was.
+#[test]
+fn what_was_lost_and_accepted_keeps_its_places_when_the_catalog_is_made_anew() {
+    for goes_on in [false, true] {
+        let mut world = World::new();
+        let engine = world.open();
+        let (user, room) = room_with(&engine, 1);
+        let lost = ["lost 2", "lost 3"].map(|body| post(user, room, body));
+        engine.append_and_wait(lost.to_vec()).unwrap();
+        let set = MemberSet { principal: user, roles: Roles::MEMBER };
+        let set = draft(user, room, Payload::MemberSet(set));
+        one(&engine, set.clone());
+        // What the catalog knows of the lost is durable.
+        world.store.flush().unwrap();
+        drop(engine);
+        world.sim = world.sim.crash(Survivors::Everything);
+        let (name, at) = journal_with(&world.sim, "lost 2").unwrap();
+        let mut bytes = world.sim.bytes_of(&name).unwrap();
+        let frame = at / 4096 * 4096;
+        bytes[frame..frame + 4096].fill(0);
+        world.sim.set_bytes(&name, bytes);
+        let (engine, report) = world.try_open(Losses::Accept).unwrap();
+        assert!(!report.holes.is_empty(), "{report:?}");
+        let accepted = Payload::LossAccepted(LossAccepted { holes: report.holes });
+        one(&engine, draft(PrincipalId::SYSTEM, RoomId::NONE, accepted));
+        engine.seal().unwrap();
+        if goes_on {
+            one(&engine, set);
+            assert_eq!(one(&engine, post(user, room, "kept 4")).seq, Seq(4));
+        }
+        drop(engine);
+        world.sim = world.sim.crash(Survivors::Everything);
+        world.store = Default::default();
+        let engine = world.open();
+        let next = one(&engine, post(user, room, "it goes on")).seq.0;
+        assert_eq!(next, if goes_on { 5 } else { 4 }, "no place is given twice");
+        engine.seal().unwrap();
+        engine.close().unwrap();
+        drop(engine);
+        let engine = world.open();
+        let raw = engine.entries(room, Anchor::At(Seq(1)), 100).unwrap();
+        let seqs: Vec<u64> = raw.entries.iter().map(|entry| entry.seq.0).collect();
+        assert_eq!(seqs, if goes_on { vec![1, 4, 5] } else { vec![1, 4] });
+    }
+}
+
 #[test]
 fn a_place_that_a_redaction_names_is_not_given_again_when_its_entry_is_lost() {
     let mut world = World::new();

@@ -166,7 +166,7 @@ pub(crate) fn prove(args: &ProveArgs) -> Result<u8> {
     let Some(listed) = &heads.newest else {
         return Err(invalid("no signed head covers the room: is there such a room?"));
     };
-    trees.take(&(room..=room))?;
+    trees.take(&(room..=room)).iter().for_each(|said| eprintln!("hansard-tool: {said}"));
     let mut maker = Maker { args, trees: &trees, newest: &newest.note, listed };
     maker.all(room, newest.checkpoint.size)
 }

@@ -23,7 +23,7 @@ use crate::history::decode_record;
 use crate::pack::Packs;
 use crate::proof::salts::Salts;
 use crate::spans::{LsnSet, union};
-use crate::types::{Lsn, RoomId, TimeUs};
+use crate::types::{Lsn, RoomId, Seq, TimeUs};
 
 /// What the packs can and cannot give back.
 #[derive(Debug, Default)]
@@ -38,7 +38,8 @@ pub(crate) struct Survey {
     pub dropped: Vec<Run>,
     /// Seeds of salts, with the places of their records.
     pub salts: Vec<(Lsn, Salts)>,
-    /// Where rooms stood after blocks that cannot be read, and after records that were dropped.
+    /// Where rooms stood after blocks that cannot be read, after records that were dropped, and
+    /// after runs in which no record takes a place.
     pub heads: Vec<(RoomId, HeadRow)>,
 }
 
@@ -71,6 +72,11 @@ pub(crate) fn survey<'a>(
                 let (seq, rev) = (run.last_seq, run.last_rev);
                 survey.heads.push((run.room, HeadRow { seq, rev, time }));
                 survey.dropped.push(run.clone());
+            }
+            // Records that take no place say not behind which they stand, if those before are lost.
+            if !run.is_dropped() && !run.has_entries() && run.last_seq > Seq::ZERO {
+                let (seq, rev, time) = (run.last_seq, run.last_rev, TimeUs::FLOOR);
+                survey.heads.push((run.room, HeadRow { seq, rev, time }));
             }
             for (index, fence) in run.blocks.iter().enumerate() {
                 match packs.block(run.pack, fence) {

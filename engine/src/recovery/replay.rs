@@ -131,8 +131,7 @@ impl Replay<'_> {
         }
         match self.tails.head(record.room) {
             Some(tail) => follows(&tail).then_some(tail.seq),
-            // Of a record that the catalog has, it knows what came before.
-            None => (follows(head) || head.rev == record.rev).then_some(head.seq),
+            None => follows(head).then_some(head.seq),
         }
     }
 

@@ -429,6 +429,8 @@ impl SeqState {
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.next_lsn = mark.next_lsn;
         self.last_recorded = mark.last_recorded;
+        // It may be of a time that was taken back.
+        self.first_span.set(None);
         self.heads.take_back();
         self.rooms.take_back();
         self.names.take_back();

@@ -200,21 +200,25 @@ impl<'a> Trees<'a> {
         firsts.zip(lasts).map(|(first, last)| first..=last).collect()
     }
 
-    /// Reads the runs of these rooms, in place of those that were read before.
-    ///
-    /// # Errors
-    /// `Io` or `Corrupt` of an index that could be read before.
-    pub(crate) fn take(&mut self, rooms: &RangeInclusive<RoomId>) -> Result<()> {
+    /// Reads the runs of these rooms, in place of those that were read before. Gives what is wrong
+    /// with an index that could be read before; its runs do not count.
+    pub(crate) fn take(&mut self, rooms: &RangeInclusive<RoomId>) -> Vec<Error> {
         self.share = Part::default();
+        let mut unread = Vec::new();
         for pack in &self.sound {
-            visit(&self.packs, *pack, &mut |run| {
+            let mut part = Runs::default();
+            let visited = visit(&self.packs, *pack, &mut |run| {
                 if !run.room.is_system() && rooms.contains(&run.room) {
-                    self.share.push(&run);
+                    part.push(&run);
                 }
-            })?;
+            });
+            match visited {
+                Ok(()) => part.iter().for_each(|run| self.share.push(&run)),
+                Err(error) => unread.push(error),
+            }
         }
         self.share.places.sort_unstable();
-        Ok(())
+        unread
     }
 
     /// Every room of these of which there is something. Their runs must have been taken.

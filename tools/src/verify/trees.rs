@@ -26,7 +26,7 @@ use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
 use serde::Serialize;
 
 use super::progress::{Progress, Show};
-use super::{Finding, finding, pool};
+use super::{Finding, finding, of_error, pool};
 use crate::open::Directory;
 use crate::proof::{HeadEvent, Step, Trees};
 
@@ -291,12 +291,15 @@ impl Check<'_> {
         }
     }
 
-    /// Makes the trees of all rooms, a share of them at a time.
+    /// Makes the trees of all rooms, a share of them at a time. An index that cannot be read this
+    /// time is a finding, and what is missing then tells of it as well.
     fn rooms(&mut self, trees: &mut Trees<'_>, heads: &Heads, show: Show) -> Result<()> {
         let progress = Progress::new("proofs", trees.bytes());
+        let path = self.directory.disk.full(hansard_engine::pack::DIR);
         progress.during(show, || {
             trees.shares().iter().try_for_each(|share| {
-                trees.take(share)?;
+                let unread = trees.take(share);
+                self.damage.extend(unread.iter().map(|error| of_error(error, &path)));
                 let roots = Roots::read(trees, heads, share)?;
                 self.share(trees, share, &roots, heads.lost, &progress);
                 Ok(())
