@@ -4,7 +4,8 @@
 //! alone, so the same records give the same bytes. Memory holds one block, one buffer and the run
 //! index.
 //!
-//! INVARIANT: a pack has its name only when all of it is durable.
+//! INVARIANT: a pack has its name only when all of it is durable. A run holds revs and places of
+//! its room's timeline without a hole, whatever was lost before it was written.
 
 use std::sync::Arc;
 
@@ -122,13 +123,16 @@ impl OpenRun {
 
     /// True if a record can stand in this run.
     fn takes(&self, room: RoomId, next: &TailEntry) -> bool {
-        let Run { room: own, last_rev, last_time, blocks, .. } = &self.run;
+        let Run { room: own, last_rev, last_seq, last_time, blocks, .. } = &self.run;
         // So that a reader of a day reads little else, a run that is long enough ends with it.
         let another_day = *last_time > TimeUs::MIN
             && next.kind.is_entry()
             && blocks.len() >= limits::RUN_DAY_BLOCKS
             && last_time.day() != next.time_at.day();
-        *own == room && next.rev == last_rev.next() && !another_day
+        // Readers count places from where a run begins: it holds them without a hole.
+        let place = last_seq.0.saturating_add(u64::from(next.kind.takes_seq()));
+        let follows = next.rev == last_rev.next() && next.seq_at == Seq(place);
+        *own == room && follows && !another_day
     }
 
     fn push(&mut self, entry: &TailEntry) -> Result<()> {
@@ -410,5 +414,63 @@ impl PackWriter {
         // ORDERING: the pack is durable under its name before the manifest may name it.
         self.disk.rename_durably(DIR, &format!("{}.tmp", self.name), &self.name)?;
         Ok(Written { meta: self.meta, runs, dropped })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::payload::{EntryKind, MemberSet, Payload, Post, Roles};
+    use crate::format::record::Record;
+    use crate::open::system_actor;
+    use crate::storage::sim::SimStorage;
+    use crate::types::{Epoch, PrincipalId};
+
+    fn entry(rev: u64, seq: u64, seq_at: u64) -> TailEntry {
+        let set = MemberSet { principal: PrincipalId(9), roles: Roles::MEMBER };
+        let (kind, body) = (EntryKind::Text, format!("said {seq}"));
+        let payload = match seq {
+            0 => Payload::MemberSet(set),
+            _ => Payload::Post(Post { kind, body, reply_to: Seq::ZERO, import: None }),
+        };
+        let record = Record {
+            epoch: Epoch(1),
+            lsn: Lsn(rev + 100),
+            recorded: TimeUs(7),
+            time: TimeUs(7),
+            room: RoomId(900),
+            seq: Seq(seq),
+            rev: Rev(rev),
+            actor: system_actor(),
+            policy: Lsn::ZERO,
+            idempotency: None,
+            payload,
+        };
+        TailEntry {
+            lsn: record.lsn,
+            rev: record.rev,
+            seq_at: Seq(seq_at),
+            time_at: record.time,
+            kind: record.payload.kind(),
+            bytes: record.to_bytes().into(),
+            words: 0,
+        }
+    }
+
+    /// As an earlier build left it in a pack, and a merge moves it: a change behind two messages
+    /// that are lost stands behind the place before them.
+    #[test]
+    fn a_run_ends_where_a_place_is_missing() {
+        let disk = Disk::new(Arc::new(SimStorage::new()));
+        disk.create_dir(DIR).unwrap();
+        let kind = PackKind { class: 0, level: 0, day: 0 };
+        let mut writer = PackWriter::create(&disk, 1, kind, None).unwrap();
+        let records = [(2, 1, 1), (3, 0, 1), (6, 0, 1), (7, 4, 4), (8, 0, 4), (9, 5, 5)];
+        for (rev, seq, seq_at) in records {
+            writer.add(RoomId(900), CategoryId(4), &entry(rev, seq, seq_at)).unwrap();
+        }
+        let runs: Vec<Run> = writer.finish().unwrap().runs.iter().collect();
+        let places = runs.iter().map(|run| (run.first_rev.0, run.seq_base.0, run.last_seq.0));
+        assert_eq!(places.collect::<Vec<_>>(), [(2, 0, 1), (6, 1, 1), (7, 3, 5)]);
     }
 }
