@@ -30,6 +30,8 @@ use crate::open::Directory;
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Runs of one share of all rooms, but that a room is in one share only.
 const SHARE_RUNS: usize = 256 * 1024;
+/// Shares at most, as each reads every index anew.
+const SHARES_MAX: usize = 16;
 
 /// What comes next in a room.
 pub(crate) enum Step<'a> {
@@ -120,6 +122,23 @@ pub(crate) struct Trees<'a> {
     _directory: PhantomData<&'a Directory>,
 }
 
+/// The first room of each share but the first, for shares of about `runs`; `rooms` are those of all
+/// runs, in order.
+fn cut(rooms: &[RoomId], runs: usize) -> Vec<RoomId> {
+    let mut cuts: Vec<RoomId> =
+        rooms.chunks(runs.max(1)).skip(1).filter_map(|share| share.first().copied()).collect();
+    cuts.dedup();
+    cuts
+}
+
+/// The shares between these cuts: together all rooms there may be.
+fn shares(cuts: &[RoomId]) -> Vec<RangeInclusive<RoomId>> {
+    let firsts = std::iter::once(RoomId(0)).chain(cuts.iter().copied());
+    let lasts = cuts.iter().map(|cut| RoomId(cut.0.saturating_sub(1)));
+    let lasts = lasts.chain(std::iter::once(RoomId(u64::MAX)));
+    firsts.zip(lasts).map(|(first, last)| first..=last).collect()
+}
+
 /// Gives the runs of a pack one by one: they count only if it returns well.
 fn visit(packs: &Packs, pack: u64, each: &mut dyn FnMut(Run)) -> Result<()> {
     packs.file(pack)?.visit_index(each).map(drop)
@@ -159,9 +178,7 @@ impl<'a> Trees<'a> {
         }
         own.places.sort_unstable();
         rooms.sort_unstable();
-        let mut cuts: Vec<RoomId> =
-            rooms.chunks(SHARE_RUNS).skip(1).map(|share| share[0]).collect();
-        cuts.dedup();
+        let cuts = cut(&rooms, SHARE_RUNS.max(rooms.len().div_ceil(SHARES_MAX)));
         let journal = Journal::read(directory)?;
         damage.extend(journal.said.iter().cloned());
         let (share, salts, _directory) = (Part::default(), Vec::new(), PhantomData);
@@ -194,10 +211,7 @@ impl<'a> Trees<'a> {
 
     /// All rooms, cut into shares. The system's own are in the first.
     pub(crate) fn shares(&self) -> Vec<RangeInclusive<RoomId>> {
-        let firsts = std::iter::once(RoomId(0)).chain(self.cuts.iter().copied());
-        let lasts = self.cuts.iter().map(|cut| RoomId(cut.0 - 1));
-        let lasts = lasts.chain(std::iter::once(RoomId(u64::MAX)));
-        firsts.zip(lasts).map(|(first, last)| first..=last).collect()
+        shares(&self.cuts)
     }
 
     /// Reads the runs of these rooms, in place of those that were read before. Gives what is wrong
@@ -535,5 +549,29 @@ fn below(parts: &Parts, level: u32, index: u64) -> Result<Hash> {
             let left = below(parts, lower, index * 2)?;
             Ok(node_hash(&left, &below(parts, lower, index * 2 + 1)?))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_room_is_in_one_share_and_few_runs_are_in_more_than_one() {
+        let rooms: Vec<RoomId> = [3, 70, 70, 71, 90, 90, 90, 90, 90, 200].map(RoomId).to_vec();
+        for runs in 0..12 {
+            let shares = shares(&cut(&rooms, runs));
+            assert_eq!(*shares[0].start(), RoomId(0));
+            assert_eq!(*shares[shares.len() - 1].end(), RoomId(u64::MAX));
+            for pair in shares.windows(2) {
+                assert_eq!(pair[0].end().0 + 1, pair[1].start().0, "runs={runs}");
+            }
+            for share in &shares {
+                let of_one = rooms.iter().filter(|room| share.contains(room)).count();
+                let largest = 5;
+                assert!(of_one <= runs.max(1) + largest, "runs={runs} {share:?} {of_one}");
+            }
+        }
+        assert_eq!(shares(&cut(&[], 5)), [RoomId(0)..=RoomId(u64::MAX)]);
     }
 }
