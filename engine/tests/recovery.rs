@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use hansard_engine::Health;
 use hansard_engine::catalog::CatalogStore;
+use hansard_engine::draft::Draft;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::run::Run;
@@ -314,28 +315,41 @@ fn a_pack_without_its_run_index_restricts_and_names_its_places() {
     assert_eq!(report.holes, [LsnSpan { first: meta.first_lsn, last: meta.last_lsn }]);
 }
 
+/// A room with a message, a frame of two, which may get lost, and behind it a change that takes no
+/// place.
+fn changed_behind_two(engine: &Engine) -> (PrincipalId, RoomId, Draft) {
+    let (user, room) = room_with(engine, 1);
+    let lost = ["lost 2", "lost 3"].map(|body| post(user, room, body));
+    engine.append_and_wait(lost.to_vec()).unwrap();
+    let set = MemberSet { principal: user, roles: Roles::MEMBER };
+    let set = draft(user, room, Payload::MemberSet(set));
+    one(engine, set.clone());
+    (user, room, set)
+}
+
+/// Nothing is left of the journal's frame that these words stand in.
+fn lose_frame(world: &World, words: &str) {
+    let (name, at) = journal_with(&world.sim, words).unwrap();
+    let mut bytes = world.sim.bytes_of(&name).unwrap();
+    let frame = at / 4096 * 4096;
+    bytes[frame..frame + 4096].fill(0);
+    world.sim.set_bytes(&name, bytes);
+}
+
 /// Nothing is left of a frame of two messages; behind it stands a change that takes no place.
 #[test]
 fn a_change_behind_lost_messages_moves_none_of_those_behind_it() {
     for (sealed, catalog) in [(false, true), (true, true), (true, false)] {
         let mut world = World::new();
         let engine = world.open();
-        let (user, room) = room_with(&engine, 1);
-        let lost = ["lost 2", "lost 3"].map(|body| post(user, room, body));
-        engine.append_and_wait(lost.to_vec()).unwrap();
-        let set = MemberSet { principal: user, roles: Roles::MEMBER };
-        one(&engine, draft(user, room, Payload::MemberSet(set)));
+        let (user, room, _) = changed_behind_two(&engine);
         for body in ["kept 4", "kept 5"] {
             one(&engine, post(user, room, body));
         }
         drop(engine);
         world.sim = world.sim.crash(Survivors::Everything);
         world.store = if catalog { world.store.crash() } else { Default::default() };
-        let (name, at) = journal_with(&world.sim, "lost 2").unwrap();
-        let mut bytes = world.sim.bytes_of(&name).unwrap();
-        let frame = at / 4096 * 4096;
-        bytes[frame..frame + 4096].fill(0);
-        world.sim.set_bytes(&name, bytes);
+        lose_frame(&world, "lost 2");
         let (mut engine, report) = world.try_open(Losses::Accept).unwrap();
         assert!(!report.holes.is_empty(), "{report:?}");
         if sealed {
@@ -361,21 +375,12 @@ fn what_was_lost_and_accepted_keeps_its_places_when_the_catalog_is_made_anew() {
     for goes_on in [false, true] {
         let mut world = World::new();
         let engine = world.open();
-        let (user, room) = room_with(&engine, 1);
-        let lost = ["lost 2", "lost 3"].map(|body| post(user, room, body));
-        engine.append_and_wait(lost.to_vec()).unwrap();
-        let set = MemberSet { principal: user, roles: Roles::MEMBER };
-        let set = draft(user, room, Payload::MemberSet(set));
-        one(&engine, set.clone());
+        let (user, room, set) = changed_behind_two(&engine);
         // What the catalog knows of the lost is durable.
         world.store.flush().unwrap();
         drop(engine);
         world.sim = world.sim.crash(Survivors::Everything);
-        let (name, at) = journal_with(&world.sim, "lost 2").unwrap();
-        let mut bytes = world.sim.bytes_of(&name).unwrap();
-        let frame = at / 4096 * 4096;
-        bytes[frame..frame + 4096].fill(0);
-        world.sim.set_bytes(&name, bytes);
+        lose_frame(&world, "lost 2");
         let (engine, report) = world.try_open(Losses::Accept).unwrap();
         assert!(!report.holes.is_empty(), "{report:?}");
         let accepted = Payload::LossAccepted(LossAccepted { holes: report.holes });

@@ -1,12 +1,12 @@
 //! What may be dropped from packs: the words of entries that retention took or that are erased,
-//! seeds of salts of which a later record says what is left, and idempotency keys past their
-//! window.
+//! seeds of salts of which a later record says what is left, and idempotency keys that nobody
+//! remembers.
 //!
 //! An entry below its room's floor, and every edit and redaction of it, leaves the disk with the
 //! next pack that is written anew; a run without blocks stays in its place. What a room went
 //! through beside its entries stays, and so does whatever a row of the catalog still repeats: a
-//! compliance event, an idempotency key within its window. So rows rebuilt from packs equal those
-//! that were kept.
+//! compliance event, an idempotency key until its twelve hours go. So rows rebuilt from packs equal
+//! those that were kept.
 //!
 //! INVARIANT: a floor counts only once a pack holds the record that says so: what is dropped was
 //! taken by a record that a start finds.

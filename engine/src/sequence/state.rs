@@ -302,20 +302,13 @@ impl SeqState {
             let keys: Vec<_> = wanted.iter().map(|name| keys::idempotency(span, name)).collect();
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             let rows = self.store.get_many(Family::State, &keys)?;
-            let mut rows = rows.into_iter();
-            let mut failed = None;
-            wanted.retain(|name| match rows.next().flatten() {
-                None => true,
-                Some(row) => {
-                    match decode(&row, "key row") {
-                        Ok(row) => drop(self.keys_ahead.insert(*name, Some(First { span, row }))),
-                        Err(error) => failed = Some(error),
-                    }
-                    false
-                }
-            });
-            if let Some(error) = failed {
-                return Err(error);
+            for (name, row) in std::mem::take(&mut wanted).into_iter().zip(rows) {
+                let Some(row) = row else {
+                    wanted.push(name);
+                    continue;
+                };
+                let row = decode(&row, "key row")?;
+                self.keys_ahead.insert(name, Some(First { span, row }));
             }
         }
         self.keys_ahead.extend(wanted.into_iter().map(|name| (name, None)));
