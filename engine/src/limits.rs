@@ -78,7 +78,7 @@ pub const PACK_BYTES_SMALL: u64 = PACK_BYTES_TARGET / 2;
 /// Bytes of packs that one merge reads at most.
 pub const MERGE_BYTES_MAX: u64 = 8 * PACK_BYTES_TARGET;
 /// Runs that one merge has in memory at most.
-pub const MERGE_RUNS_MAX: u64 = 500_000;
+pub const MERGE_RUNS_MAX: u64 = 250_000;
 /// Packs of one day, as they were sealed, that are merged before the day is over.
 pub const MERGE_FAN: usize = 8;
 /// Rooms that grew since the last signature and are remembered as such; of more, packs and tails

@@ -102,12 +102,12 @@ fn a_merge_reads_no_more_than_it_may_and_passes_over_what_is_damaged() {
     let (first, ..) = picked(&many, today).unwrap();
     assert_eq!(first, (1..=17).collect::<Vec<_>>(), "1 GiB");
     let mut runs: Vec<PackMeta> = (1..=4).map(|id| pack(id, today - 1, 0, 1)).collect();
-    runs.iter_mut().for_each(|meta| meta.runs = 200_000);
+    runs.iter_mut().for_each(|meta| meta.runs = limits::MERGE_RUNS_MAX / 5 * 2);
     assert_eq!(picked(&runs, today).unwrap().0, [1, 2]);
     // One that is too large for any merge keeps no other from it.
-    runs[0].runs = 600_000;
+    runs[0].runs = limits::MERGE_RUNS_MAX / 5 * 6;
     assert_eq!(picked(&runs, today).unwrap().0, [2, 3]);
-    runs.iter_mut().for_each(|meta| meta.runs = 300_000);
+    runs.iter_mut().for_each(|meta| meta.runs = limits::MERGE_RUNS_MAX / 5 * 3);
     assert_eq!(picked(&runs, today), None);
     let packs = known(&[pack(1, 5, 0, 1), pack(2, 5, 0, 1), pack(3, 5, 0, 1)]);
     let job = pick(&packs, today, &BTreeSet::from([2])).unwrap();
