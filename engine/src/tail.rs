@@ -6,8 +6,10 @@
 //! INVARIANT: a record is removed only after its run's row is in the catalog, so that a reader who
 //! takes the tail first and then looks into the packs misses nothing.
 
+mod entries;
+
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use crate::sync::RwLock;
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use crate::catalog::rows::HeadRow;
 use crate::format::payload::Kind;
 use crate::types::{Lsn, Rev, RoomId, Seq, TimeUs};
+use entries::Entries;
 
 const SHARDS: usize = 64;
 /// Memory counted for an entry beside its bytes.
@@ -51,7 +54,7 @@ impl TailEntry {
 
 #[derive(Debug, Default)]
 struct RoomTail {
-    entries: VecDeque<TailEntry>,
+    entries: Entries,
     /// Something was added since the last seal.
     busy: bool,
 }
@@ -163,11 +166,7 @@ impl Tails {
         self.shard(room).read().contains_key(&room)
     }
 
-    fn part(
-        &self,
-        room: RoomId,
-        pick: impl Fn(&VecDeque<TailEntry>) -> (usize, usize),
-    ) -> TailPart {
+    fn part(&self, room: RoomId, pick: impl Fn(&Entries) -> (usize, usize)) -> TailPart {
         let shard = self.shard(room).read();
         let Some(entries) = shard.get(&room).map(|t| &t.entries) else {
             return TailPart::default();
@@ -176,7 +175,7 @@ impl Tails {
         let own = u64::from(first.kind.takes_seq());
         let (from, to) = pick(entries);
         TailPart {
-            entries: entries.range(from.min(to)..to).cloned().collect(),
+            entries: entries.range(from, to).cloned().collect(),
             first_rev: Some(first.rev),
             seq_before: Seq(first.seq_at.0.saturating_sub(own)),
         }
@@ -243,7 +242,7 @@ impl Tails {
         let shard = self.shard(room).read();
         let entries = &shard.get(&room)?.entries;
         let at = entries.partition_point(|e| e.time_at < time);
-        entries.range(at..).find(|e| e.kind.is_entry()).map(|e| e.seq_at)
+        entries.range(at, usize::MAX).find(|e| e.kind.is_entry()).map(|e| e.seq_at)
     }
 
     /// What stands above `after` and at or below `upto`, in no order of rooms.
@@ -254,7 +253,7 @@ impl Tails {
             for (room, tail) in shard.read().iter() {
                 let from = tail.entries.partition_point(|e| e.lsn <= after);
                 let to = tail.entries.partition_point(|e| e.lsn <= upto);
-                let mut span = tail.entries.range(from.min(to)..to);
+                let mut span = tail.entries.range(from, to);
                 let of_entries = |e: &TailEntry| e.kind.takes_seq() || e.kind.is_amendment();
                 let said = span.clone().any(of_entries);
                 if let (Some(first), last) = (span.next(), span.next_back()) {
@@ -292,17 +291,16 @@ impl Tails {
                 } else {
                     old
                 };
-                freed += tail.entries.drain(..keep_from).map(|e| e.weight()).sum::<usize>();
-                for entry in tail.entries.iter_mut().take(old - keep_from) {
+                freed += tail.entries.range(0, keep_from).map(TailEntry::weight).sum::<usize>();
+                // A room that was busy once does not keep the place that it needed then.
+                tail.entries.drop_front(keep_from, KEEP_ENTRIES);
+                for at in 0..old - keep_from {
+                    let Some(entry) = tail.entries.get_mut(at) else { break };
                     // The buffer is shared with a whole frame; keep only these bytes of it.
                     entry.bytes = Bytes::copy_from_slice(&entry.bytes);
                     kept += entry.weight();
                 }
                 tail.busy = old < tail.entries.len() + keep_from;
-                // A room that was busy once does not keep the place that it needed then.
-                if tail.entries.capacity() > KEEP_ENTRIES.max(tail.entries.len() * 4) {
-                    tail.entries.shrink_to(KEEP_ENTRIES.max(tail.entries.len() * 2));
-                }
                 let stays = !tail.entries.is_empty();
                 gone += usize::from(!stays);
                 stays
