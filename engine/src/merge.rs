@@ -1,7 +1,9 @@
 //! Merging: many small packs become few large ones, and a room's runs long ones.
 //!
 //! Packs of one retention class and one period merge: parts of the day that is, days that are over,
-//! then months and years whose packs are still small. A merge writes new packs, reads them back,
+//! then months and years whose packs are still small. A period waits until nobody remembers its
+//! idempotency keys, so that its merge leaves them behind; and parts of a day merge to packs that
+//! are small still, so that there is such a merge. A merge writes new packs, reads them back,
 //! commits them to the manifest in the place of the old ones, and lets the last reader unlink
 //! those. Every record is moved as it is, or dropped because retention took it; and a pack of which
 //! much is to be dropped is written anew for that alone.
@@ -19,6 +21,8 @@ mod rewrite;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::apply::first_key;
+use crate::catalog::Family;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::format::pack::{PackMeta, pack_name};
@@ -30,7 +34,7 @@ use crate::seal::{self, CLASS_KEPT};
 use crate::stats::Stopwatch;
 use crate::storage::join;
 use crate::sync::Mutex;
-use crate::types::TimeUs;
+use crate::types::{Lsn, TimeUs};
 use purge::Purge;
 use rewrite::{Failed, Made, Rewrite, Tools};
 
@@ -119,11 +123,20 @@ const fn level_max(class: u32) -> u32 {
     }
 }
 
+/// When packs are looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Due {
+    /// The day since 1970.
+    pub today: i64,
+    /// Where in the log the first idempotency key is that is remembered.
+    pub first_key: Lsn,
+}
+
 /// The next packs to merge, or none if all is as it should be. It ends: each merge leaves fewer
 /// packs of the levels below its own.
 pub(crate) fn pick(
     packs: &BTreeMap<u64, PackMeta>,
-    today: i64,
+    due: Due,
     passed_over: &BTreeSet<u64>,
 ) -> Option<Job> {
     (LEVEL_PARTS..=LEVEL_YEAR).find_map(|level| {
@@ -136,22 +149,29 @@ pub(crate) fn pick(
             _ => meta.level <= level && level <= level_max(meta.class),
         };
         for meta in packs.values().filter(small).filter(reaches) {
-            if let Some(period) = period(level, meta.day.day(), today) {
+            if let Some(period) = period(level, meta.day.day(), due.today) {
                 groups.entry((meta.class, period)).or_default().push(meta);
             }
         }
-        let least = if level == LEVEL_PARTS { limits::MERGE_FAN } else { 2 };
-        groups.into_iter().find_map(|((class, _), group)| job(group, class, level, least))
+        let has_keys = |group: &[&PackMeta]| {
+            level > LEVEL_PARTS && group.iter().any(|meta| meta.last_lsn >= due.first_key)
+        };
+        let mut groups = groups.into_iter().filter(|(_, group)| !has_keys(group));
+        groups.find_map(|((class, _), group)| job(group, class, level))
     })
 }
 
 /// As many of a group's packs as one merge may read, those merged least first.
-fn job(mut group: Vec<&PackMeta>, class: u32, level: u32, least: usize) -> Option<Job> {
+fn job(mut group: Vec<&PackMeta>, class: u32, level: u32) -> Option<Job> {
+    let (least, bytes_max) = match level {
+        LEVEL_PARTS => (limits::MERGE_FAN, limits::PACK_BYTES_SMALL - 1),
+        _ => (2, limits::MERGE_BYTES_MAX),
+    };
     group.sort_by_key(|meta| (meta.level, meta.first_lsn));
     let (mut inputs, mut bytes, mut runs, mut dropped) = (Vec::new(), 0, 0, 0);
     for meta in group {
         // One that does not fit does not keep the others from it.
-        if bytes + meta.bytes <= limits::MERGE_BYTES_MAX
+        if bytes + meta.bytes <= bytes_max
             && runs + meta.runs <= limits::MERGE_RUNS_MAX
             && dropped + meta.dropped + meta.records <= limits::PACK_DROPPED_MAX
         {
@@ -253,6 +273,16 @@ impl Engine {
         Ok(report)
     }
 
+    /// Has all tables of the catalog written anew, without the rows that were removed. Reads and
+    /// appends go on meanwhile; the disk holds both copies.
+    ///
+    /// # Errors
+    /// `Io` or `NoSpace`.
+    pub fn compact_catalog(&self) -> Result<()> {
+        let end = [u8::MAX; 32];
+        Family::ALL.into_iter().try_for_each(|of| self.0.store.erase_removed(of, &[], &end))
+    }
+
     /// Bytes of packs that [`Self::purge`] would read, as far as all is sealed, and read back: at
     /// most so many it tells of.
     #[must_use]
@@ -301,11 +331,17 @@ impl Inner {
     fn next_merge(&self, when: When) -> Option<Job> {
         let now = self.clock.now_or_floor();
         if when == When::Worth {
-            let manifest = self.manifest.lock();
-            let passed_over = self.merger.passed_over.lock();
-            let job = pick(&manifest.state().packs, now.day(), &passed_over);
-            if job.is_some() {
-                return job;
+            match first_key(&*self.store) {
+                Ok(first_key) => {
+                    let manifest = self.manifest.lock();
+                    let passed_over = self.merger.passed_over.lock();
+                    let due = Due { today: now.day(), first_key };
+                    let job = pick(&manifest.state().packs, due, &passed_over);
+                    if job.is_some() {
+                        return job;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "which packs are to merge is not known"),
             }
         }
         let found = self.look_for_dead(now);

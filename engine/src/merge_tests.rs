@@ -3,7 +3,6 @@
 //! What merges do to packs, rows and readers is in `engine/tests/merge.rs`.
 
 use super::*;
-use crate::types::Lsn;
 
 fn pack(id: u64, day: i64, level: u32, mib: u64) -> PackMeta {
     PackMeta {
@@ -28,9 +27,19 @@ fn known(packs: &[PackMeta]) -> BTreeMap<u64, PackMeta> {
     packs.iter().map(|meta| (meta.id, meta.clone())).collect()
 }
 
+/// A day on which no key is remembered.
+fn due(today: i64) -> Due {
+    Due { today, first_key: Lsn(u64::MAX) }
+}
+
 /// The packs chosen, and as what.
 fn picked(packs: &[PackMeta], today: i64) -> Option<(Vec<u64>, u32, i64)> {
-    let job = pick(&known(packs), today, &BTreeSet::new())?;
+    picked_with(packs, today, Lsn(u64::MAX))
+}
+
+/// The same while idempotency keys from here on are remembered.
+fn picked_with(packs: &[PackMeta], today: i64, first_key: Lsn) -> Option<(Vec<u64>, u32, i64)> {
+    let job = pick(&known(packs), Due { today, first_key }, &BTreeSet::new())?;
     let ids = job.inputs.iter().map(|meta| meta.id).collect();
     Some((ids, job.kind.level, job.kind.day))
 }
@@ -64,8 +73,34 @@ fn parts_of_a_day_merge_when_there_are_enough_of_them() {
     assert_eq!(picked(&packs, today), None, "only such as were sealed");
     packs.push(pack(9, today, 0, 64));
     assert_eq!(picked(&packs, today), None, "a large pack is left alone");
+    packs[8].bytes = 57 << 20;
+    assert_eq!(picked(&packs, today), None, "and none is made before the day's merge");
     packs[8].bytes -= 1;
     assert_eq!(picked(&packs, today), Some((vec![1, 2, 3, 5, 6, 7, 8, 9], 1, today)));
+}
+
+#[test]
+fn a_period_waits_until_none_of_its_keys_is_remembered() {
+    // The first of December: the day before, its month, and a month before that.
+    let today = 20_788;
+    let day = [pack(1, today - 1, 0, 1), pack(2, today - 1, 0, 1)];
+    assert_eq!(picked_with(&day, today, Lsn(29)), None, "a key of the second pack");
+    assert_eq!(picked_with(&day, today, Lsn(11)), None, "and one of the first");
+    assert_eq!(picked_with(&day, today, Lsn(30)), Some((vec![1, 2], 2, today - 1)));
+    let month = [pack(1, today - 9, 2, 1), pack(2, today - 1, 2, 1)];
+    assert_eq!(picked_with(&month, today, Lsn(29)), None);
+    assert_eq!(picked_with(&month, today, Lsn(30)), Some((vec![1, 2], 3, today - 9)));
+    // A period whose keys are gone does not wait for another one's.
+    let both = [
+        pack(1, today - 2, 0, 1),
+        pack(2, today - 2, 0, 1),
+        pack(3, today - 1, 0, 1),
+        pack(4, today - 1, 0, 1),
+    ];
+    assert_eq!(picked_with(&both, today, Lsn(35)), Some((vec![1, 2], 2, today - 2)));
+    // Parts of a day do not wait: their keys leave with the day.
+    let parts: Vec<PackMeta> = (1..=8).map(|id| pack(id, today, 0, 1)).collect();
+    assert_eq!(picked_with(&parts, today, Lsn(11)), Some(((1..=8).collect(), 1, today)));
 }
 
 #[test]
@@ -110,7 +145,7 @@ fn a_merge_reads_no_more_than_it_may_and_passes_over_what_is_damaged() {
     runs.iter_mut().for_each(|meta| meta.runs = limits::MERGE_RUNS_MAX / 5 * 3);
     assert_eq!(picked(&runs, today), None);
     let packs = known(&[pack(1, 5, 0, 1), pack(2, 5, 0, 1), pack(3, 5, 0, 1)]);
-    let job = pick(&packs, today, &BTreeSet::from([2])).unwrap();
+    let job = pick(&packs, due(today), &BTreeSet::from([2])).unwrap();
     assert_eq!(job.inputs.iter().map(|meta| meta.id).collect::<Vec<_>>(), [1, 3]);
 }
 
@@ -128,7 +163,7 @@ fn merging_ends_and_leaves_few_packs() {
     }
     let all: u64 = packs.values().map(|meta| meta.bytes).sum();
     let mut written = 0;
-    while let Some(Job { inputs, kind, .. }) = pick(&packs, today, &BTreeSet::new()) {
+    while let Some(Job { inputs, kind, .. }) = pick(&packs, due(today), &BTreeSet::new()) {
         packs.retain(|id, _| inputs.iter().all(|meta| meta.id != *id));
         let mut rest: u64 = inputs.iter().map(|meta| meta.bytes >> 20).sum();
         written += rest << 20;
