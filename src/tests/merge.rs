@@ -97,6 +97,11 @@ fn compact_merges_offline_and_says_what_it_did() {
     assert_eq!(number(&report, "merges"), 1, "{report}");
     let (merged, written) = (number(&report, "packs_merged"), number(&report, "packs_written"));
     assert!(merged >= before as u64 && written == 1, "{report}");
+    let tables = std::fs::read_dir(site.data().join("catalog")).expect("a folder").flatten();
+    let tables = tables.filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
+    let sizes = tables.map(|file| file.metadata().expect("its size").len());
+    assert_eq!(number(&report, "catalog_bytes"), sizes.sum::<u64>(), "{report}");
+    assert!(number(&report, "catalog_bytes_before") > 0, "{report}");
     let view = tool::done("inspect", &site.data());
     let packs = view["packs"].as_array().expect("a list");
     assert_eq!(packs.len() as u64, number(&report, "packs"));

@@ -1,16 +1,20 @@
-//! `compact`, in place: seals the journal into packs, merges small packs into large ones, and drops
-//! what retention took.
+//! `compact`, in place: seals the journal into packs, merges small packs into large ones, drops
+//! what retention took, and has the catalog's tables written anew without rows that are gone.
 //!
 //! It opens the directory as a server does, with its lock, does at once what a server does slowly,
 //! and closes it cleanly. It refuses a directory whose damage wants an operator's decision first.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use hansard_engine::error::Result;
 use hansard_engine::merge::MergeReport;
+use hansard_engine::storage::real::RealStorage;
+use hansard_engine::storage::{Disk, Mode, join};
 use hansard_engine::{Engine, Health, Options};
 use serde::Serialize;
 
+use crate::open::CATALOG;
 use crate::verify::{Progress, Show};
 use crate::{DAMAGE, say, say_json};
 
@@ -27,6 +31,8 @@ struct Compacted {
     records_dropped: u64,
     packs: u64,
     pack_bytes: u64,
+    catalog_bytes_before: u64,
+    catalog_bytes: u64,
     lost_messages: u64,
 }
 
@@ -43,11 +49,15 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         engine.close()?;
         return Ok(DAMAGE);
     }
+    let disk = Disk::new(Arc::new(RealStorage::new(path)));
     let merged = engine.seal().and_then(|()| merge(&engine, show));
+    let catalog_bytes_before = catalog_bytes(&disk);
+    let merged = merged.and_then(|merged| engine.compact_catalog().map(|()| merged));
     let stats = engine.stats();
     let (sealed_lsn, packs) = (stats.sealed_lsn.get(), stats.packs.get());
     let pack_bytes = stats.pack_bytes.get();
     engine.close()?;
+    let catalog_bytes = catalog_bytes(&disk);
     let MergeReport { merges, packs_in, packs_out, bytes_in, bytes_out, records, dropped } =
         merged?;
     let done = Compacted {
@@ -62,6 +72,8 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         records_dropped: dropped,
         packs,
         pack_bytes,
+        catalog_bytes_before,
+        catalog_bytes,
         lost_messages: report.lost_messages,
     };
     if json {
@@ -79,6 +91,9 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
             lines += &format!("dropped {dropped} records that retention took\n");
         }
         lines += &format!("{packs} packs hold {pack_bytes} bytes\n");
+        lines += &format!(
+            "the catalog's tables hold {catalog_bytes} bytes, {catalog_bytes_before} before\n"
+        );
         if done.lost_messages > 0 {
             let lost = done.lost_messages;
             lines += &format!("{lost} damaged messages stay gaps in their rooms\n");
@@ -86,6 +101,14 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         say(&lines)?;
     }
     Ok(0)
+}
+
+/// Bytes of the catalog's tables; one that goes meanwhile does not count.
+fn catalog_bytes(disk: &Disk) -> u64 {
+    let names = disk.list(CATALOG).unwrap_or_default();
+    let tables = names.iter().filter(|name| name.ends_with(".sst"));
+    let len = |name: &String| disk.open(&join(CATALOG, name), Mode::Read).ok()?.len().ok();
+    tables.filter_map(len).sum()
 }
 
 /// Merges one after the other, each with its own progress.

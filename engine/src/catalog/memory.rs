@@ -126,7 +126,10 @@ impl CatalogStore for MemoryCatalog {
     fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
         self.check()?;
         let here = |key: &(Family, Vec<u8>)| key.0 == family && from <= &*key.1 && &*key.1 < to;
-        self.inner.write().rows.retain(|key, _| !here(key));
+        let mut inner = self.inner.write();
+        inner.rows.retain(|key, _| !here(key));
+        // A real store may give back whole files at once, whatever is not flushed beside.
+        inner.flushed.retain(|key, _| !here(key));
         Ok(())
     }
 

@@ -110,7 +110,8 @@ pub trait CatalogStore: Send + Sync {
     fn write(&self, changes: &[Change]) -> Result<()>;
 
     /// Removes every row with `from <= key < to` that was written before, at a cost that does not
-    /// grow with them; durable with the next flush.
+    /// grow with them. It is durable with the next flush; a crash before may leave any of the rows
+    /// and no others, whatever it leaves of changes made beside.
     ///
     /// # Errors
     /// As [`Self::write`].

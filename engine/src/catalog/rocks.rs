@@ -275,7 +275,10 @@ impl CatalogStore for RocksCatalog {
     fn remove_range(&self, family: Family, from: &[u8], to: &[u8]) -> Result<()> {
         let handle = self.family(family)?;
         let removed = self.db.delete_range_cf_opt(handle, from, to, &without_log());
-        removed.map_err(|e| self.failed("write catalog", &e))
+        removed.map_err(|e| self.failed("write catalog", &e))?;
+        // Files of nothing but such rows are given back now, and not when they are next compacted.
+        let given_back = self.db.delete_file_in_range_cf(handle, from, to);
+        given_back.map_err(|e| self.failed("remove catalog files", &e))
     }
 
     fn flush(&self) -> Result<()> {
@@ -359,6 +362,36 @@ mod tests {
         });
         assert!(gone, "the bytes stay");
         assert!(store.get(Family::State, &[6; 40]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_range_that_is_removed_gives_its_tables_back_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog");
+        let store = RocksCatalog::open(&path, RocksOptions::default()).unwrap();
+        // Bytes that no compression hides.
+        let mut random = crate::storage::sim::Random::new(1);
+        let canary: Vec<u8> = (0..50).flat_map(|_| random.next().to_le_bytes()).collect();
+        let row = |first: u8, n: u8| Change {
+            family: Family::State,
+            key: vec![first, n],
+            value: Some(if first == 5 { canary.clone() } else { b"kept".to_vec() }),
+        };
+        store.write(&[row(5, 0), row(5, 50)]).unwrap();
+        // Into the last level: files of the first may not go alone.
+        store.erase_removed(Family::State, &[5], &[6]).unwrap();
+        store.write(&[row(4, 0), row(6, 0)]).unwrap();
+        assert!(holds(&path, &canary));
+        store.remove_range(Family::State, &[5], &[6]).unwrap();
+        assert_eq!(store.get(Family::State, &[5, 50]).unwrap(), None);
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            !holds(&path, &canary)
+        });
+        assert!(gone, "without a compaction");
+        for kept in [[4, 0], [6, 0]] {
+            assert!(store.get(Family::State, &kept).unwrap().is_some());
+        }
     }
 
     #[test]
