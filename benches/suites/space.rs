@@ -71,10 +71,11 @@ fn main() -> Outcome<()> {
     suite
         .say("keys: 16 printable bytes and a digest of 16, which no store can compress, a message");
     suite.say(
-        "at rest: Hansard two days later, merged, its keys in the catalog only; the peers \
-               compacted by their own means",
+        "at rest: Hansard two days later, its day merged, its keys in force, in catalog and pack; \
+               the peers compacted by their own means",
     );
     bytes(&mut suite, &who, &world, size)?;
+    forgotten(&mut suite, &who, &world, size)?;
     compliance(&mut suite, &world)?;
     amplification(&mut suite, &who, &world)?;
     drop_day(&mut suite, &who, &world, size)?;
@@ -98,17 +99,43 @@ fn bytes(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<(
     suite.given(what, Better::Less, compacted);
     let what = ("space-settled", "bytes a message when nothing was pending", "bytes");
     suite.given(what, Better::Less, settled);
-    parts(suite, world, size)
+    let (dir, filled) = Who::Hansard.filled(world, size)?;
+    parts(suite, "at rest", &dir, filled.messages)
 }
 
 /// What Hansard's bytes are.
-fn parts(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
-    let (dir, filled) = Who::Hansard.filled(world, size)?;
+fn parts(suite: &mut Suite, when: &str, dir: &Path, messages: u64) -> Outcome<()> {
     for part in ["packs", "catalog"] {
-        let found = machine::on_disk(&dir.join(part), &[])?;
-        let a_message = per(found.bytes, filled.messages);
-        suite.say(format!("Hansard's {part}: {a_message:.1} bytes a message"));
+        let a_message = per(machine::on_disk(&dir.join(part), &[])?.bytes, messages);
+        suite.say(format!("Hansard's {part} {when}: {a_message:.1} bytes a message"));
     }
+    Ok(())
+}
+
+/// The same stores when every key is past its window.
+fn forgotten(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()> {
+    let mut values = Vec::new();
+    for who in who {
+        let dir = field::scratch()?;
+        let to = dir.path().join(who.name());
+        let (from, filled) = who.filled(world, size)?;
+        field::copy(&from, &to)?;
+        let store = who.open(&to, world, Budget::of(CacheState::Warm))?;
+        if store.forget_keys()? {
+            store.rest(Quiet::Compacted)?;
+            values.push((who.name().to_owned(), per(size_of(&*store)?.bytes, filled.messages)));
+            if matches!(who, Who::Hansard) {
+                parts(suite, "without keys", &to, filled.messages)?;
+            }
+        }
+        store.close()?;
+    }
+    suite.say(
+        "without keys: all of them removed and compacted; Hansard a month later, when the month's \
+               merge has taken them out of the packs; raft-engine cannot list them",
+    );
+    let what = ("space-forgotten", "the same when keys are past their window, and gone", "bytes");
+    suite.given(what, Better::Less, values);
     Ok(())
 }
 

@@ -117,6 +117,12 @@ impl Store for Fjall {
         Ok(Some(sum))
     }
 
+    fn forget_keys(&self) -> Outcome<bool> {
+        self.keys.clear()?;
+        self.db.persist(PersistMode::SyncAll)?;
+        Ok(true)
+    }
+
     fn folder(&self) -> &Path {
         &self.folder
     }

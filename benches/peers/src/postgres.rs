@@ -29,6 +29,8 @@ const BEFORE: &str =
 const BEFORE_TIME: &str =
     "select body from message where room = $1 and time < $2 order by time desc, seq desc limit $3";
 const DELETE: &str = "delete from message where category = any($1) and time < $2";
+/// Their index goes with the column; the rows are written anew by a full vacuum.
+const FORGET: &str = "alter table message drop column key, drop column digest";
 const CATEGORY: &str = "select body from message where category = $1 and time >= $2 and time < $3";
 
 pub struct Postgres {
@@ -143,6 +145,11 @@ impl Store for Postgres {
         let categories: Vec<i32> = categories.iter().map(|c| c.cast_signed()).collect();
         let gone = self.with(|to| Ok(to.client.execute(DELETE, &[&categories, &time_us])?))?;
         Ok(Some(gone))
+    }
+
+    fn forget_keys(&self) -> Outcome<bool> {
+        self.with(|to| Ok(to.client.batch_execute(FORGET)?))?;
+        Ok(true)
     }
 
     fn folder(&self) -> &Path {

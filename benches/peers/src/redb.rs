@@ -117,6 +117,13 @@ impl Store for Redb {
         Ok(Some(sum))
     }
 
+    fn forget_keys(&self) -> Outcome<bool> {
+        let transaction = self.db.read().begin_write()?;
+        transaction.delete_table(KEYS)?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
     fn folder(&self) -> &Path {
         &self.folder
     }

@@ -209,6 +209,14 @@ impl Store for Rocks {
         Ok(Some(sum))
     }
 
+    fn forget_keys(&self) -> Outcome<bool> {
+        let (first, end) = ([0; 16], [0xff; 17]);
+        let mut write = WriteOptions::default();
+        write.set_sync(true);
+        self.db.delete_range_cf_opt(&self.family(KEYS)?, &first[..], &end[..], &write)?;
+        Ok(true)
+    }
+
     fn folder(&self) -> &Path {
         &self.folder
     }

@@ -148,6 +148,13 @@ impl Store for Sqlite {
         Ok(Some(self.bodies(CATEGORY, [i64::from(category), from_us, to_us])?))
     }
 
+    fn forget_keys(&self) -> Outcome<bool> {
+        let mut writer = self.writer.lock();
+        writer.be(Durability::Group)?;
+        writer.db.execute("delete from known", [])?;
+        Ok(true)
+    }
+
     fn folder(&self) -> &Path {
         &self.folder
     }

@@ -188,6 +188,15 @@ pub trait Store: Send + Sync {
         Ok(None)
     }
 
+    /// Forgets every idempotency key, durably, as after their window. False if the store is not
+    /// asked to. Nothing is stored afterwards.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn forget_keys(&self) -> Outcome<bool> {
+        Ok(false)
+    }
+
     /// Where its files are.
     fn folder(&self) -> &Path;
 

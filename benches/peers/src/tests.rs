@@ -81,6 +81,13 @@ fn every_embedded_peer_answers_as_a_naive_model() {
         store.close().unwrap();
         let again = peer.open(dir.path(), Budget::of(CacheState::Starved)).unwrap();
         compare(&*again, &all_messages, has_categories);
+        let late = Message { seq: 1000, ..all_messages[0] };
+        assert_eq!(again.commit(&[late], Durability::Group).unwrap().repeated, 1, "{}", peer.name);
+        if again.forget_keys().unwrap() {
+            again.rest(Quiet::Compacted).unwrap();
+            compare(&*again, &all_messages, has_categories);
+            assert_eq!(again.commit(&[late], Durability::Group).unwrap().stored, 1);
+        }
         again.close().unwrap();
     }
 }

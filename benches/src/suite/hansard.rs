@@ -3,8 +3,9 @@
 //! The engine runs with a server's options. A message is an append of its own with its idempotency
 //! key, as the engine wants it; a group is that many appends, handed in at once and waited for. Its
 //! clock is set by the messages' times, and at rest stands two days later, so that every merge that
-//! a day owes is made, and idempotency keys have left the packs as they do after their window: one
-//! copy of each key is left, in the catalog, as in the peers.
+//! a day owes is made. Its keys are in force then: a day without a record takes none, and each
+//! stands in the catalog and in a pack. They go with the first record behind their window, and with
+//! the month's merge.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(300);
 const APPLIED_STEP: Duration = Duration::from_micros(100);
 /// How much later its clock stands at rest.
 const LATER_US: i64 = 2 * TimeUs::DAY_US;
+/// And when every key is forgotten: the month is over.
+const MONTH_LATER_US: i64 = 40 * TimeUs::DAY_US;
 
 /// A clock that the messages set.
 struct Told(AtomicI64);
@@ -433,6 +436,10 @@ impl Store for Hansard {
         self.engine.seal()?;
         self.clock.at_least(self.end_us + LATER_US);
         self.engine.merge(&mut |_| true)?;
+        if quiet == Quiet::Compacted {
+            // As `hansard-tool compact` does.
+            self.engine.compact_catalog()?;
+        }
         let stats = self.engine.stats();
         let failed = stats.seal_failures.get() + stats.merge_failures.get();
         if failed > 0 { Err(format!("{failed} seals or merges failed").into()) } else { Ok(()) }
@@ -482,6 +489,18 @@ impl Store for Hansard {
         let mut sum = Sum::default();
         self.page(self.room(room)?, Anchor::Last, count, &mut sum)?;
         Ok(sum)
+    }
+
+    fn forget_keys(&self) -> Outcome<bool> {
+        self.clock.at_least(self.end_us + LATER_US);
+        // A record ends their window, and is a second pack of the month: one alone stays.
+        let setting = Setting { key: "compliance".into(), value: "off".into() };
+        self.engine.append_and_wait(vec![control(Payload::Setting(setting))])?;
+        self.applied()?;
+        self.engine.seal()?;
+        self.clock.at_least(self.end_us + MONTH_LATER_US);
+        self.rest(Quiet::Compacted)?;
+        Ok(true)
     }
 
     fn folder(&self) -> &Path {
