@@ -295,9 +295,10 @@ impl Block {
     /// True if record `index` takes a place in its room's timeline.
     #[must_use]
     pub fn takes_seq(&self, index: usize) -> bool {
-        let span = self.spans.get(index);
-        let bytes = span.and_then(|span| self.plain.get(span.start as usize..));
-        bytes.and_then(kind_of).is_some_and(Kind::takes_seq)
+        let Some(span) = self.spans.get(index) else { return false };
+        // Of a post it is known, and whoever counts places need not touch the record.
+        let kind = || kind_of(self.plain.get(span.start as usize..)?);
+        span.words > 0 || kind().is_some_and(Kind::takes_seq)
     }
 
     /// Where in record `index` the length of a post's words stands; zero if it is none, or if that
