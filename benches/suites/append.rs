@@ -103,6 +103,7 @@ fn main() -> Outcome<()> {
     }
     drop(engine);
     bulk(&mut suite, &who, &world, size)?;
+    proofs(&mut suite, &world, size)?;
     acknowledged(&mut suite, &world, size)?;
     suite.leave()
 }
@@ -211,9 +212,25 @@ fn bulk(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()
     }
     suite.say(
         "bulk: one run, groups of 1,024; Hansard syncs each, the peers when they settle; it ends \
-         when nothing is pending and the process stands still",
+         when nothing is pending and the process stands still; the merge of Hansard's day counts",
     );
     suite.given(("append-bulk", "sustained ingest to quiescence", "msgs/s"), Better::More, values);
+    Ok(())
+}
+
+/// What of the processor time of the ingest salts, leaves and trees take.
+fn proofs(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
+    let (_, filled) = Who::Hansard.filled(world, size)?;
+    let (alone, all) =
+        (hansard_benches::suite::proofs::time(world).as_secs_f64(), filled.cpu_seconds);
+    suite.say(format!(
+        "proofs: salts, leaves and trees of the same messages made once more on one core, \
+         {alone:.2} s, over the {all:.2} s of processor time that the ingest took; signatures and \
+         rows aside"
+    ));
+    let values = [(hansard::NAME.to_owned(), alone / all.max(f64::MIN_POSITIVE))];
+    let what = ("append-proofs", "Hansard: proofs, of the ingest's processor time", "share");
+    suite.given(what, Better::Less, values);
     Ok(())
 }
 

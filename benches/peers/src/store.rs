@@ -153,6 +153,15 @@ pub trait Store: Send + Sync {
     /// Whatever the store says.
     fn rest(&self, quiet: Quiet) -> Outcome<()>;
 
+    /// Does what taking the messages owes for later, so that its time counts: what the store puts
+    /// off to a time of day. Then it is settled again.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    fn do_owed(&self) -> Outcome<()> {
+        Ok(())
+    }
+
     /// The newest `count` messages of a room below `below`.
     ///
     /// # Errors

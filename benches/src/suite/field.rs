@@ -35,9 +35,11 @@ pub enum Who {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Filled {
     pub messages: u64,
-    /// Until nothing was pending.
+    /// Until nothing was pending, and nothing owed for later.
     pub seconds: f64,
-    /// What the store has on disk then, but for a log that is kept for reuse.
+    /// The processor time of this process until then, less what making the messages took.
+    pub cpu_seconds: f64,
+    /// What the store has on disk when nothing is pending, but for a log that is kept for reuse.
     pub settled_bytes: u64,
     /// And as small as its own means make it.
     pub compacted_bytes: u64,
@@ -132,9 +134,12 @@ impl Who {
         let store = self.open(dir, world, Budget::of(hansard_peers::CacheState::Warm))?;
         let mut stream = world.stream();
         let (mut left, mut took) = (world.messages, Duration::ZERO);
+        let (before, mut making) = (machine::cpu_seconds(), 0.0);
         while left > 0 {
             // Messages are made outside of the time.
+            let begun = Instant::now();
             let batch = stream.take(left.min(BULK_GROUP * 16));
+            making += begun.elapsed().as_secs_f64();
             left -= batch.len() as u64;
             let begun = Instant::now();
             for group in batch.chunks(usize::try_from(BULK_GROUP)?) {
@@ -148,6 +153,10 @@ impl Who {
         let still = Still::wait(begun);
         took += still;
         let settled_bytes = size_of(&*store)?.bytes;
+        let begun = Instant::now();
+        store.do_owed()?;
+        took += begun.elapsed();
+        let cpu_seconds = machine::cpu_seconds() - before - making;
         store.rest(Quiet::Compacted)?;
         let on_disk = size_of(&*store)?;
         store.close()?;
@@ -155,6 +164,7 @@ impl Who {
         Ok(Filled {
             messages: world.messages,
             seconds: took.as_secs_f64(),
+            cpu_seconds,
             settled_bytes,
             compacted_bytes: on_disk.bytes,
             files: on_disk.files,

@@ -2,10 +2,9 @@
 //!
 //! The engine runs with a server's options. A message is an append of its own with its idempotency
 //! key, as the engine wants it; a group is that many appends, handed in at once and waited for. Its
-//! clock is set by the messages' times, and at rest stands two days later, so that every merge that
-//! a day owes is made. Its keys are in force then: a day without a record takes none, and each
-//! stands in the catalog and in a pack. They go with the first record behind their window, and with
-//! the month's merge.
+//! clock is set by the messages' times: all of them are of one day, which is not over when they are
+//! settled, and their keys are in force, in catalog and packs. What the day owes is done two days
+//! later: a record ends the window of its keys, and its packs merge and leave them behind.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -48,10 +47,8 @@ const APPENDS: usize = 8 * 1024;
 const AGAIN: Duration = Duration::from_millis(1);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
 const APPLIED_STEP: Duration = Duration::from_micros(100);
-/// How much later its clock stands at rest.
+/// How much later its clock stands when the day's merge is made.
 const LATER_US: i64 = 2 * TimeUs::DAY_US;
-/// And when every key is forgotten: the month is over.
-const MONTH_LATER_US: i64 = 40 * TimeUs::DAY_US;
 
 /// A clock that the messages set.
 struct Told(AtomicI64);
@@ -434,9 +431,9 @@ impl Store for Hansard {
         self.engine.sign_heads()?;
         self.applied()?;
         self.engine.seal()?;
-        self.clock.at_least(self.end_us + LATER_US);
         self.engine.merge(&mut |_| true)?;
         if quiet == Quiet::Compacted {
+            self.do_owed()?;
             // As `hansard-tool compact` does.
             self.engine.compact_catalog()?;
         }
@@ -491,15 +488,20 @@ impl Store for Hansard {
         Ok(sum)
     }
 
+    fn do_owed(&self) -> Outcome<()> {
+        let later = self.end_us + LATER_US;
+        if self.clock.now() >= TimeUs(later) {
+            return Ok(());
+        }
+        self.clock.at_least(later);
+        // Any record of the day.
+        let made = control(category(u32::MAX, Retention::ALL));
+        self.engine.append_and_wait(vec![made])?;
+        self.rest(Quiet::Settled)
+    }
+
     fn forget_keys(&self) -> Outcome<bool> {
-        self.clock.at_least(self.end_us + LATER_US);
-        // A record ends their window, and is a second pack of the month: one alone stays.
-        let setting = Setting { key: "compliance".into(), value: "off".into() };
-        self.engine.append_and_wait(vec![control(Payload::Setting(setting))])?;
-        self.applied()?;
-        self.engine.seal()?;
-        self.clock.at_least(self.end_us + MONTH_LATER_US);
-        self.rest(Quiet::Compacted)?;
+        self.do_owed()?;
         Ok(true)
     }
 

@@ -57,6 +57,14 @@ fn cpu_ticks() -> Option<u64> {
     Some(user + system)
 }
 
+/// The CPU time of this process in seconds, in steps of a hundredth; zero if nobody tells.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+pub fn cpu_seconds() -> f64 {
+    // Linux tells all programs hundredths (USER_HZ), whatever the kernel counts in.
+    cpu_ticks().unwrap_or(0) as f64 / 100.0
+}
+
 /// The wait for threads of whose work nobody is told.
 pub struct Still;
 

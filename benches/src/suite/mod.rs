@@ -2,7 +2,8 @@
 //!
 //! `world` says what is posted, `size` how much; `hansard` stands behind the same door as the
 //! peers; `field` opens and fills everyone; `turns` measures them turn by turn and hands the
-//! samples to criterion; `figures` is what a suite leaves for `report`.
+//! samples to criterion; `proofs` makes what proofs need once more; `figures` is what a suite
+//! leaves for `report`.
 
 pub mod child;
 pub mod field;
@@ -10,6 +11,7 @@ pub mod figures;
 pub mod hansard;
 pub mod limits;
 pub mod machine;
+pub mod proofs;
 pub mod report;
 pub mod size;
 pub mod targets;

@@ -61,7 +61,7 @@ const fn stretch(number: u8, figure: &'static str, stretch: Need) -> Target {
 }
 
 /// All of them, in order of their numbers.
-pub const ALL: [Target; 40] = [
+pub const ALL: [Target; 41] = [
     target(1, "append-writers-64", Times("raft-engine", 2.5), Some(Times("raft-engine", 4.0))),
     target(1, "append-writers-64", Times("rocksdb", 8.0), None),
     target(1, "append-writers-64", Times("postgres", 5.0), None),
@@ -99,6 +99,7 @@ pub const ALL: [Target; 40] = [
     target(14, "space-amplification", Share("rocksdb", 1.0), None),
     target(15, "space-drop-day", Value(100.0), Some(Times("postgres", 1000.0))),
     target(16, "append-acks-busy-p99", Share("idle", 3.0), Some(Share("idle", 1.5))),
+    target(17, "append-proofs", Value(0.1), None),
     target(18, "history-writing-p99", Share("idle", 3.0), Some(Share("idle", 1.5))),
     target(20, "service-posts", Share("bare echo", 0.5), Some(Share("bare echo", 0.8))),
     target(21, "limits-verify", Share("least limit", 0.7), None),
