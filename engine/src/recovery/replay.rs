@@ -84,7 +84,11 @@ impl Replay<'_> {
         let bytes =
             if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
         self.report.replayed += 1;
-        let head = self.applier.head(record.room)?;
+        // An entry says itself where it stands; for others the catalog is asked before it has them.
+        let head = match record.seq {
+            Seq::ZERO => self.applier.head(record.room)?,
+            _ => HeadRow::EMPTY,
+        };
         self.applier.apply(record, &bytes)?;
         if lost {
             self.applier.note_lost(record);
@@ -98,7 +102,7 @@ impl Replay<'_> {
     /// Puts a record that no pack holds into its room's tail. A record without a place in the
     /// timeline stands behind that of the one before it, and where that is in a pack or lost,
     /// before that of the next: what is lost may have taken places.
-    /// `head` is the room's as the catalog had it before this record.
+    /// `head` is the room's as the catalog had it before a record without a place.
     fn keep(&mut self, record: &Record, bytes: Bytes, head: &HeadRow) {
         let room = record.room;
         let seq_at = if record.seq > Seq::ZERO {
