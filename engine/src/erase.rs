@@ -93,10 +93,10 @@ pub struct EraseReport {
 
 impl Engine {
     /// What has to be recorded to erase an entry with every version of it, and the record that last
-    /// changed the entry, which the draft expects. None if there is no such entry; one that
-    /// retention took is there for as long as the disk has it. From now on its
-    /// bytes are owed: append it, and call [`Self::erase_owed`], or where it is refused
-    /// [`Self::withdraw_erasure`].
+    /// changed the entry, which the draft expects: of one that retention took, the newest expiry of
+    /// its room. None if there is no such entry; one that retention took is there for as long as
+    /// the disk has it. From now on its bytes are owed: append it, and call [`Self::erase_owed`],
+    /// or where it is refused [`Self::withdraw_erasure`].
     ///
     /// # Errors
     /// `Corrupt` if a version is damaged, whose place a repair or an accepted loss must settle
@@ -144,6 +144,8 @@ fn erased_record(record: &Record) -> ErasedRecord {
 
 impl Inner {
     fn erasure(&self, room: RoomId, seq: Seq, reason: &str) -> Result<Option<(Erased, Lsn)>> {
+        // ORDERING: before its versions: an entry that expires between the two is looked at anew.
+        let past = self.history.past(room)?;
         let Some(versions) = self.history.versions_on_disk(room, seq)? else { return Ok(None) };
         let records = versions.records.iter().chain(&versions.redaction);
         let (Some(first), 0) = (records.clone().next(), versions.damaged) else {
@@ -157,12 +159,14 @@ impl Inner {
             reason: reason.to_owned(),
             records: records.map(erased_record).collect(),
         };
-        let row = self.amend_row(room, seq)?;
+        let changed = match self.amend_row(room, seq)? {
+            _ if seq <= past.floor => past.at,
+            Some(row) => row.changed,
+            None => first.lsn,
+        };
         let lsns: Vec<Lsn> = erased.records.iter().map(|record| record.lsn).collect();
-        // Of what retention took there is no row any more.
-        let newest = lsns.iter().max().copied().unwrap_or(first.lsn);
         self.owe(Owed { room, seq, lsns })?;
-        Ok(Some((erased, row.map_or(newest, |row| row.changed))))
+        Ok(Some((erased, changed)))
     }
 
     /// Adds to the note.

@@ -296,8 +296,7 @@ fn a_hold_or_a_locked_compliance_record_refuses_and_says_so() {
 fn an_edit_between_the_look_and_the_record_sends_the_erasure_back() {
     let (desk, engine) = Desk::new(false);
     let (erased, expect) = engine.erasure(desk.room, Seq(12), "").unwrap().unwrap();
-    let edited = Edited { seq: Seq(12), body: format!("later {CANARY}") };
-    one(&engine, draft(desk.ann, desk.room, Payload::Edited(edited)));
+    desk.edit(&engine, 12, &format!("later {CANARY}"));
     let mut late = draft(desk.ann, desk.room, Payload::Erased(erased));
     late.expect = Some(expect);
     let ticket = engine.append(vec![late]).unwrap();
@@ -307,6 +306,67 @@ fn an_edit_between_the_look_and_the_record_sends_the_erasure_back() {
     desk.erase(&engine, 12);
     desk.erase(&engine, 4);
     assert_eq!(with_canary(&desk.world), [] as [String; 0]);
+}
+
+impl Desk {
+    /// Its category keeps so many entries of a room from now on.
+    fn keep(&self, engine: &Engine, entries: u64) {
+        let mut settings = category_settings("Desk");
+        settings.retention = Retention { entries, ..Retention::ALL };
+        let changed = CategoryChanged { category: self.category, settings };
+        one(engine, draft(self.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
+    }
+
+    /// An entry says something else.
+    fn edit(&self, engine: &Engine, seq: u64, body: &str) {
+        let edited = Edited { seq: Seq(seq), body: body.into() };
+        one(engine, draft(self.ann, self.room, Payload::Edited(edited)));
+    }
+}
+
+/// The edit has a pack of its own, which a merge writes anew, and the entry stays in a large one.
+#[test]
+fn an_entry_whose_edit_left_the_disk_before_it_is_erased() {
+    let (desk, engine) = Desk::new(false);
+    engine.seal().unwrap();
+    // Most of its pack, however little the rest of one is.
+    let long: String =
+        (0..800u32).map(|n| format!("{:08x}", n.wrapping_mul(0x9e37_79b1))).collect();
+    desk.edit(&engine, 2, &long);
+    engine.seal().unwrap();
+    desk.keep(&engine, 10);
+    assert_eq!(engine.expire().unwrap().entries, 2);
+    engine.seal().unwrap();
+    // Its tail keeps a page until a seal finds the room idle.
+    make_room(&engine, desk.category, "elsewhere");
+    engine.seal().unwrap();
+    assert_eq!(engine.merge(&mut |_| true).unwrap().dropped, 1, "the edit");
+    let (erased, _) = engine.erasure(desk.room, Seq(2), "").unwrap().unwrap();
+    assert_eq!(erased.records.len(), 1, "the entry");
+    engine.withdraw_erasure(desk.room, Seq(2)).unwrap();
+    assert_eq!(files_with(&desk.world.sim, "packs", "entry 2 ").len(), 1);
+    desk.erase(&engine, 2);
+    assert_eq!(files_with(&desk.world.sim, "", "entry 2 "), [] as [String; 0]);
+}
+
+#[test]
+fn an_expiry_between_the_look_and_the_record_sends_the_erasure_back() {
+    let (desk, engine) = Desk::new(false);
+    let (erased, expect) = engine.erasure(desk.room, Seq(2), "").unwrap().unwrap();
+    // Of an edit that the look did not see no row is left then.
+    desk.edit(&engine, 2, "said better");
+    desk.keep(&engine, 10);
+    assert_eq!(engine.expire().unwrap().entries, 2);
+    let mut late = draft(desk.ann, desk.room, Payload::Erased(erased));
+    late.expect = Some(expect);
+    let ticket = engine.append(vec![late]).unwrap();
+    engine.step();
+    let stale = matches!(ticket.wait(), Err(Error::Conflict { code: ConflictCode::Stale, .. }));
+    assert!(stale);
+    desk.erase(&engine, 2);
+    for words in ["entry 2 ", "said better"] {
+        assert_eq!(files_with(&desk.world.sim, "", words), [] as [String; 0]);
+    }
 }
 
 #[test]
@@ -334,13 +394,7 @@ fn a_copy_made_while_bytes_are_owed_owes_them_too() {
 fn what_retention_took_is_erased_too_while_the_disk_has_it() {
     for sealed in [false, true] {
         let (desk, engine) = Desk::new(true);
-        let keeps = |entries| {
-            let mut settings = category_settings("Desk");
-            settings.retention = Retention { entries, ..Retention::ALL };
-            let changed = CategoryChanged { category: desk.category, settings };
-            one(&engine, draft(desk.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
-        };
-        keeps(7);
+        desk.keep(&engine, 7);
         assert_eq!(engine.expire().unwrap().entries, 5);
         if sealed {
             // The edit and the redaction went with it, and compliance still keeps all three.

@@ -214,8 +214,11 @@ fn erased(
     let Some(of) = state.room(room)?.filter(|_| !gone && !row.is_erased()) else {
         return Err(Error::NotFound { what: "entry" });
     };
-    if row.changed > Lsn::ZERO {
-        unchanged(draft, row.changed)?;
+    // What became of an entry before retention took it no row says any more, and nothing else will.
+    let past = state.past(room)?;
+    let changed = if erased.seq <= past.floor { past.at } else { row.changed };
+    if changed > Lsn::ZERO {
+        unchanged(draft, changed)?;
     }
     let compliance = state.compliance()?;
     if compliance.on && compliance.locked {

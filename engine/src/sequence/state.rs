@@ -339,8 +339,12 @@ impl SeqState {
 
     /// How far retention took a room's entries, as far as it is applied.
     pub(super) fn floor(&self, room: RoomId) -> Result<Seq> {
-        let row: Option<PastRow> = self.row(&keys::past(room), "past row")?;
-        Ok(row.map_or(Seq::ZERO, |row| row.floor))
+        self.past(room).map(|past| past.floor)
+    }
+
+    /// The same with the record that says so.
+    pub(super) fn past(&self, room: RoomId) -> Result<PastRow> {
+        Ok(self.row(&keys::past(room), "past row")?.unwrap_or(PastRow::EMPTY))
     }
 
     /// The legal holds, as far as they are applied.
