@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily,
     ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, Direction, FlushOptions,
@@ -211,6 +212,13 @@ impl RocksCatalog {
         error
     }
 
+    /// How many flushes and compactions failed since the database was opened. A compaction that is
+    /// asked for returns nothing, so this is all that tells whether it did anything.
+    fn background_errors(&self) -> Result<u64> {
+        let count = self.db.property_int_value(BACKGROUND_ERRORS);
+        count.map(Option::unwrap_or_default).map_err(|e| self.failed("ask catalog", &e))
+    }
+
     fn family(&self, family: Family) -> Result<&ColumnFamily> {
         self.db
             .cf_handle(family.name())
@@ -302,8 +310,17 @@ impl CatalogStore for RocksCatalog {
         compact.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         compact.set_exclusive_manual_compaction(true);
         let handle = self.family(family)?;
+        let before = self.background_errors()?;
         self.db.compact_range_cf_opt(handle, Some(from), Some(to), &compact);
-        Ok(())
+        if self.background_errors()? == before {
+            return Ok(());
+        }
+        Err(Error::Io {
+            op: "compact catalog",
+            path: self.path.clone(),
+            kind: std::io::ErrorKind::Other,
+            message: "a compaction failed; the newest file LOG beside it says why".to_owned(),
+        })
     }
 }
 
@@ -362,6 +379,24 @@ mod tests {
         });
         assert!(gone, "the bytes stay");
         assert!(store.get(Family::State, &[6; 40]).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_compaction_that_fails_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path());
+        let store = RocksCatalog::open(dir.path(), RocksOptions::default()).unwrap();
+        store.erase_removed(Family::State, &[0], &[9]).unwrap();
+        store.write(&[put(3)]).unwrap();
+        store.flush().unwrap();
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().path());
+        for table in files.filter(|f| f.extension().is_some_and(|e| e == "sst")) {
+            let mut bytes = std::fs::read(&table).unwrap();
+            bytes[20] ^= 1;
+            std::fs::write(&table, bytes).unwrap();
+        }
+        let told = store.erase_removed(Family::State, &[0], &[9]).unwrap_err();
+        assert!(told.to_string().contains("compact catalog"), "{told}");
     }
 
     #[test]
