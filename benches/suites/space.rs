@@ -1,7 +1,8 @@
 //! What does a message take on disk, and how often is it written?
 //!
-//! Bytes at rest with every index and key, log files that are kept for reuse apart; bytes that
-//! reach a device of the store's own, over what is left; and what dropping a day takes.
+//! Bytes with every index, while keys are in force and when they are forgotten, log files that are
+//! kept for reuse apart; bytes that reach a device of the store's own, over what is left; and what
+//! dropping a day takes.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -500,11 +500,6 @@ impl Store for Hansard {
         self.rest(Quiet::Settled)
     }
 
-    fn forget_keys(&self) -> Outcome<bool> {
-        self.do_owed()?;
-        Ok(true)
-    }
-
     fn folder(&self) -> &Path {
         &self.folder
     }

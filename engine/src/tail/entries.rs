@@ -1,8 +1,8 @@
 //! The entries of one room's tail, in order: a queue that grows by pieces.
 //!
-//! A ring that doubles holds up to twice what stands in it, and three times while it moves; of the
-//! one big room of an import that is most of the memory that tails are counted with. Here what
-//! stands in pieces never moves. A small room has no piece and costs what a ring costs.
+//! A ring that doubles has place for up to twice what stands in it, and for three times while it
+//! moves: tens of MiB of the one big room of an import, which nobody counts. Here what stands in
+//! pieces never moves. A small room has no piece and costs what a ring costs.
 //!
 //! INVARIANT: every piece but the last is full, so that an index finds its piece by a division.
 
