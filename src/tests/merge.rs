@@ -100,8 +100,8 @@ fn compact_merges_offline_and_says_what_it_did() {
     let tables = std::fs::read_dir(site.data().join("catalog")).expect("a folder").flatten();
     let tables = tables.filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
     let sizes = tables.map(|file| file.metadata().expect("its size").len());
-    assert_eq!(number(&report, "catalog_bytes"), sizes.sum::<u64>(), "{report}");
-    assert!(number(&report, "catalog_bytes_before") > 0, "{report}");
+    assert_eq!(number(&report, "catalog_table_bytes"), sizes.sum::<u64>(), "{report}");
+    assert!(number(&report, "catalog_table_bytes_before") > 0, "{report}");
     let view = tool::done("inspect", &site.data());
     let packs = view["packs"].as_array().expect("a list");
     assert_eq!(packs.len() as u64, number(&report, "packs"));

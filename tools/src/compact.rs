@@ -31,8 +31,8 @@ struct Compacted {
     records_dropped: u64,
     packs: u64,
     pack_bytes: u64,
-    catalog_bytes_before: u64,
-    catalog_bytes: u64,
+    catalog_table_bytes_before: u64,
+    catalog_table_bytes: u64,
     lost_messages: u64,
 }
 
@@ -51,13 +51,13 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
     }
     let disk = Disk::new(Arc::new(RealStorage::new(path)));
     let merged = engine.seal().and_then(|()| merge(&engine, show));
-    let catalog_bytes_before = catalog_bytes(&disk);
+    let catalog_table_bytes_before = catalog_table_bytes(&disk);
     let merged = merged.and_then(|merged| engine.compact_catalog().map(|()| merged));
     let stats = engine.stats();
     let (sealed_lsn, packs) = (stats.sealed_lsn.get(), stats.packs.get());
     let pack_bytes = stats.pack_bytes.get();
     engine.close()?;
-    let catalog_bytes = catalog_bytes(&disk);
+    let catalog_table_bytes = catalog_table_bytes(&disk);
     let MergeReport { merges, packs_in, packs_out, bytes_in, bytes_out, records, dropped } =
         merged?;
     let done = Compacted {
@@ -72,8 +72,8 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         records_dropped: dropped,
         packs,
         pack_bytes,
-        catalog_bytes_before,
-        catalog_bytes,
+        catalog_table_bytes_before,
+        catalog_table_bytes,
         lost_messages: report.lost_messages,
     };
     if json {
@@ -92,7 +92,8 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
         }
         lines += &format!("{packs} packs hold {pack_bytes} bytes\n");
         lines += &format!(
-            "the catalog's tables hold {catalog_bytes} bytes, {catalog_bytes_before} before\n"
+            "the catalog's tables hold {catalog_table_bytes} bytes, {catalog_table_bytes_before} \
+             before\n"
         );
         if done.lost_messages > 0 {
             let lost = done.lost_messages;
@@ -104,7 +105,7 @@ pub(crate) fn run(path: &Path, json: bool, show: Show) -> Result<u8> {
 }
 
 /// Bytes of the catalog's tables; one that goes meanwhile does not count.
-fn catalog_bytes(disk: &Disk) -> u64 {
+fn catalog_table_bytes(disk: &Disk) -> u64 {
     let names = disk.list(CATALOG).unwrap_or_default();
     let tables = names.iter().filter(|name| name.ends_with(".sst"));
     let len = |name: &String| disk.open(&join(CATALOG, name), Mode::Read).ok()?.len().ok();
