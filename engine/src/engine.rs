@@ -94,6 +94,9 @@ pub struct Options {
     pub merge_bytes_per_second: u64,
     /// How often it is looked whether packs should be merged (0: only when asked).
     pub merge_interval_ms: u64,
+    /// Runs that a merge has in memory at once, about: more are merged a share of the rooms at a
+    /// time.
+    pub merge_runs: u64,
     /// How often it is looked what retention takes (0: only when asked).
     pub expire_interval_ms: u64,
     /// How often rooms' heads are signed, if there are new records (0: only when asked).
@@ -117,6 +120,7 @@ impl Default for Options {
             scrub_interval_ms: 24 * 3_600_000,
             merge_bytes_per_second: 16 * 1024 * 1024,
             merge_interval_ms: 60_000,
+            merge_runs: limits::MERGE_SHARE_RUNS,
             expire_interval_ms: 3_600_000,
             head_interval_ms: 60_000,
             salt_level: SPAN_LEVEL,

@@ -18,7 +18,6 @@ use crate::format::run::Run;
 use crate::format::runs::Runs;
 use crate::format::wire::to_bytes;
 use crate::pack::Packs;
-use crate::seal::Sealed;
 use crate::types::RoomId;
 
 /// Rows of one batch at most, but for those of one room.
@@ -73,42 +72,46 @@ pub(crate) fn write(
     store.write(&changes)
 }
 
-/// Runs of several packs by room: where each of them stands.
-fn by_room<'a>(packs: impl Iterator<Item = &'a Runs>) -> Vec<(RoomId, &'a Runs, usize)> {
-    let of = |runs: &'a Runs| runs.placed().map(move |(place, run)| (run.room, runs, place));
-    let mut places: Vec<_> = packs.flat_map(of).collect();
-    // Stable, and those of one room are in order within a pack.
-    places.sort_by_key(|(room, ..)| *room);
+/// Runs by room: where each of them stands.
+fn by_room(runs: &Runs) -> Vec<(RoomId, usize)> {
+    let mut places: Vec<_> = runs.placed().map(|(place, run)| (run.room, place)).collect();
+    // Stable, and those of one room are in order.
+    places.sort_by_key(|(room, _)| *room);
     places
 }
 
-/// Puts the rows of merged runs in the place of those that were merged, a room at once.
-pub(crate) fn replace(
+/// Puts the rows of merged runs in the place of those that were merged, a room at once, and the
+/// marks of their packs behind them.
+pub(crate) fn replace<'a>(
     store: &dyn CatalogStore,
     old: &Runs,
-    new: &Sealed,
-    gone: &[u64],
+    new: &Runs,
+    marks: impl Iterator<Item = (u64, &'a Places)>,
 ) -> Result<()> {
-    let new_runs = by_room(new.0.iter().map(|pack| &pack.runs));
-    let mut new_runs = new_runs.chunk_by(|a, b| a.0 == b.0).peekable();
-    let old_runs = by_room(std::iter::once(old));
+    let (old_places, new_places) = (by_room(old), by_room(new));
+    let mut of_new = new_places.chunk_by(|a, b| a.0 == b.0).peekable();
     let mut changes = Vec::new();
-    for old in old_runs.chunk_by(|a, b| a.0 == b.0) {
-        let Some((room, ..)) = old.first() else { continue };
-        for run in old.iter().filter_map(|(_, runs, place)| runs.at(*place)) {
+    for places in old_places.chunk_by(|a, b| a.0 == b.0) {
+        let Some((room, _)) = places.first() else { continue };
+        for run in places.iter().filter_map(|(_, place)| old.at(*place)) {
             changes.extend(rows_of(&run).map(|(key, _)| remove(key)));
         }
-        let of_room = |new: &&[(RoomId, &Runs, usize)]| new.first().is_some_and(|n| n.0 == *room);
-        for (_, runs, place) in new_runs.next_if(of_room).unwrap_or_default() {
-            let run = runs.at(*place);
+        let of_room = |new: &&[(RoomId, usize)]| new.first().is_some_and(|n| n.0 == *room);
+        for (_, place) in of_new.next_if(of_room).unwrap_or_default() {
+            let run = new.at(*place);
             changes.extend(run.iter().flat_map(rows_of).map(|(key, row)| put(key, row)));
         }
         write_if_full(store, &mut changes)?;
     }
-    debug_assert!(new_runs.next().is_none(), "a merge adds no room");
-    changes.extend(new.0.iter().map(|pack| mark(pack.meta.id, &pack.dropped)));
-    changes.extend(gone.iter().map(|id| remove(keys::pack_indexed(*id))));
+    debug_assert!(of_new.next().is_none(), "a merge adds no room");
+    changes.extend(marks.map(|(pack, dropped)| mark(pack, dropped)));
     store.write(&changes)
+}
+
+/// Removes the marks of packs of which no row is left.
+pub(crate) fn forget(store: &dyn CatalogStore, gone: &[u64]) -> Result<()> {
+    let marks: Vec<Change> = gone.iter().map(|id| remove(keys::pack_indexed(*id))).collect();
+    store.write(&marks)
 }
 
 /// Removes the rows of packs that the manifest names no longer: a merge was cut off behind its

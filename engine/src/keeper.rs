@@ -12,10 +12,11 @@ use crate::sync::Mutex;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::format::manifest::Edit;
+use crate::format::pack::PackMeta;
 use crate::index;
 use crate::pace::Bell;
 use crate::pack::Written;
-use crate::seal::{self, Sealed};
+use crate::seal;
 use crate::stats::Stopwatch;
 use crate::types::Lsn;
 
@@ -148,7 +149,7 @@ impl Inner {
         let tails = &self.history.tails;
         let unsealed = tails.unsealed(after, upto);
         let made = seal::write_packs(&self.disk, &*self.store, (tails, &unsealed), &self.numbers)?;
-        self.commit_packs(&made, Vec::new(), upto)?;
+        self.commit_packs(made.metas().cloned().collect(), Vec::new(), upto)?;
         for Written { meta, runs, dropped } in &made.0 {
             index::write(&*self.store, meta.id, runs.iter(), dropped)
                 .inspect_err(|e| self.progress.poison.set(e))?;
@@ -167,11 +168,16 @@ impl Inner {
 
     /// The manifest's edit for packs that are durable, with those whose place they take. Seals must
     /// stand still.
-    pub(crate) fn commit_packs(&self, added: &Sealed, removed: Vec<u64>, upto: Lsn) -> Result<()> {
+    pub(crate) fn commit_packs(
+        &self,
+        added: Vec<PackMeta>,
+        removed: Vec<u64>,
+        upto: Lsn,
+    ) -> Result<()> {
         let mut manifest = self.manifest.lock();
-        let next = added.metas().map(|meta| meta.id + 1).max().unwrap_or(0);
+        let next = added.iter().map(|meta| meta.id + 1).max().unwrap_or(0);
         let edit = Edit {
-            added: added.metas().cloned().collect(),
+            added,
             removed,
             sealed: upto,
             epoch: self.epoch,

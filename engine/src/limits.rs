@@ -77,8 +77,10 @@ pub const PACK_BYTES_TARGET: u64 = 128 * 1024 * 1024;
 pub const PACK_BYTES_SMALL: u64 = PACK_BYTES_TARGET / 2;
 /// Bytes of packs that one merge reads at most.
 pub const MERGE_BYTES_MAX: u64 = 8 * PACK_BYTES_TARGET;
-/// Runs that one merge has in memory at most.
-pub const MERGE_RUNS_MAX: u64 = 250_000;
+/// Runs that a merge has in memory at once, about: those of one share of its rooms.
+pub const MERGE_SHARE_RUNS: u64 = 250_000;
+/// Runs of the packs that one merge reads at most: each share of the rooms reads their indexes.
+pub const MERGE_RUNS_MAX: u64 = 16 * MERGE_SHARE_RUNS;
 /// Packs of one day, as they were sealed, that are merged before the day is over.
 pub const MERGE_FAN: usize = 8;
 /// Rooms that grew since the last signature and are remembered as such; of more, packs and tails

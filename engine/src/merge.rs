@@ -6,7 +6,8 @@
 //! are small still, so that there is such a merge. A merge writes new packs, reads them back,
 //! commits them to the manifest in the place of the old ones, and lets the last reader unlink
 //! those. Every record is moved as it is, or dropped because retention took it; and a pack of which
-//! much is to be dropped is written anew for that alone.
+//! much is to be dropped is written anew for that alone. What has more runs than memory is to hold
+//! is read and written a share of its rooms at a time; it is one merge all the same.
 //!
 //! INVARIANT: a pack leaves the manifest in the edit that names packs with all its records, but for
 //! those that they name as dropped.
@@ -17,6 +18,7 @@
 mod learn;
 mod purge;
 mod rewrite;
+mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,10 +28,11 @@ use crate::catalog::Family;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::format::pack::{PackMeta, pack_name};
+use crate::format::runs::Runs;
 use crate::index;
 use crate::limits;
 use crate::pace::Bell;
-use crate::pack::{self, PackKind};
+use crate::pack::{self, PackKind, Packs};
 use crate::seal::{self, CLASS_KEPT};
 use crate::stats::Stopwatch;
 use crate::storage::join;
@@ -37,6 +40,7 @@ use crate::sync::Mutex;
 use crate::types::{Lsn, TimeUs};
 use purge::Purge;
 use rewrite::{Failed, Made, Rewrite, Tools};
+use share::Share;
 
 /// Parts of a day.
 const LEVEL_PARTS: u32 = 1;
@@ -420,7 +424,7 @@ impl Inner {
         let (disk, store, numbers) = (&self.disk, &*self.store, &self.numbers);
         let tools = Tools { disk, store, numbers, purge, pace };
         let mut rewrite = Rewrite::new(tools, job.kind);
-        let made = match rewrite.run(job) {
+        let made = match rewrite.run(job, self.options.merge_runs) {
             Ok(made) => made,
             Err(Failed { error, pack }) => {
                 seal::discard(&self.disk, &rewrite.taken);
@@ -437,9 +441,9 @@ impl Inner {
         let report = MergeReport {
             merges: 1,
             packs_in: job.inputs.len() as u64,
-            packs_out: made.sealed.0.len() as u64,
+            packs_out: made.packs.len() as u64,
             bytes_in,
-            bytes_out: made.sealed.bytes(),
+            bytes_out: made.bytes(),
             records: made.records,
             dropped: made.dropped,
         };
@@ -485,27 +489,28 @@ impl Inner {
 
     fn commit_merge(&self, job: &Job, made: &Made) -> Result<()> {
         let gone: Vec<u64> = job.inputs.iter().map(|meta| meta.id).collect();
-        let _seals = self.keeper.hold();
+        let added: Vec<PackMeta> = made.packs.iter().map(|pack| pack.meta.clone()).collect();
+        let seals = self.keeper.hold();
         if let Some(poisoned) = self.progress.poison.get() {
-            let ids: Vec<u64> = made.sealed.metas().map(|meta| meta.id).collect();
+            let ids: Vec<u64> = added.iter().map(|meta| meta.id).collect();
             seal::discard(&self.disk, &ids);
             return Err(poisoned);
         }
         let sealed = self.manifest.lock().state().sealed;
-        self.commit_packs(&made.sealed, gone.clone(), sealed)?;
-        let rooms = made.old.iter().map(|run| run.room);
-        let write = || index::replace(&*self.store, &made.old, &made.sealed, &gone);
-        let replaced = self.history.runs.replace(rooms, write);
+        self.commit_packs(added, gone.clone(), sealed)?;
+        // What seals and checkpoints meet from here on is what a start after a cut meets.
+        drop(seals);
+        let replaced = self.replace_rows(job, made, &gone);
         replaced.inspect_err(|e| self.progress.poison.set(e))?;
         self.merger.dead.lock().packs.retain(|id, _| !gone.contains(id));
         // ORDERING: no run list names them any more.
         let state = self.manifest.lock().state().packs.len() as u64;
         self.stats.packs.set(state);
-        let (was, is) = (sum(&job.inputs), made.sealed.bytes());
+        let (was, is) = (sum(&job.inputs), made.bytes());
         self.stats.pack_bytes.set((self.stats.pack_bytes.get() + is).saturating_sub(was));
         tracing::info!(
             packs = gone.len(),
-            into = made.sealed.0.len(),
+            into = made.packs.len(),
             records = made.records,
             dropped = made.dropped,
             bytes = was,
@@ -515,6 +520,26 @@ impl Inner {
         );
         self.history.views.retire(gone);
         Ok(())
+    }
+
+    /// Replaces the rows of runs, a share of the rooms at a time. Between two of them rows name old
+    /// packs and new ones; those of one room name either.
+    fn replace_rows(&self, job: &Job, made: &Made, gone: &[u64]) -> Result<()> {
+        let packs = Packs::aside(&self.disk);
+        for share in Share::of(&job.inputs, self.options.merge_runs) {
+            let (mut old, mut new) = (Runs::default(), Runs::default());
+            for meta in &job.inputs {
+                share.visit(&packs, meta, &mut |run| _ = old.push(&run))?;
+            }
+            let of_share = || made.packs.iter().filter(|pack| pack.share == share);
+            for pack in of_share() {
+                packs.visit_index(&pack.meta, &mut |run| _ = new.push(&run))?;
+            }
+            let marks = of_share().map(|pack| (pack.meta.id, &pack.dropped));
+            let write = || index::replace(&*self.store, &old, &new, marks);
+            self.history.runs.replace(old.iter().map(|run| run.room), write)?;
+        }
+        index::forget(&*self.store, gone)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hansard_engine::catalog::memory::MemoryCatalog;
@@ -18,6 +19,7 @@ use hansard_engine::format::payload::*;
 use hansard_engine::manifest;
 use hansard_engine::merge::MergeReport;
 use hansard_engine::open::{Drive, Losses, open_on};
+use hansard_engine::pack::Packs;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, Order};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
@@ -142,6 +144,12 @@ struct Answers {
     holes: Vec<(RoomId, (Rev, Rev))>,
 }
 
+/// An engine whose merges hold about so many runs at once.
+fn open_with(world: &World, merge_runs: u64) -> Engine {
+    let options = Options { merge_runs, ..options() };
+    open_on(world.ground(), options, Drive::Steps, Losses::Restrict).unwrap().0
+}
+
 fn merge(engine: &Engine) -> MergeReport {
     engine.merge(&mut |_| true).unwrap()
 }
@@ -189,6 +197,49 @@ fn merged_packs_answer_as_those_that_they_replace() {
 }
 
 #[test]
+fn what_has_many_runs_is_merged_a_share_of_its_rooms_at_a_time() {
+    let (archive, engine) = Archive::new(2, 4);
+    let before = archive.answers(&engine);
+    engine.close().unwrap();
+    drop(engine);
+    let disk = Disk::new(Arc::new(archive.world.sim.clone()));
+    let metas = |first: u64| {
+        let packs = manifest::load(&disk).unwrap().state.packs;
+        packs.into_values().filter(move |meta| meta.id >= first).collect::<Vec<_>>()
+    };
+    let runs: u64 = metas(1).iter().map(|meta| meta.runs).sum();
+    // A share for each two or three runs of a day; a pack of none is not written.
+    let engine = open_with(&archive.world, 2);
+    let report = merge(&engine);
+    assert_eq!((report.merges, report.packs_in), (2, 8));
+    assert!(report.packs_out > 4, "{report:?} of {runs} runs");
+    assert_eq!(archive.answers(&engine), before);
+    let (files, named) = Archive::packs(&archive.world);
+    assert_eq!((files.len() as u64, &files), (report.packs_out, &named));
+    // A room is in one pack of a day, in one run.
+    let packs = Packs::new(&disk, 0, Default::default());
+    let mut of_rooms = BTreeSet::new();
+    for meta in metas(9) {
+        let index = packs.index(&meta).unwrap();
+        assert!(index.runs.iter().all(|run| of_rooms.insert((meta.day, run.room))), "{meta:?}");
+    }
+    let merged: u64 = metas(9).iter().map(|meta| meta.runs).sum();
+    assert_eq!((merged, merged < runs / 2), (of_rooms.len() as u64, true));
+    assert_eq!(merge(&engine), MergeReport::default(), "nothing more is due");
+    // The month's merge reads what shares wrote, in other shares.
+    archive.pass_days(31);
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open_with(&archive.world, 7);
+    assert_eq!(merge(&engine).packs_in, report.packs_out);
+    assert_eq!(archive.answers(&engine), before);
+    engine.close().unwrap();
+    drop(engine);
+    let world = World { store: Default::default(), ..after(&archive.world, Survivors::Nothing) };
+    assert_eq!(archive.answers(&world.open()), before, "from the packs alone");
+}
+
+#[test]
 fn a_catalog_that_is_gone_is_rebuilt_from_merged_packs_to_equal_rows() {
     let (archive, engine) = Archive::new(3, 4);
     let before = archive.answers(&engine);
@@ -219,22 +270,32 @@ fn a_catalog_that_is_gone_is_rebuilt_from_merged_packs_to_equal_rows() {
 
 #[test]
 fn a_merge_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
+    cut_off_anywhere(250_000);
+}
+
+#[test]
+fn a_merge_by_shares_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
+    cut_off_anywhere(4);
+}
+
+fn cut_off_anywhere(merge_runs: u64) {
     let (archive, engine) = Archive::new(2, 3);
     engine.idle();
     let before = archive.answers(&engine);
     drop(engine);
     let start = after(&archive.world, Survivors::Everything);
-    let steps = {
+    let (steps, packs) = {
         let world = after(&start, Survivors::Everything);
-        let engine = world.open();
+        let engine = open_with(&world, merge_runs);
         let begun = world.sim.operations();
         assert_eq!(merge(&engine).merges, 2);
-        world.sim.operations() - begun
+        (world.sim.operations() - begun, Archive::packs(&world).0.len())
     };
     assert!(steps > 20, "{steps}");
+    assert_eq!(packs > 2, merge_runs < 250_000, "{packs}");
     for step in 1..=steps {
         let world = after(&start, Survivors::Everything);
-        let engine = world.open();
+        let engine = open_with(&world, merge_runs);
         world.sim.arrange(step, Trouble::Stop);
         let flush = step % 3 == 0;
         let done = engine.merge(&mut |_| true);
@@ -243,7 +304,7 @@ fn a_merge_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
             let _ = world.store.flush();
         }
         // A pack that could only not be unlinked is not a failure.
-        assert!(done.is_err() || Archive::packs(&world).0.len() > 2, "step {step}: {done:?}");
+        assert!(done.is_err() || Archive::packs(&world).0.len() > packs, "step {step}: {done:?}");
         drop(engine);
         let modes = [
             Survivors::Nothing,
@@ -253,7 +314,7 @@ fn a_merge_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
         ];
         for survivors in modes {
             let world = after(&world, survivors);
-            let engine = world.open();
+            let engine = open_with(&world, merge_runs);
             let what = format!("step {step} flush={flush} {survivors:?}");
             assert_eq!(archive.answers(&engine), before, "{what}");
             let (files, named) = Archive::packs(&world);
@@ -261,7 +322,7 @@ fn a_merge_that_is_cut_off_anywhere_loses_nothing_and_leaves_nothing_behind() {
             merge(&engine);
             assert_eq!(archive.answers(&engine), before, "{what}: merged again");
             let (files, named) = Archive::packs(&world);
-            assert_eq!((files.len(), files), (2, named), "{what}");
+            assert_eq!((files.len(), files), (packs, named), "{what}");
         }
     }
 }
@@ -553,16 +614,33 @@ fn readers_and_posters_go_on_through_seals_and_merges() {
     let (archive, engine) = Archive::new(0, 0);
     drop(engine);
     let world = after(&archive.world, Survivors::Everything);
-    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let options = Options { merge_runs: 4, ..options() };
+    let (engine, _) = open_on(world.ground(), options, Drive::Threads, Losses::Restrict).unwrap();
+    let whole = CategoryRequest {
+        category: archive.categories[0],
+        from: TimeUs::MIN,
+        to: TimeUs::MAX,
+        order: Order::Ascending,
+        cursor: None,
+        limit: 500,
+    };
     let (room, ended) = (archive.rooms[0], AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..3)
+        let readers: Vec<_> = (0..4)
             .map(|n| {
-                let (engine, ended) = (engine.clone(), &ended);
+                let (engine, ended, whole) = (engine.clone(), &ended, &whole);
                 scope.spawn(move || {
                     let mut reads = 0u64;
                     while !ended.load(Ordering::Relaxed) || reads == 0 {
                         let head = engine.head(room).unwrap().seq;
+                        if n == 3 {
+                            let page = engine.category_page(whole, &mut |_| true).unwrap();
+                            let seqs = page.records.iter().map(|r| r.seq.0).collect::<Vec<_>>();
+                            assert!(page.gaps.is_empty() && seqs.len() as u64 >= head.0);
+                            assert!(seqs.iter().zip(1..).all(|(seq, n)| *seq == n), "{seqs:?}");
+                            reads += 1;
+                            continue;
+                        }
                         let page = match n {
                             0 => engine.page(room, Anchor::At(Seq(1)), 500).unwrap(),
                             1 => engine.page(room, Anchor::Before(head.next()), 500).unwrap(),

@@ -9,14 +9,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Job;
 use super::rewrite::Tools;
+use super::share::Share;
 use crate::apply::decode_row;
 use crate::catalog::rows::RoomRow;
 use crate::catalog::{CatalogStore, Family, keys};
 use crate::dictionary::Samples;
 use crate::error::{Error, Result};
 use crate::format::dictionary::Dictionary;
-use crate::format::pack::PackMeta;
 use crate::format::payload::{Kind, Payload, Privacy};
 use crate::format::record::{Outline, Record};
 use crate::format::runs::Runs;
@@ -27,7 +28,8 @@ use crate::types::RoomId;
 /// About the part of records that is what was said.
 const SAID_PART: u64 = 3;
 
-/// A dictionary for what is written of these runs; none if they are few, or share little.
+/// A dictionary for what a job writes, from the runs of a share of its rooms; none if they are few,
+/// or have little in common.
 ///
 /// # Errors
 /// `Io` of the catalog, or `Unavailable` if the work is ended. Blocks that cannot be read are
@@ -35,14 +37,14 @@ const SAID_PART: u64 = 3;
 pub(super) fn dictionary(
     tools: &mut Tools<'_>,
     packs: &Packs,
-    inputs: &[PackMeta],
-    runs: &Runs,
+    job: &Job,
+    (share, runs): (Share, &Runs),
 ) -> Result<Option<Arc<Dictionary>>> {
-    let bytes: u64 = inputs.iter().map(|meta| meta.bytes).sum();
+    let bytes: u64 = job.inputs.iter().map(|meta| meta.bytes).sum();
     if bytes < limits::DICTIONARY_PACK_BYTES_MIN {
         return Ok(None);
     }
-    let plain: u64 = inputs.iter().map(|meta| meta.plain_bytes).sum();
+    let plain = share.part_of(job.inputs.iter().map(|meta| meta.plain_bytes).sum());
     let every = plain / SAID_PART / limits::DICTIONARY_SAMPLE_BYTES as u64 + 1;
     let every = usize::try_from(every).unwrap_or(usize::MAX);
     let mut open: HashMap<RoomId, bool> = HashMap::new();

@@ -1,8 +1,9 @@
 //! Writing packs anew: every record moved as it is, but for those that nobody may read any more,
 //! and for idempotency keys that nobody remembers.
 //!
-//! It reads the packs of a job and writes those that take their place. Nothing names these yet: the
-//! caller commits them, or has them removed.
+//! It reads the packs of a job and writes those that take their place, a share of the rooms at a
+//! time, so that memory holds the runs of one share. Nothing names these yet: the caller commits
+//! them, or has them removed.
 //!
 //! INVARIANT: what was read is in what was written, byte for byte but for such keys, or stands
 //! there as dropped.
@@ -11,17 +12,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::purge::Purge;
+use super::share::Share;
 use super::{Job, learn};
 use crate::catalog::CatalogStore;
 use crate::error::{Error, Result};
 use crate::format::dictionary::Dictionary;
-use crate::format::pack::PackMeta;
+use crate::format::pack::{PackMeta, Places};
 use crate::format::record::Outline;
 use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
 use crate::limits;
-use crate::pack::{self, PackKind, PackWriter, Packs};
-use crate::seal::{self, PackNumbers, Sealed};
+use crate::pack::{self, PackKind, PackWriter, Packs, Written};
+use crate::seal::{self, PackNumbers};
 use crate::spans::LsnSet;
 use crate::storage::Disk;
 use crate::tail::TailEntry;
@@ -49,16 +51,30 @@ pub(super) struct Tools<'a> {
     pub pace: &'a mut dyn FnMut(usize) -> bool,
 }
 
+/// A pack written in the place of others.
+pub(super) struct MadePack {
+    pub meta: PackMeta,
+    /// The places in the log of the records that were dropped.
+    pub dropped: Places,
+    /// The rooms of which it holds any.
+    pub share: Share,
+}
+
 /// Packs written in the place of others.
 #[derive(Default)]
 pub(super) struct Made {
-    pub sealed: Sealed,
-    /// The runs whose place they take.
-    pub old: Runs,
+    /// Those of a share stand together.
+    pub packs: Vec<MadePack>,
     /// Records moved.
     pub records: u64,
     /// Records dropped.
     pub dropped: u64,
+}
+
+impl Made {
+    pub(super) fn bytes(&self) -> u64 {
+        self.packs.iter().map(|pack| pack.meta.bytes).sum()
+    }
 }
 
 /// Where a room stands in what is written.
@@ -86,6 +102,8 @@ pub(super) struct Rewrite<'a> {
     tools: Tools<'a>,
     packs: Packs,
     kind: PackKind,
+    /// The rooms being written.
+    share: Share,
     /// The dictionary of what is written.
     dictionary: Option<Arc<Dictionary>>,
     writer: Option<PackWriter>,
@@ -111,6 +129,7 @@ impl<'a> Rewrite<'a> {
             packs: Packs::aside(tools.disk),
             tools,
             kind,
+            share: Share::ALL,
             dictionary: None,
             writer: None,
             made: Made::default(),
@@ -121,21 +140,47 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// Writes the packs, and reads them back.
-    pub(super) fn run(&mut self, job: &Job) -> std::result::Result<Made, Failed> {
+    /// Writes the packs, and reads them back; about so many runs are in memory at once.
+    pub(super) fn run(&mut self, job: &Job, runs_max: u64) -> std::result::Result<Made, Failed> {
+        for share in Share::of(&job.inputs, runs_max) {
+            self.share = share;
+            let (old, places) = self.runs(job)?;
+            if share.is_first() {
+                let packs = &self.packs;
+                self.dictionary = learn::dictionary(&mut self.tools, packs, job, (share, &old))?;
+            }
+            self.rooms(job, &old, places)?;
+        }
+        self.check()?;
+        Ok(std::mem::take(&mut self.made))
+    }
+
+    /// The runs of this share; with the first, what all packs say was dropped before is noted.
+    fn runs(&mut self, job: &Job) -> std::result::Result<(Runs, Vec<Place>), Failed> {
         let (mut old, mut places) = (Runs::default(), Vec::new());
         for meta in &job.inputs {
-            let dropped = self.packs.visit_index(meta, &mut |run| {
+            let dropped = self.share.visit(&self.packs, meta, &mut |run| {
                 let (category, room, first_rev) = (CategoryId::NONE, run.room, run.first_rev);
                 places.push(Place { category, room, first_rev, at: old.push(&run) });
             });
             let dropped = dropped.map_err(|error| Failed { error, pack: Some(meta.id) })?;
-            self.carried.insert_all(&dropped);
-            self.dropped_before += dropped.count();
+            if self.share.is_first() {
+                self.carried.insert_all(&dropped);
+                self.dropped_before += dropped.count();
+            }
         }
-        self.dictionary = learn::dictionary(&mut self.tools, &self.packs, &job.inputs, &old)?;
+        Ok((old, places))
+    }
+
+    /// Moves the rooms of this share.
+    fn rooms(
+        &mut self,
+        job: &Job,
+        old: &Runs,
+        mut places: Vec<Place>,
+    ) -> std::result::Result<(), Failed> {
         places.sort_unstable();
-        let parts = self.parts(&old, &mut places)?;
+        let parts = self.parts(old, &mut places)?;
         // Rooms in order of the category they are in now, as in a seal.
         places.sort_unstable();
         let classes: BTreeSet<u32> = parts.iter().map(|(_, part)| part.class).collect();
@@ -145,13 +190,11 @@ impl<'a> Rewrite<'a> {
                 let Some(part) = part_of(&parts, room).filter(|part| part.class == class) else {
                     continue;
                 };
-                self.part(part, &old, room)?;
+                self.part(part, old, room)?;
             }
             self.end_pack()?;
         }
-        self.check()?;
-        self.made.old = old;
-        Ok(std::mem::take(&mut self.made))
+        Ok(())
     }
 
     /// The rooms of these runs, which stand in order of room; each place gets the category that its
@@ -304,14 +347,18 @@ impl<'a> Rewrite<'a> {
     }
 
     fn end_pack(&mut self) -> Result<()> {
-        seal::finish(self.writer.take(), &mut self.made.sealed)
+        if let Some(writer) = self.writer.take() {
+            let (share, Written { meta, dropped, .. }) = (self.share, writer.finish()?);
+            self.made.packs.push(MadePack { meta, dropped, share });
+        }
+        Ok(())
     }
 
     /// Reads what was written, from the file: the same records in the same order.
     fn check(&mut self) -> Result<()> {
         let packs = Packs::aside(self.tools.disk);
         let (mut digest, mut records, mut dropped) = (crc32fast::Hasher::new(), 0, 0);
-        let metas: Vec<PackMeta> = self.made.sealed.metas().cloned().collect();
+        let metas: Vec<PackMeta> = self.made.packs.iter().map(|pack| pack.meta.clone()).collect();
         for meta in &metas {
             let mut runs = Runs::default();
             let index = packs.visit_index(meta, &mut |run| {

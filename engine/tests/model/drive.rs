@@ -132,6 +132,7 @@ fn some_options(choices: &mut Choices) -> Options {
         journal_file_bytes: choices.pick(&[64, 128, 256]) * 1024,
         tail_bytes_soft: choices.pick(&[0, 16 << 10, 1 << 20]),
         cache_bytes: choices.pick(&[64 << 10, 1 << 20]),
+        merge_runs: choices.pick(&[2, 5, 250_000]),
         ..support::options()
     }
 }

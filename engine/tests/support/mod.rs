@@ -37,6 +37,7 @@ pub fn options() -> Options {
         scrub_interval_ms: 0,
         merge_bytes_per_second: 0,
         merge_interval_ms: 0,
+        merge_runs: 250_000,
         expire_interval_ms: 0,
         head_interval_ms: 0,
         salt_level: 20,
