@@ -145,14 +145,16 @@ pub(crate) fn pick(
 ) -> Option<Job> {
     (LEVEL_PARTS..=LEVEL_YEAR).find_map(|level| {
         let mut groups: BTreeMap<_, Vec<&PackMeta>> = BTreeMap::new();
-        let small = |meta: &&PackMeta| {
-            meta.bytes < limits::PACK_BYTES_SMALL && !passed_over.contains(&meta.id)
+        let worth = |meta: &&PackMeta| {
+            // What a seal wrote has its keys yet, and of small rooms a run for every message.
+            let sealed = meta.level == 0 && level > LEVEL_PARTS;
+            (sealed || meta.bytes < limits::PACK_BYTES_SMALL) && !passed_over.contains(&meta.id)
         };
         let reaches = |meta: &&PackMeta| match level {
             LEVEL_PARTS => meta.level == 0,
             _ => meta.level <= level && level <= level_max(meta.class),
         };
-        for meta in packs.values().filter(small).filter(reaches) {
+        for meta in packs.values().filter(worth).filter(reaches) {
             if let Some(period) = period(level, meta.day.day(), due.today) {
                 groups.entry((meta.class, period)).or_default().push(meta);
             }

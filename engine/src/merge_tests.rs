@@ -115,6 +115,10 @@ fn days_months_and_years_merge_when_they_are_over() {
     let packs = [pack(1, today - 3, 0, 1), pack(2, today - 2, 2, 1)];
     assert_eq!(picked(&packs, today), Some((vec![1, 2], 3, today - 3)));
     assert_eq!(picked(&packs, today - 1), None);
+    // What a seal wrote joins its day whatever its size; what was merged is left alone then.
+    let large = [pack(1, today - 1, 0, 90), pack(2, today - 1, 1, 1), pack(3, today - 1, 2, 64)];
+    assert_eq!(picked(&large, today), Some((vec![1, 2], 2, today - 1)));
+    assert_eq!(picked(&large[1..], today), None);
     // A month that was merged waits for another of its year, and both for the year's end.
     let month = [pack(1, today - 3, 3, 1), pack(2, today - 40, 3, 1)];
     assert_eq!(picked(&month, today), None);
