@@ -157,8 +157,10 @@ fn walk(engine: &Engine, room: &mut Room, leave: &Leave, choices: &mut Choices, 
         );
         // An erased entry whose bytes are gone, and then the record that says so was lost, too.
         let was_erased = entry.erased.is_some_and(|lsn| leave.named(lsn));
+        // The same of one that retention took.
+        let had_expired = certain < seq && seq <= possible;
         assert!(
-            there || gap || was_erased || leave.named(entry.lsn),
+            there || gap || was_erased || had_expired || leave.named(entry.lsn),
             "{what}: {} {seq} (lsn {}) is missing and nothing says so",
             room.id,
             entry.lsn
