@@ -41,9 +41,11 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
     for folder in FOLDERS.iter().filter(|f| **f != "catalog") {
         copy.create_dir(folder)?;
     }
-    // ORDERING: seals stand still, so the manifest copied names only packs that are linked; the
-    // applier stands still while the catalog is copied, so its rows and its position agree; the
-    // journal is copied last, so it reaches at least as far as both, and as its witness says.
+    // ORDERING: no merge is between its edit and its rows, so both are of the same packs; seals
+    // stand still, so the manifest copied names only packs that are linked; the applier stands
+    // still while the catalog is copied, so its rows and its position agree; the journal is copied
+    // last, so it reaches at least as far as both, and as its witness says.
+    let _rows = inner.merger.rows.lock();
     let _seals = inner.keeper.hold();
     copy_file(&inner.disk, &copy, "", manifest::FILE)?;
     copy_file(&inner.disk, &copy, "", manifest::COPY)?;

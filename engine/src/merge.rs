@@ -207,6 +207,9 @@ pub(crate) struct Merger {
     pub bell: Bell,
     /// One merge at a time.
     merging: Mutex<()>,
+    /// Held from the edit of the manifest until the rows of runs say the same: a copy that is made
+    /// meanwhile would have either. Take it before seals are held.
+    pub rows: Mutex<()>,
     /// Packs that could not be read: they stay as they are until the next start, or for a repair.
     passed_over: Mutex<BTreeSet<u64>>,
     dead: Mutex<Dead>,
@@ -300,7 +303,7 @@ impl Engine {
     /// so many it tells of.
     #[must_use]
     pub fn merge_due_bytes(&self) -> u64 {
-        self.0.next_merge(When::Worth).map_or(0, |job| 2 * sum(&job.inputs))
+        self.0.next_merge(When::Worth).map_or(0, |job| self.0.due_bytes(&job.inputs))
     }
 }
 
@@ -375,10 +378,13 @@ impl Inner {
         if let Err(error) = self.look_for_dead(self.clock.now_or_floor()) {
             tracing::warn!(%error, "what of packs may go is not known");
         }
-        let dead = self.merger.dead.lock();
-        let manifest = self.manifest.lock();
-        let metas = dead.packs.keys().filter_map(|id| manifest.state().packs.get(id));
-        metas.map(|meta| 2 * meta.bytes).sum()
+        let metas: Vec<PackMeta> = {
+            let dead = self.merger.dead.lock();
+            let manifest = self.manifest.lock();
+            dead.packs.keys().filter_map(|id| manifest.state().packs.get(id).cloned()).collect()
+        };
+        // Each is written anew alone.
+        metas.iter().map(|meta| self.due_bytes(std::slice::from_ref(meta))).sum()
     }
 
     /// Looks for what of packs may go, if that is not known.
@@ -449,7 +455,7 @@ impl Inner {
             records: made.records,
             dropped: made.dropped,
         };
-        self.commit_merge(job, &made)?;
+        self.commit_merge(job, &made, &rewrite.packs)?;
         self.stats.merges.add(1);
         self.stats.merge_read_bytes.add(bytes_in);
         self.stats.merge_written_bytes.add(report.bytes_out);
@@ -489,9 +495,12 @@ impl Inner {
         Ok(())
     }
 
-    fn commit_merge(&self, job: &Job, made: &Made) -> Result<()> {
+    /// `packs` has the files that were read.
+    fn commit_merge(&self, job: &Job, made: &Made, packs: &Packs) -> Result<()> {
         let gone: Vec<u64> = job.inputs.iter().map(|meta| meta.id).collect();
         let added: Vec<PackMeta> = made.packs.iter().map(|pack| pack.meta.clone()).collect();
+        let (was, is) = (sum(&job.inputs), made.bytes());
+        let _rows = self.merger.rows.lock();
         let seals = self.keeper.hold();
         if let Some(poisoned) = self.progress.poison.get() {
             let ids: Vec<u64> = added.iter().map(|meta| meta.id).collect();
@@ -500,16 +509,14 @@ impl Inner {
         }
         let sealed = self.manifest.lock().state().sealed;
         self.commit_packs(added, gone.clone(), sealed)?;
-        // What seals and checkpoints meet from here on is what a start after a cut meets.
+        // A seal adds to them.
+        self.stats.packs.set(self.manifest.lock().state().packs.len() as u64);
+        self.stats.pack_bytes.set((self.stats.pack_bytes.get() + is).saturating_sub(was));
+        // What seals meet from here on is what they meet after a start that follows a cut.
         drop(seals);
-        let replaced = self.replace_rows(job, made, &gone);
+        let replaced = self.replace_rows(job, made, packs, &gone);
         replaced.inspect_err(|e| self.progress.poison.set(e))?;
         self.merger.dead.lock().packs.retain(|id, _| !gone.contains(id));
-        // ORDERING: no run list names them any more.
-        let state = self.manifest.lock().state().packs.len() as u64;
-        self.stats.packs.set(state);
-        let (was, is) = (sum(&job.inputs), made.bytes());
-        self.stats.pack_bytes.set((self.stats.pack_bytes.get() + is).saturating_sub(was));
         tracing::info!(
             packs = gone.len(),
             into = made.packs.len(),
@@ -520,18 +527,18 @@ impl Inner {
             level = job.kind.level,
             "merged packs"
         );
+        // ORDERING: no run list names them any more.
         self.history.views.retire(gone);
         Ok(())
     }
 
     /// Replaces the rows of runs, a share of the rooms at a time. Between two of them rows name old
     /// packs and new ones; those of one room name either.
-    fn replace_rows(&self, job: &Job, made: &Made, gone: &[u64]) -> Result<()> {
-        let packs = Packs::aside(&self.disk);
+    fn replace_rows(&self, job: &Job, made: &Made, packs: &Packs, gone: &[u64]) -> Result<()> {
         for share in Share::of(&job.inputs, self.options.merge_runs) {
             let (mut old, mut new) = (Runs::default(), Runs::default());
             for meta in &job.inputs {
-                share.visit(&packs, meta, &mut |run| _ = old.push(&run))?;
+                share.visit(packs, meta, &mut |run| _ = old.push(&run))?;
             }
             let of_share = || made.packs.iter().filter(|pack| pack.share == share);
             for pack in of_share() {
@@ -542,6 +549,17 @@ impl Inner {
             self.history.runs.replace(old.iter().map(|run| run.room), write)?;
         }
         index::forget(&*self.store, gone)
+    }
+
+    /// About how many bytes a merge of these packs reads, and reads back: every share but the first
+    /// reads the indexes once more.
+    fn due_bytes(&self, inputs: &[PackMeta]) -> u64 {
+        let again = Share::of(inputs, self.options.merge_runs).skip(1).count() as u64;
+        let packs = Packs::aside(&self.disk);
+        // One that cannot be read is passed over.
+        let index = |meta: &PackMeta| packs.index_bytes(meta.id).unwrap_or_default();
+        let indexes: u64 = if again > 0 { inputs.iter().map(index).sum() } else { 0 };
+        2 * sum(inputs) + again * indexes
     }
 }
 

@@ -194,4 +194,12 @@ impl Packs {
     pub fn visit_index(&self, meta: &PackMeta, visit: &mut dyn FnMut(Run)) -> Result<Places> {
         self.file(meta.id)?.visit_index(visit)
     }
+
+    /// How long a pack's index is.
+    ///
+    /// # Errors
+    /// `Io`, or `Corrupt` naming file and offset.
+    pub(crate) fn index_bytes(&self, pack: u64) -> Result<u64> {
+        self.file(pack)?.footer().map(|footer| footer.index_bytes)
+    }
 }

@@ -16,6 +16,8 @@ use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::Error;
 use hansard_engine::format::pack::pack_number;
 use hansard_engine::format::payload::*;
+use hansard_engine::format::run::Run;
+use hansard_engine::format::wire::from_bytes;
 use hansard_engine::manifest;
 use hansard_engine::merge::MergeReport;
 use hansard_engine::open::{Drive, Losses, open_on};
@@ -107,14 +109,7 @@ impl Archive {
         }
         for category in &self.categories {
             for order in [Order::Ascending, Order::Descending] {
-                let mut request = CategoryRequest {
-                    category: *category,
-                    from: TimeUs::MIN,
-                    to: TimeUs::MAX,
-                    order,
-                    cursor: None,
-                    limit: 11,
-                };
+                let mut request = CategoryRequest { order, limit: 11, ..whole(*category) };
                 loop {
                     let page = engine.category_page(&request, &mut |_| true).unwrap();
                     answers.records.extend(page.records.iter().map(|r| format!("{r:?}")));
@@ -142,6 +137,18 @@ struct Answers {
     records: Vec<String>,
     gaps: Vec<Gap>,
     holes: Vec<(RoomId, (Rev, Rev))>,
+}
+
+/// All of a category.
+fn whole(category: CategoryId) -> CategoryRequest {
+    CategoryRequest {
+        category,
+        from: TimeUs::MIN,
+        to: TimeUs::MAX,
+        order: Order::Ascending,
+        cursor: None,
+        limit: 500,
+    }
 }
 
 /// An engine whose merges hold about so many runs at once.
@@ -446,15 +453,7 @@ fn a_change_before_a_rooms_next_entry_hides_no_gap_when_the_pack_before_it_is_lo
     world.sim.take_away("packs/00000003.pack");
     let engine = world.open();
     for sealed in [false, true] {
-        let request = CategoryRequest {
-            category: archive.categories[0],
-            from: TimeUs::MIN,
-            to: TimeUs::MAX,
-            order: Order::Ascending,
-            cursor: None,
-            limit: 100,
-        };
-        let page = engine.category_page(&request, &mut |_| true).unwrap();
+        let page = engine.category_page(&whole(archive.categories[0]), &mut |_| true).unwrap();
         let gaps: Vec<_> = page.gaps.iter().filter(|gap| gap.room == room).collect();
         let named: Vec<_> = gaps.iter().map(|gap| (gap.from_seq, gap.to_seq)).collect();
         assert_eq!(named, [(Seq(1), last)], "sealed={sealed}");
@@ -616,14 +615,7 @@ fn readers_and_posters_go_on_through_seals_and_merges() {
     let world = after(&archive.world, Survivors::Everything);
     let options = Options { merge_runs: 4, ..options() };
     let (engine, _) = open_on(world.ground(), options, Drive::Threads, Losses::Restrict).unwrap();
-    let whole = CategoryRequest {
-        category: archive.categories[0],
-        from: TimeUs::MIN,
-        to: TimeUs::MAX,
-        order: Order::Ascending,
-        cursor: None,
-        limit: 500,
-    };
+    let whole = whole(archive.categories[0]);
     let (room, ended) = (archive.rooms[0], AtomicBool::new(false));
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..4)
@@ -676,4 +668,71 @@ fn readers_and_posters_go_on_through_seals_and_merges() {
     let (files, named) = Archive::packs(&world);
     assert_eq!(files, named, "the last reader unlinked what was merged away");
     assert!(engine.stats().merges.get() >= 40);
+}
+
+#[test]
+fn checkpoints_beside_seals_and_merges_have_rows_of_the_packs_that_they_name() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let (archive, engine) = Archive::new(0, 0);
+    drop(engine);
+    let world = after(&archive.world, Survivors::Everything);
+    let options = Options { merge_runs: 2, ..options() };
+    let (engine, _) = open_on(world.ground(), options, Drive::Threads, Losses::Restrict).unwrap();
+    let (ended, copies) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (engine, ended, copies, world) = (engine.clone(), &ended, &copies, &world);
+        let sealer = {
+            let engine = engine.clone();
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    engine.seal().unwrap();
+                }
+            })
+        };
+        let copier = {
+            let engine = engine.clone();
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    let number = copies.fetch_add(1, Ordering::Relaxed);
+                    let place = std::path::PathBuf::from(format!("copy {number}"));
+                    engine.checkpoint(&place).unwrap();
+                    let copy = Disk::new(Arc::new(world.sim.next_to(&place)));
+                    let named = manifest::load(&copy).unwrap().state.packs;
+                    let rows = world.store.copy_at(&place.join("catalog")).unwrap();
+                    for ((_, key), value) in rows.rows() {
+                        if key.first() == Some(&b'R') {
+                            let run: Run = from_bytes(&value, "run row").unwrap();
+                            assert!(named.contains_key(&run.pack), "{number}: {run:?}");
+                        }
+                    }
+                }
+            })
+        };
+        // Bounded: a copier that failed makes no more copies.
+        for round in 0..2_000 {
+            let enough = engine.stats().merges.get() > 30 && copies.load(Ordering::Relaxed) > 20;
+            if enough {
+                break;
+            }
+            for room in &archive.rooms {
+                let said = post(archive.user, *room, &format!("{round}"));
+                engine.append_and_wait(vec![said]).unwrap();
+            }
+            if round % 3 == 0 {
+                world.clock.pass_us(TimeUs::DAY_US);
+            }
+            merge(&engine);
+        }
+        ended.store(true, Ordering::Relaxed);
+        sealer.join().unwrap();
+        copier.join().unwrap();
+    });
+    assert!(copies.into_inner() > 20);
+    assert!(engine.stats().merges.get() > 30);
+    let (packs, bytes) = (engine.stats().packs.get(), engine.stats().pack_bytes.get());
+    let disk = Disk::new(Arc::new(world.sim.clone()));
+    let named = manifest::load(&disk).unwrap().state.packs;
+    let sum: u64 = named.values().map(|meta| meta.bytes).sum();
+    assert_eq!((packs, bytes), (named.len() as u64, sum));
+    engine.close().unwrap();
 }

@@ -100,7 +100,8 @@ struct Place {
 /// Packs being written anew.
 pub(super) struct Rewrite<'a> {
     tools: Tools<'a>,
-    packs: Packs,
+    /// Those that are read.
+    pub packs: Packs,
     kind: PackKind,
     /// The rooms being written.
     share: Share,
@@ -163,7 +164,10 @@ impl<'a> Rewrite<'a> {
                 let (category, room, first_rev) = (CategoryId::NONE, run.room, run.first_rev);
                 places.push(Place { category, room, first_rev, at: old.push(&run) });
             });
-            let dropped = dropped.map_err(|error| Failed { error, pack: Some(meta.id) })?;
+            let bad = |error| Failed { error, pack: Some(meta.id) };
+            let dropped = dropped.map_err(bad)?;
+            let read = self.packs.index_bytes(meta.id).map_err(bad)?;
+            self.told(read)?;
             if self.share.is_first() {
                 self.carried.insert_all(&dropped);
                 self.dropped_before += dropped.count();
@@ -280,7 +284,7 @@ impl<'a> Rewrite<'a> {
     ) -> std::result::Result<(), Failed> {
         let bad = |error| Failed { error, pack: Some(run.pack) };
         let block = self.packs.block(run.pack, fence).map_err(bad)?;
-        self.told(fence)?;
+        self.told(u64::from(fence.bytes))?;
         for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
             let wrong = |what, at| {
                 let file = self.tools.disk.full(pack::DIR);
@@ -341,9 +345,10 @@ impl<'a> Rewrite<'a> {
     }
 
     /// Tells of bytes that were read.
-    fn told(&mut self, fence: &BlockRef) -> Result<()> {
+    fn told(&mut self, bytes: u64) -> Result<()> {
         let ended = Error::Unavailable { why: "the merge was ended" };
-        if (self.tools.pace)(fence.bytes as usize) { Ok(()) } else { Err(ended) }
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if (self.tools.pace)(bytes) { Ok(()) } else { Err(ended) }
     }
 
     fn end_pack(&mut self) -> Result<()> {
@@ -364,11 +369,12 @@ impl<'a> Rewrite<'a> {
             let index = packs.visit_index(meta, &mut |run| {
                 runs.push(&run);
             })?;
+            self.told(packs.index_bytes(meta.id)?)?;
             dropped += index.count();
             for run in runs.iter() {
                 for fence in &run.blocks {
                     let block = packs.block(run.pack, fence)?;
-                    self.told(fence)?;
+                    self.told(u64::from(fence.bytes))?;
                     for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                         digest.update(&bytes);
                         records += 1;
