@@ -297,12 +297,7 @@ fn an_edit_between_the_look_and_the_record_sends_the_erasure_back() {
     let (desk, engine) = Desk::new(false);
     let (erased, expect) = engine.erasure(desk.room, Seq(12), "").unwrap().unwrap();
     desk.edit(&engine, 12, &format!("later {CANARY}"));
-    let mut late = draft(desk.ann, desk.room, Payload::Erased(erased));
-    late.expect = Some(expect);
-    let ticket = engine.append(vec![late]).unwrap();
-    engine.step();
-    let stale = matches!(ticket.wait(), Err(Error::Conflict { code: ConflictCode::Stale, .. }));
-    assert!(stale);
+    assert!(desk.is_late(&engine, erased, expect));
     desk.erase(&engine, 12);
     desk.erase(&engine, 4);
     assert_eq!(with_canary(&desk.world), [] as [String; 0]);
@@ -315,6 +310,15 @@ impl Desk {
         settings.retention = Retention { entries, ..Retention::ALL };
         let changed = CategoryChanged { category: self.category, settings };
         one(engine, draft(self.ann, RoomId::NONE, Payload::CategoryChanged(changed)));
+    }
+
+    /// True if the record of an erasure is sent back: something changed since the look.
+    fn is_late(&self, engine: &Engine, erased: Erased, expect: Lsn) -> bool {
+        let mut late = draft(self.ann, self.room, Payload::Erased(erased));
+        late.expect = Some(expect);
+        let ticket = engine.append(vec![late]).unwrap();
+        engine.step();
+        matches!(ticket.wait(), Err(Error::Conflict { code: ConflictCode::Stale, .. }))
     }
 
     /// An entry says something else.
@@ -357,12 +361,7 @@ fn an_expiry_between_the_look_and_the_record_sends_the_erasure_back() {
     desk.edit(&engine, 2, "said better");
     desk.keep(&engine, 10);
     assert_eq!(engine.expire().unwrap().entries, 2);
-    let mut late = draft(desk.ann, desk.room, Payload::Erased(erased));
-    late.expect = Some(expect);
-    let ticket = engine.append(vec![late]).unwrap();
-    engine.step();
-    let stale = matches!(ticket.wait(), Err(Error::Conflict { code: ConflictCode::Stale, .. }));
-    assert!(stale);
+    assert!(desk.is_late(&engine, erased, expect));
     desk.erase(&engine, 2);
     for words in ["entry 2 ", "said better"] {
         assert_eq!(files_with(&desk.world.sim, "", words), [] as [String; 0]);
