@@ -137,7 +137,8 @@ keys! {
         scrub_bytes_per_second: u64 = Options::default().scrub_bytes_per_second, Some((0, TIB));
         /// Milliseconds between looks for small packs to merge into larger ones; 0 for none.
         merge_interval_ms: u64 = Options::default().merge_interval_ms, Some((0, 86_400_000));
-        /// Bytes of packs a second that merges read and read back at most; 0 for no limit.
+        /// Bytes of packs a second that merges read and read back at most; 0 for no limit. At its
+        /// end a merge reads the indexes once more, without it.
         merge_bytes_per_second: u64 = Options::default().merge_bytes_per_second, Some((0, TIB));
         /// Seconds between looks for entries that their category's retention takes; 0 for none.
         expire_interval_seconds: u64 = Options::default().expire_interval_ms / 1000,
