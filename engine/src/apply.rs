@@ -18,6 +18,7 @@ use crate::catalog::rows::{
     SaltRow, TokenRow,
 };
 use crate::catalog::{CatalogStore, Change, Family, Go, keys};
+use crate::directory::known::is_kept;
 use crate::error::{Error, Result};
 use crate::format::payload::{
     CategorySettings, Erased, Expired, LsnSpan, Payload, Roles, RoomSettings,
@@ -62,6 +63,8 @@ pub struct Applier {
     pasts: BTreeSet<RoomId>,
     /// Rooms that were changed or deleted.
     places: BTreeSet<RoomId>,
+    /// Rows written that the directory may keep; none if they were too many.
+    written: Option<Vec<Vec<u8>>>,
     spans: Spans,
 }
 
@@ -114,6 +117,7 @@ impl Applier {
             grown,
             pasts,
             places,
+            written: Some(Vec::new()),
             spans,
         })
     }
@@ -215,6 +219,12 @@ impl Applier {
                 .into_iter()
                 .map(|((family, key), value)| Change { family, key, value })
                 .collect();
+            if let Some(written) = &mut self.written {
+                let kept =
+                    |change: &&Change| change.family == Family::State && is_kept(&change.key);
+                written.extend(changes.iter().filter(kept).map(|change| change.key.clone()));
+            }
+            self.written.take_if(|written| written.len() > BATCH_ROWS);
             self.store.write(&changes)?;
         }
         Ok(self.applied.lsn)
@@ -274,6 +284,12 @@ impl Applier {
     /// Rooms that were changed or deleted since the last call.
     pub(crate) fn take_places(&mut self) -> BTreeSet<RoomId> {
         std::mem::take(&mut self.places)
+    }
+
+    /// Keys of rows written since the last call that the directory may keep; none if they were too
+    /// many to remember.
+    pub(crate) fn take_written(&mut self) -> Option<Vec<Vec<u8>>> {
+        self.written.replace(Vec::new())
     }
 
     /// Rooms of which a record was applied since the last call; none if they were too many to

@@ -1,7 +1,10 @@
 //! Reads of the catalog end: rooms, members, categories, principals, tokens.
 //!
 //! Short synchronous look-ups. What they see is the state at some record; `applied`, taken before
-//! them, is a lower bound of it, and goes into a draft as `checked_at`.
+//! them, is a lower bound of it, and goes into a draft as `checked_at`. Single rows that requests
+//! ask for all the time are kept in memory (`known`).
+
+pub(crate) mod known;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +20,7 @@ use crate::error::Result;
 use crate::format::payload::{ImportProgress, PrincipalKind, Roles};
 use crate::format::wire::Wire;
 use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TokenId};
+use known::Known;
 
 /// The position, who waits for which, and whether it will move no more.
 type GateState = (Lsn, Vec<(Lsn, Waker)>, bool);
@@ -87,6 +91,7 @@ impl Future for Applied {
 pub struct Directory {
     store: Arc<dyn CatalogStore>,
     gate: Arc<Gate>,
+    known: Arc<Known>,
 }
 
 impl std::fmt::Debug for Directory {
@@ -96,8 +101,8 @@ impl std::fmt::Debug for Directory {
 }
 
 impl Directory {
-    pub(crate) fn new(store: Arc<dyn CatalogStore>, gate: Arc<Gate>) -> Self {
-        Self { store, gate }
+    pub(crate) fn new(store: Arc<dyn CatalogStore>, gate: Arc<Gate>, known: Arc<Known>) -> Self {
+        Self { store, gate, known }
     }
 
     /// How far the catalog end is. For a check, take it before the check's reads.
@@ -115,7 +120,7 @@ impl Directory {
     }
 
     fn row<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
-        let bytes = self.store.get(Family::State, key)?;
+        let bytes = self.known.get(&*self.store, key)?;
         bytes.map(|bytes| decode_row(&bytes, what)).transpose()
     }
 
@@ -342,7 +347,7 @@ impl Directory {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn setting(&self, key: &str) -> Result<Option<String>> {
-        let bytes = self.store.get(Family::State, &keys::setting(key))?;
+        let bytes = self.known.get(&*self.store, &keys::setting(key))?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 }

@@ -15,6 +15,7 @@ use crate::catalog::rows::HeadRow;
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Group, Incoming, Progress, estimate};
+use crate::directory::known::Known;
 use crate::directory::{Directory, Gate};
 use crate::draft::{Appended, Draft, Ticket, ticket};
 use crate::error::{Error, Result};
@@ -194,6 +195,8 @@ pub(crate) struct Inner {
     pub pool: Arc<JournalPool>,
     pub progress: Arc<Progress>,
     pub gate: Arc<Gate>,
+    /// What the directory keeps in memory.
+    pub known: Arc<Known>,
     pub history: History,
     pub listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     pub clock: ClockGuard,
@@ -267,7 +270,8 @@ impl Engine {
     /// Reads of rooms, members, categories, principals and tokens.
     #[must_use]
     pub fn directory(&self) -> Directory {
-        Directory::new(Arc::clone(&self.0.store), Arc::clone(&self.0.gate))
+        let Inner { store, gate, known, .. } = &*self.0;
+        Directory::new(Arc::clone(store), Arc::clone(gate), Arc::clone(known))
     }
 
     /// How far a room has come, committed records included.

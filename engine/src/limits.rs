@@ -83,6 +83,8 @@ pub const MERGE_SHARE_RUNS: u64 = 250_000;
 pub const MERGE_RUNS_MAX: u64 = 16 * MERGE_SHARE_RUNS;
 /// Packs of one day, as they were sealed, that are merged before the day is over.
 pub const MERGE_FAN: usize = 8;
+/// Bytes of rows that the directory keeps in memory.
+pub const DIRECTORY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Rooms that grew since the last signature and are remembered as such; of more, packs and tails
 /// are asked.
 pub const GROWN_ROOMS_MAX: usize = 256 * 1024;

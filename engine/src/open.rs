@@ -330,7 +330,7 @@ fn open_locked(
             Ok(Go::Stop)
         })?;
     }
-    let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64);
+    let runs = RunLists::new(Arc::clone(&ground.store), (cache / 4) as u64, holed);
     let views = Views::new(&ground.disk, &packs);
     let history = History { store: Arc::clone(&ground.store), tails, packs, runs, views, holed };
     let parts = Parts { findings, manifest, applier, history, stats, lock, restricted };

@@ -460,6 +460,7 @@ impl Inner {
         }
         let applied = applier.commit();
         // ORDERING: the rows are written, and nobody was told of it yet.
+        self.known.forget(applier.take_written());
         self.history.runs.forget_pasts(applier.take_pasts().into_iter());
         self.history.runs.forget_places(applier.take_places().into_iter());
         applied
