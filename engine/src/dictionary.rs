@@ -9,6 +9,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use crate::format::dictionary::RUN_END;
 use crate::limits;
 use crate::types::{PrincipalId, RoomId};
@@ -41,34 +43,48 @@ pub struct Samples {
 }
 
 /// Who says a run, as far as the rule asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Count {
     messages: u32,
+    authors: u8,
+    rooms: u8,
+    /// The message that was counted last.
     last: usize,
-    authors: Vec<PrincipalId>,
-    rooms: Vec<RoomId>,
+    /// Where the run stands in the texts.
+    start: usize,
+    author: [PrincipalId; AUTHORS],
+    room: [RoomId; ROOMS],
+}
+
+/// Notes one more, if it is not known and there is place. The places are few.
+fn note<T: Copy + PartialEq>(known: &mut [T], count: &mut u8, one: T) {
+    let at = usize::from(*count);
+    if !known.iter().take(at).any(|known| *known == one)
+        && let Some(place) = known.get_mut(at)
+    {
+        (*place, *count) = (one, *count + 1);
+    }
 }
 
 impl Count {
-    const fn new() -> Self {
-        Self { messages: 0, last: usize::MAX, authors: Vec::new(), rooms: Vec::new() }
+    const fn new(start: usize) -> Self {
+        let (author, room) = ([PrincipalId::NONE; AUTHORS], [RoomId::NONE; ROOMS]);
+        Self { messages: 0, authors: 0, rooms: 0, last: usize::MAX, start, author, room }
     }
 
-    fn add(&mut self, nth: usize, message: Message) {
+    fn add(&mut self, nth: usize, message: &Message) {
         if self.last == nth {
             return;
         }
         (self.messages, self.last) = (self.messages + 1, nth);
-        if self.authors.len() < AUTHORS && !self.authors.contains(&message.author) {
-            self.authors.push(message.author);
-        }
-        if self.rooms.len() < ROOMS && !self.rooms.contains(&message.room) {
-            self.rooms.push(message.room);
-        }
+        note(&mut self.author, &mut self.authors, message.author);
+        note(&mut self.room, &mut self.rooms, message.room);
     }
 
     const fn is_shared(&self) -> bool {
-        self.messages >= MESSAGES && self.authors.len() >= AUTHORS && self.rooms.len() >= ROOMS
+        self.messages >= MESSAGES
+            && self.authors as usize >= AUTHORS
+            && self.rooms as usize >= ROOMS
     }
 }
 
@@ -122,39 +138,103 @@ impl Samples {
     /// The runs of a length that are shared, those in most messages first.
     fn shared(&self, length: usize) -> Vec<(u32, &[u8])> {
         let mut sieve = vec![0u8; SIEVE];
-        for (_, _, run) in self.runs(length) {
+        self.each_run(length, |_, _, _, run| {
             if let Some(count) = sieve.get_mut(place(run)) {
                 *count = count.saturating_add(1);
             }
-        }
-        let mut counts: HashMap<&[u8], Count> = HashMap::new();
-        for (nth, message, run) in self.runs(length) {
+        });
+        let mut counts: HashMap<u128, Count, RandomState> = HashMap::default();
+        self.each_run(length, |nth, message, start, run| {
             if sieve.get(place(run)).is_some_and(|count| u32::from(*count) >= MESSAGES) {
-                counts.entry(run).or_insert_with(Count::new).add(nth, message);
+                counts.entry(run).or_insert_with(|| Count::new(start)).add(nth, message);
             }
-        }
-        let shared = counts.into_iter().filter(|(_, count)| count.is_shared());
-        let mut shared: Vec<(u32, &[u8])> = shared.map(|(run, c)| (c.messages, run)).collect();
+        });
+        let text = |start: usize| self.texts.get(start..start + length).unwrap_or_default();
+        let shared = counts.into_values().filter(Count::is_shared);
+        let mut shared: Vec<(u32, &[u8])> = shared.map(|c| (c.messages, text(c.start))).collect();
         shared.sort_unstable_by(|a, b| b.cmp(a));
         shared
     }
 
-    fn runs(&self, length: usize) -> impl Iterator<Item = (usize, Message, &[u8])> {
-        self.messages.iter().enumerate().flat_map(move |(nth, message)| {
+    /// Visits the runs of a length: the number of the message, the message, where in the texts the
+    /// run stands, and the run as a number, whose lowest byte is its first.
+    fn each_run(&self, length: usize, mut visit: impl FnMut(usize, &Message, usize, u128)) {
+        const { assert!(limits::DICTIONARY_RUN_BYTES_MAX <= size_of::<u128>()) };
+        let last = 8 * (length - 1);
+        for (nth, message) in self.messages.iter().enumerate() {
+            let mut run = 0;
             let text = self.texts.get(message.start..message.end).unwrap_or_default();
-            text.windows(length).map(move |run| (nth, *message, run))
-        })
+            for (at, byte) in text.iter().enumerate() {
+                run = run >> 8 | u128::from(*byte) << last;
+                if at + 1 >= length {
+                    visit(nth, message, message.start + at + 1 - length, run);
+                }
+            }
+        }
     }
 }
 
 /// A run's place in the sieve.
-fn place(run: &[u8]) -> usize {
-    let mut hash = 0u64;
-    for part in run.chunks(8) {
-        let mut word = [0; 8];
-        word.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
-        hash =
-            (hash.rotate_left(23) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn place(run: u128) -> usize {
+    const { assert!(SIEVE.is_power_of_two() && SIEVE <= 1 << 32) };
+    let low = u64::try_from(run & u128::from(u64::MAX)).unwrap_or_default();
+    let high = (run >> 64) as u64;
+    let hash = (low.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23) ^ high)
+        .wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    (hash >> 32) as usize & (SIEVE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    /// What the rule says, word for word.
+    fn counted(samples: &Samples, length: usize) -> Vec<(u32, &[u8])> {
+        type Said = (BTreeSet<usize>, BTreeSet<PrincipalId>, BTreeSet<RoomId>);
+        let mut all: BTreeMap<&[u8], Said> = BTreeMap::new();
+        for (nth, message) in samples.messages.iter().enumerate() {
+            for run in samples.texts[message.start..message.end].windows(length) {
+                let said = all.entry(run).or_default();
+                said.0.insert(nth);
+                said.1.insert(message.author);
+                said.2.insert(message.room);
+            }
+        }
+        all.retain(|_, said| {
+            said.0.len() >= MESSAGES as usize && said.1.len() >= AUTHORS && said.2.len() >= ROOMS
+        });
+        let count = |said: &Said| u32::try_from(said.0.len()).unwrap();
+        let mut shared: Vec<_> = all.iter().map(|(run, said)| (count(said), *run)).collect();
+        shared.sort_unstable_by(|a, b| b.cmp(a));
+        shared
     }
-    usize::try_from((hash >> 32) % SIEVE as u64).unwrap_or(0)
+
+    #[test]
+    fn shared_runs_are_those_that_the_rule_names() {
+        let mut samples = Samples::default();
+        let words =
+            ["sudo apt-get ", "install ", "no such file ", "\0\0\u{ff}", "thanks a lot ", "x"];
+        let mut draw = 12_345_u64;
+        let mut next = |below: u64| {
+            draw = draw
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (draw >> 33) % below
+        };
+        for nth in 0..600 {
+            let text: String =
+                (0..next(6)).map(|_| words[usize::try_from(next(6)).unwrap()]).collect();
+            // Some words are of few authors, some of few rooms.
+            let author = if text.contains("lot") { next(AUTHORS as u64) } else { next(40) };
+            let room = if text.starts_with("no") { next(ROOMS as u64) } else { next(9) };
+            samples.add(text.as_bytes(), PrincipalId(author + 1), RoomId(room + 1 + nth % 2));
+        }
+        for length in LENGTHS {
+            let shared = samples.shared(length);
+            assert_eq!(shared, counted(&samples, length), "{length}");
+            assert!(!shared.is_empty(), "{length}");
+        }
+    }
 }
