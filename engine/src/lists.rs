@@ -45,7 +45,7 @@ struct RunsWeight;
 pub(crate) struct RoomList {
     /// Its runs in order of rev.
     pub runs: Vec<Run>,
-    /// Its head, as far as the catalog had come: the newest, if the room had no tail then.
+    /// Its head, as far as packs or catalog had come: the newest, if the room had no tail then.
     pub head: HeadRow,
 }
 
@@ -110,6 +110,8 @@ pub(crate) struct RunLists {
     /// None for a room that is deleted.
     places: Cache<RoomId, Option<CategoryId>>,
     whereabouts: Cache<CategoryId, Arc<Whereabouts>, WhereaboutsWeight>,
+    /// Runs may not tell how far their room has come: something is missing without a trace.
+    holed: bool,
     generation: AtomicU64,
     /// The same for what became of entries.
     past_generation: AtomicU64,
@@ -120,7 +122,7 @@ pub(crate) struct RunLists {
 }
 
 impl RunLists {
-    pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64) -> Self {
+    pub(crate) fn new(store: Arc<dyn CatalogStore>, cache_bytes: u64, holed: bool) -> Self {
         let share = cache_bytes / WHEREABOUTS_SHARE;
         Self {
             store,
@@ -128,6 +130,7 @@ impl RunLists {
             pasts: Cache::new(PASTS),
             places: Cache::new(PLACES),
             whereabouts: cache(WHEREABOUTS, share, WhereaboutsWeight),
+            holed,
             generation: AtomicU64::new(0),
             past_generation: AtomicU64::new(0),
             place_generation: AtomicU64::new(0),
@@ -176,7 +179,14 @@ impl RunLists {
             runs.push(decode_row::<Run>(value, "run row")?);
             Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
         })?;
-        let list = Arc::new(RoomList { runs, head: self.head(room)? });
+        // Where the last run ends is where the room's row says that it has come, if it has no tail.
+        let whole = !self.holed && runs.len() < limits::RUN_LIST_MAX;
+        let last = runs.last().filter(|run| whole && run.has_entries());
+        let head = match last {
+            Some(run) => HeadRow { seq: run.last_seq, rev: run.last_rev, time: run.last_time },
+            None => self.head(room)?,
+        };
+        let list = Arc::new(RoomList { runs, head });
         keep(&self.cache, (&self.generation, generation), room, Arc::clone(&list));
         Ok(list)
     }
@@ -407,7 +417,7 @@ mod tests {
     #[test]
     fn an_old_list_is_never_met_with_the_stamp_of_new_rows() {
         let store = Arc::new(MemoryCatalog::default());
-        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 1 << 20);
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 1 << 20, false);
         let (one, two) = (run(1, 5), run(6, 9));
         store.write(&[rows(&one), rows(&two)].concat()).unwrap();
         assert_eq!(lasts(&lists), [5, 9]);
@@ -429,7 +439,7 @@ mod tests {
     #[test]
     fn where_the_runs_of_a_large_category_stand_is_kept() {
         let store = Arc::new(MemoryCatalog::default());
-        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 4 << 20);
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 4 << 20, false);
         let all = (1..=PLACED_MAX as u64).flat_map(|rev| rows(&run(rev, rev)));
         store.write(&all.collect::<Vec<_>>()).unwrap();
         let known = lists.whereabouts(CATEGORY).unwrap();

@@ -421,6 +421,7 @@ fn assemble(
         pool,
         progress: Progress::at(last),
         gate: Gate::at(applied),
+        known: Arc::default(),
         history,
         stats,
         listeners: RwLock::new(Vec::new()),
