@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::format::codec::Reader;
+use crate::format::codec::{DecodeError, Reader};
 use crate::format::record::{Record, is_post, words_at};
 use crate::history::decode_record;
 use crate::limits;
@@ -135,10 +135,11 @@ pub struct Entry {
 
 impl Entry {
     /// An entry of its stored bytes; none if they are of no post, or of none that can be read.
-    /// `words`: where what it says begins in them, if that is known.
+    /// `words`: where what it says begins in them, which is known of posts only; zero if it is not.
     pub(crate) fn new(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
-        let known = words > 0 && is_post(&bytes);
-        let words = if known { words } else { u32::try_from(words_at(&bytes)?).ok()? };
+        debug_assert!(words == 0 || is_post(&bytes), "words of what is no post");
+        // A post's bytes are not touched before somebody wants its words.
+        let words = if words > 0 { words } else { u32::try_from(words_at(&bytes)?).ok()? };
         Some(Self { seq, bytes, words })
     }
 
@@ -147,10 +148,25 @@ impl Entry {
     /// # Errors
     /// As [`Self::record`].
     pub fn body(&self) -> Result<&str> {
+        self.said(|reader, what| reader.text(limits::RECORD_BYTES_MAX, what))
+    }
+
+    /// The same bytes without a look at whether they are UTF-8, as they were when they were
+    /// recorded.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn words(&self) -> Result<&[u8]> {
+        self.said(|reader, what| reader.bytes(limits::RECORD_BYTES_MAX, what))
+    }
+
+    fn said<'a, T>(
+        &'a self,
+        read: impl FnOnce(&mut Reader<'a>, &'static str) -> std::result::Result<T, DecodeError>,
+    ) -> Result<T> {
         let at = self.words as usize;
         let mut reader = Reader::new(self.bytes.get(at..).unwrap_or_default());
-        reader
-            .text(limits::RECORD_BYTES_MAX, "Post.body")
+        read(&mut reader, "Post.body")
             .map_err(|e| Error::corrupt(e.what, Path::new("record"), (at + e.at) as u64, 0, 0))
     }
 

@@ -91,6 +91,7 @@ fn page(engine: &Engine, room: RoomId, at: Anchor, limit: usize) -> Page {
         assert_eq!((entry.seq, &entry.record().unwrap()), (record.seq, record), "{room} {at:?}");
         let Payload::Post(post) = &record.payload else { panic!("{record:?} is no entry") };
         assert_eq!(entry.body().unwrap(), post.body, "{room} {at:?}");
+        assert_eq!(entry.words().unwrap(), post.body.as_bytes(), "{room} {at:?}");
     }
     page
 }
