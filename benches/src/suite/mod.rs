@@ -9,6 +9,7 @@ pub mod child;
 pub mod field;
 pub mod figures;
 pub mod hansard;
+pub mod http;
 pub mod limits;
 pub mod machine;
 pub mod proofs;

@@ -101,7 +101,7 @@ pub const ALL: [Target; 41] = [
     target(16, "append-acks-busy-p99", Share("idle", 3.0), Some(Share("idle", 1.5))),
     target(17, "append-proofs", Value(0.1), None),
     target(18, "history-writing-p99", Share("idle", 3.0), Some(Share("idle", 1.5))),
-    target(20, "service-posts", Share("bare echo", 0.5), Some(Share("bare echo", 0.8))),
+    target(20, "service-posts-64", Share("bare echo", 0.5), Some(Share("bare echo", 0.8))),
     target(21, "limits-verify", Share("least limit", 0.7), None),
 ];
 

@@ -1,4 +1,4 @@
-//! Rows that requests ask for again and again, kept in memory: tokens, their owners, rooms, members.
+//! Rows that requests ask for again and again, kept in memory: tokens, owners, rooms, members.
 //!
 //! A request looks up some ten of them, and RocksDB takes a few microseconds for each. Kept are
 //! single rows as bytes, and of most that they are absent; lists are read from the catalog. It
