@@ -7,6 +7,7 @@
 
 mod support;
 
+use hansard_engine::catalog::rows::HeadRow;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::format::payload::*;
 use hansard_engine::reads::{Anchor, CategoryRequest, Order, Page};
@@ -114,6 +115,39 @@ fn reads_do_not_depend_on_where_a_record_stands() {
     drop(engine);
     let engine = world.open();
     check_reads(&engine, room);
+}
+
+#[test]
+fn a_rooms_head_does_not_depend_on_where_its_records_stand() {
+    let world = World::new();
+    let engine = world.open();
+    let category = make_category(&engine, "General");
+    let ann = make_user(&engine, "ann");
+    let rooms = ["empty", "posts", "posts and a change", "a change in a pack of its own"];
+    let rooms = rooms.map(|name| make_room(&engine, category, name));
+    let change = |room| {
+        let set = MemberSet { principal: ann, roles: Roles::MEMBER };
+        one(&engine, draft(ann, room, Payload::MemberSet(set)));
+    };
+    for n in 1..=40_u64 {
+        for room in rooms.into_iter().skip(1) {
+            world.clock.pass_us(1_000_000);
+            one(&engine, post(ann, room, &format!("{n} {LONG}")));
+        }
+    }
+    change(rooms[2]);
+    engine.seal().unwrap();
+    change(rooms[3]);
+    let heads = |engine: &Engine| rooms.map(|room| engine.head(room).unwrap());
+    let said = heads(&engine);
+    let last = |head: &HeadRow| (head.seq.0, head.rev.0);
+    assert_eq!(said.each_ref().map(last), [(0, 1), (40, 41), (40, 42), (40, 42)]);
+    assert!(said[1].time < said[2].time && said[2].time < said[3].time, "{said:?}");
+    engine.seal().unwrap();
+    assert_eq!(heads(&engine), said, "sealed");
+    engine.close().unwrap();
+    drop(engine);
+    assert_eq!(heads(&world.open()), said, "opened again");
 }
 
 #[test]
