@@ -87,7 +87,8 @@ fn main() -> Outcome<()> {
         let (id, load) = (format!("append-writers-{writers}"), Load::Singles(writers));
         let samples = group(&mut criterion, &id, (size, load), &entries, &engine, &mut bare)?;
         suite.timed(&id, &format!("durable single messages, {writers} writers"), Per::Second);
-        latencies(&mut suite, &id, &samples, writers);
+        let title = format!("acknowledged after, {writers} writers");
+        suite.percentiles((&id, &title), &samples, &[50, 99]);
     }
     for messages in GROUPS {
         let (id, load) = (format!("append-group-{messages}"), Load::Groups(messages));
@@ -192,16 +193,6 @@ fn ratio(a: u64, b: u64) -> f64 {
 )]
 fn whole(number: f64) -> u64 {
     number.round() as u64
-}
-
-fn latencies(suite: &mut Suite, id: &str, samples: &Samples, writers: u32) {
-    for percent in [50, 99] {
-        let values = samples
-            .iter()
-            .filter_map(|(name, taken)| Some((name.clone(), taken.quantile_us(percent)?)));
-        let title = format!("acknowledged after, {writers} writers, p{percent}");
-        suite.given((&format!("{id}-p{percent}"), &title, "us"), Better::Less, values);
-    }
 }
 
 fn bulk(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcome<()> {

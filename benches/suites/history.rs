@@ -139,15 +139,6 @@ fn reads<'a>(
     stores.iter().map(turn).collect()
 }
 
-fn quantile(suite: &mut Suite, (id, title): (&str, &str), samples: &Samples, percent: usize) {
-    let of = |(name, taken): (&String, &hansard_benches::suite::turns::Taken)| {
-        Some((name.clone(), taken.quantile_us(percent)?))
-    };
-    let values = samples.iter().filter_map(of);
-    let id = format!("{id}-p{percent}");
-    suite.given((&id, &format!("{title}, p{percent}"), "us"), Better::Less, values);
-}
-
 fn one(
     criterion: &mut Criterion,
     suite: &mut Suite,
@@ -157,7 +148,7 @@ fn one(
 ) -> Outcome<Samples> {
     let samples = compare(criterion, id, size, 1, turns)?;
     suite.timed(id, &format!("{title}, mean of a turn"), Per::Operation);
-    quantile(suite, (id, title), &samples, 50);
+    suite.percentiles((id, title), &samples, &[50]);
     Ok(samples)
 }
 
@@ -256,7 +247,7 @@ fn while_writing(
     let id = "history-last-idle";
     let idle = reads(stores, 4, |store, draw| store.last(any_room(draw, world), PAGE));
     let samples = one(criterion, suite, size, (id, "last 50, nobody writes"), idle)?;
-    quantile(suite, (id, "last 50, nobody writes"), &samples, 99);
+    suite.percentiles((id, "last 50, nobody writes"), &samples, &[99]);
     let idle = samples.get(hansard::NAME).and_then(|taken| taken.quantile_us(99));
     let turns = stores.iter().zip(streams).map(|((name, store), stream)| {
         let mut draw = Draw::of(&[SEED, 2, 4]);
@@ -266,7 +257,7 @@ fn while_writing(
     let id = "history-last-writing";
     let what = (id, "last 50 while 64 writers write");
     let samples = one(criterion, suite, size, what, turns)?;
-    quantile(suite, what, &samples, 99);
+    suite.percentiles(what, &samples, &[99]);
     let busy = samples.get(hansard::NAME).and_then(|taken| taken.quantile_us(99));
     let values = [(hansard::NAME, busy), ("idle", idle)];
     let values = values.into_iter().filter_map(|(name, p99)| Some((name.to_owned(), p99?)));

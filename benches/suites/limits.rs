@@ -51,13 +51,7 @@ fn syncs(criterion: &mut Criterion, suite: &mut Suite, size: Size, dir: &Path) -
     let turns = loops.iter_mut().map(|(name, bare)| Turn::new(name, |writes| bare.lap(writes)));
     let samples: Samples = compare(criterion, "limits-sync", size, 1, turns.collect())?;
     suite.timed("limits-sync", "pwrite + fdatasync on a recycled file, mean", Per::Operation);
-    for percent in [50, 99] {
-        let values = samples
-            .iter()
-            .filter_map(|(name, taken)| Some((name.clone(), taken.quantile_us(percent)?)));
-        let (id, title) = (format!("limits-sync-p{percent}"), format!("the same, p{percent}"));
-        suite.given((&id, &title, "us"), Better::Less, values);
-    }
+    suite.percentiles(("limits-sync", "the same"), &samples, &[50, 99]);
     Ok(())
 }
 

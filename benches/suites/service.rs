@@ -1,7 +1,7 @@
 //! What does a post cost over the network?
 //!
-//! The server as it ships, compliance and proofs on, in a process of its own, beside an axum that
-//! only gives back what it gets. Each connection has a room, and one post in flight.
+//! The server with its defaults, compliance and proofs on, in a process of its own, beside an axum
+//! that only gives back what it gets. Each connection has a room, and one post in flight.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use criterion::Criterion;
 use hansard_benches::powercut::client::Client;
 use hansard_benches::suite::child::{self, Running};
 use hansard_benches::suite::field;
-use hansard_benches::suite::figures::{Better, Per, Suite};
+use hansard_benches::suite::figures::{Per, Suite};
 use hansard_benches::suite::hansard;
 use hansard_benches::suite::http::{self, Connection};
 use hansard_benches::suite::size::Size;
@@ -57,8 +57,9 @@ fn main() -> Outcome<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let mut suite = Suite::new("service", QUESTION, size, &[])?;
     suite.say(
-        "the server as it ships, with compliance, proofs and a key for each post; each post \
-         durable before its answer; both servers and the client share the machine's cores",
+        "the server as it ships, its log of messages aside: with compliance, proofs and a key for \
+         each post; each post durable before its answer; both servers and the client share the \
+         machine's cores",
     );
     suite.say("the echo: axum on the same runtime, a route that answers 201 with the body it got");
     suite.say("a connection has a room of its own and one post in flight");
@@ -83,13 +84,8 @@ fn main() -> Outcome<()> {
         let turns = vec![turn(hansard::NAME, server_port)?, turn(ECHO, echo_port)?];
         let samples = compare(&mut criterion, &id, size, 2 * connections as u64, turns)?;
         suite.timed(&id, &format!("posts over HTTP, {connections} connections"), Per::Second);
-        for percent in [50, 99] {
-            let values = samples
-                .iter()
-                .filter_map(|(name, taken)| Some((name.clone(), taken.quantile_us(percent)?)));
-            let title = format!("answered after, {connections} connections, p{percent}");
-            suite.given((&format!("{id}-p{percent}"), &title, "us"), Better::Less, values);
-        }
+        let title = format!("answered after, {connections} connections");
+        suite.percentiles((&id, &title), &samples, &[50, 99]);
     }
     suite.leave()
 }

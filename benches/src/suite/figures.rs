@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::field::{self, Who};
 use super::machine;
 use super::size::Size;
+use super::turns::Samples;
 use crate::tournament::Outcome;
 
 /// Where criterion leaves what it found, and the suites beside it.
@@ -157,6 +158,17 @@ impl Suite {
             timed: None,
             values: values.into_iter().collect(),
         });
+    }
+
+    /// Percentiles of everyone's single operations, where those were noted.
+    pub fn percentiles(&mut self, (id, title): (&str, &str), samples: &Samples, of: &[usize]) {
+        for percent in of {
+            let values = samples
+                .iter()
+                .filter_map(|(name, taken)| Some((name.clone(), taken.quantile_us(*percent)?)));
+            let (id, title) = (format!("{id}-p{percent}"), format!("{title}, p{percent}"));
+            self.given((&id, &title, "us"), Better::Less, values);
+        }
     }
 
     /// Leaves it for the report.
