@@ -293,7 +293,8 @@ impl CatalogStore for RocksCatalog {
         let handle = self.family(family)?;
         let removed = self.db.delete_range_cf_opt(handle, from, to, &without_log());
         removed.map_err(|e| self.failed("write catalog", &e))?;
-        // Files of nothing but such rows are given back now, and not when they are next compacted.
+        // Files of nothing but such rows are given back now, and not when they are next compacted;
+        // but not new ones, which RocksDB leaves alone: their compaction drops the rows.
         if let Err(error) = self.db.delete_file_in_range_cf(handle, from, to) {
             let error = self.failed("remove catalog files", &error);
             tracing::warn!(%error, "tables of forgotten rows stay until they are compacted");
