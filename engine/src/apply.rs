@@ -4,6 +4,7 @@
 //! an error is the disk's. Applying a record twice leaves the rows that applying it once does.
 //!
 //! INVARIANT: a batch carries the `AppliedRow` of its last record, so rows and position agree.
+//! Idempotency keys have a position of their own, for they are gathered (`remembered`).
 
 mod older;
 mod remembered;
@@ -31,6 +32,7 @@ use crate::proof::Tree;
 use crate::proof::book::Book;
 use crate::proof::leaf::record_leaf;
 use crate::proof::salts::Salts;
+use crate::remembered::{Gathered, Remembered, kept_on_disk};
 use crate::sequence::principal_name_key;
 use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
 use remembered::Spans;
@@ -66,6 +68,13 @@ pub struct Applier {
     /// Rows written that the directory may keep; none if they were too many.
     written: Option<Vec<Vec<u8>>>,
     spans: Spans,
+    /// Keys that stand in no run yet.
+    gathered: Gathered,
+    /// The keys of every record up to here stand in a run or are gathered; none once that is so of
+    /// all that is applied. After a start those of records applied before come again.
+    gathered_to: Option<Lsn>,
+    /// Those that do.
+    remembered: Arc<Remembered>,
 }
 
 impl std::fmt::Debug for Applier {
@@ -100,12 +109,19 @@ impl Applier {
         let applied = applied_row(&*store)?;
         let setting = store.get(Family::State, &keys::setting(SETTING_COMPLIANCE))?;
         let compliance = setting.as_deref() == Some(b"on");
-        let (changes, dropped) = (BTreeMap::new(), BTreeMap::new());
+        let (mut changes, dropped) = (BTreeMap::new(), BTreeMap::new());
+        let remembered = Arc::new(Remembered::read(Arc::clone(&store))?);
+        if kept_on_disk(&*store)?.is_none() {
+            // From the first batch on it says which keys a crash may take.
+            let kept = to_bytes(&remembered.kept());
+            changes.insert((Family::State, keys::KEYS_KEPT.to_vec()), Some(kept));
+        }
         let book = Book::default();
         let grown = Some(HashSet::new());
         let (pasts, places) = (BTreeSet::new(), BTreeSet::new());
         let rooms = Rooms::default();
         let spans = Spans::read(&*store)?;
+        let gathered_to = (remembered.kept() < applied.lsn).then(|| remembered.kept());
         Ok(Self {
             store,
             changes,
@@ -119,6 +135,9 @@ impl Applier {
             places,
             written: Some(Vec::new()),
             spans,
+            gathered: Gathered::default(),
+            gathered_to,
+            remembered,
         })
     }
 
@@ -126,6 +145,12 @@ impl Applier {
     #[must_use]
     pub fn store(&self) -> &dyn CatalogStore {
         &*self.store
+    }
+
+    /// The idempotency keys at rest.
+    #[must_use]
+    pub fn remembered(&self) -> Arc<Remembered> {
+        Arc::clone(&self.remembered)
     }
 
     /// The last record applied, committed or not.
@@ -204,14 +229,34 @@ impl Applier {
         }
     }
 
-    /// Writes what was applied since the last call, at once.
+    /// Writes what was applied since the last call, at once; idempotency keys once they are enough
+    /// for a run.
     ///
     /// # Errors
     /// `Io` or `NoSpace`: the catalog must not be used any more.
     pub fn commit(&mut self) -> Result<Lsn> {
+        self.commit_with(self.gathered.len() >= limits::KEY_RUN_KEYS)
+    }
+
+    /// The same, idempotency keys included: behind a flush the log up to here is not needed. Not
+    /// before a start has read again what there is to read.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn commit_all(&mut self) -> Result<Lsn> {
+        self.gathered_to = None;
+        self.commit_with(true)
+    }
+
+    fn commit_with(&mut self, with_keys: bool) -> Result<Lsn> {
         let Self { rooms, changes, .. } = self;
         rooms.write(&mut |key, row| drop(changes.insert((Family::State, key), Some(row))));
         self.remove_spans()?;
+        let runs = if with_keys { self.write_keys() } else { Vec::new() };
+        let kept = self.gathered_to.unwrap_or(self.applied.lsn);
+        if with_keys && kept_on_disk(&*self.store)? != Some(kept) {
+            self.put(Family::State, keys::KEYS_KEPT.to_vec(), to_bytes(&kept));
+        }
         if !self.changes.is_empty() {
             let applied = to_bytes(&self.applied);
             self.put(Family::State, keys::APPLIED.to_vec(), applied);
@@ -226,6 +271,9 @@ impl Applier {
             }
             self.written.take_if(|written| written.len() > BATCH_ROWS);
             self.store.write(&changes)?;
+        }
+        if self.gathered.len() == 0 {
+            self.remembered.take(runs, kept);
         }
         Ok(self.applied.lsn)
     }
@@ -398,14 +446,16 @@ impl Applier {
         self.put(Family::State, keys::APPLIED.to_vec(), applied);
     }
 
-    /// Applies one record; `bytes` are its own. Records at or below the position are skipped.
+    /// Applies one record; `bytes` are its own. Records at or below the position are skipped, but
+    /// for idempotency keys that stand in no run.
     ///
     /// # Errors
     /// `Io` or `Corrupt` from earlier rows.
     pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<()> {
         if record.lsn <= self.applied.lsn {
-            return Ok(());
+            return self.remember_again(record);
         }
+        self.gathered_to = None;
         self.rows(record)?;
         self.advance_head(record)?;
         self.grow_tree(record)?;

@@ -54,7 +54,8 @@ pub(crate) fn checkpoint(inner: &Inner, to: &Path) -> Result<()> {
         inner.disk.link_out(&path, &to.join(&path))?;
     }
     {
-        let _applier = inner.applier.lock();
+        let mut applier = inner.applier.lock();
+        applier.commit_all().inspect_err(|e| inner.progress.poison.set(e))?;
         inner.store.checkpoint(&to.join("catalog"))?;
     }
     copy_file(&inner.disk, &copy, journal::DIR, journal::witness::NAME)?;

@@ -183,9 +183,6 @@ impl Encoder {
     pub(crate) fn group(&mut self, incoming: Vec<Incoming>, applied: Lsn) -> Result<Group> {
         self.state.forget_applied(applied);
         let first = self.state.next_lsn();
-        // Where this fails each key is looked up by itself, and whoever needs a row that cannot be
-        // read is told so.
-        drop(self.state.look_ahead(incoming.iter().flat_map(|i| &i.drafts)));
         let bytes = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum::<usize>();
         let drafts = incoming.iter().map(|i| i.drafts.len()).sum::<usize>();
         let (salts, salted) = match self.salter.due(first, drafts) {

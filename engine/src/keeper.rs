@@ -192,7 +192,7 @@ impl Inner {
         let flushed = {
             let mut applier = self.applier.lock();
             applier.note_sealed(sealed);
-            applier.commit().inspect_err(|e| self.progress.poison.set(e))?
+            applier.commit_all().inspect_err(|e| self.progress.poison.set(e))?
         };
         self.store.flush().inspect_err(|e| self.progress.poison.set(e))?;
         self.pool.trim(sealed.min(flushed));

@@ -37,6 +37,7 @@ pub mod pack;
 pub mod proof;
 pub mod reads;
 mod recovery;
+pub mod remembered;
 pub mod scrub;
 mod seal;
 pub mod sequence;

@@ -322,7 +322,7 @@ fn open_locked(
         let mut replay = Replay { tails, applier: &mut applier, sealed, report, waiting };
         replay.packs(&packs, &findings)?;
         replay.all(&findings.scan.frames, findings.floor)?;
-        applier.commit()?;
+        applier.commit_all()?;
         // What was read again says nothing of what grew; the notary finds that out by itself.
         applier.take_grown();
         walk_prefix(&*ground.store, Family::State, keys::LOST, &mut |_, _| {
@@ -389,7 +389,13 @@ fn assemble(
         // A file that holds nothing above the floor is free as soon as its successor begins.
         let wait = if drive == Drive::Threads { Wait::ForTrim } else { Wait::No };
         let end = JournalEnd::start(&pool, end, Wait::Grow)?;
-        let state = SeqState::new(Arc::clone(&ground.store), epoch, last, last_recorded);
+        let state = SeqState::new(
+            Arc::clone(&ground.store),
+            applier.remembered(),
+            epoch,
+            last,
+            last_recorded,
+        );
         let (clock, level) = (Arc::clone(&ground.clock), options.salt_level.min(SPAN_LEVEL));
         let salter = Salter { clock, level, salted: salted_to(&*ground.store)? };
         Some(Encoder { state, end, wait, promised: last, salter })

@@ -498,7 +498,10 @@ impl Inner {
         }
         match self.progress.poison.get() {
             Some(poisoned) => Err(poisoned),
-            None if self.restricted.is_empty() => self.store.flush(),
+            None if self.restricted.is_empty() => {
+                self.applier.lock().commit_all()?;
+                self.store.flush()
+            }
             None => Ok(()),
         }
     }

@@ -84,6 +84,7 @@ fn generated() -> String {
     structs!(&mut out, PackIndex, Run, BlockRef, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
+    structs!(&mut out, KeyEntry, KeyPage);
     structs!(&mut out, AppliedRow, AmendRow, PastRow, HoldRow, SaltRow, Owed);
     out.push('\n');
     out

@@ -7,10 +7,12 @@
 
 mod support;
 
-use hansard_engine::Engine;
 use hansard_engine::catalog::keys::{self, KeySpan};
-use hansard_engine::catalog::{Family, Go, walk_prefix};
+use hansard_engine::catalog::{CatalogStore, Change, Family, Go, walk_prefix};
+use hansard_engine::open::{Drive, Losses, open_on};
+use hansard_engine::remembered::every_key;
 use hansard_engine::types::{Lsn, PrincipalId, RoomId};
+use hansard_engine::{Engine, Options};
 use support::*;
 
 const HOUR: i64 = 3_600 * 1_000_000;
@@ -26,21 +28,16 @@ fn send(engine: &Engine, who: PrincipalId, room: RoomId, key: &str) -> (Lsn, boo
 }
 
 /// Keys at rest, and where in the log each of their spans begins.
-fn rows(world: &World) -> (usize, Vec<u64>) {
-    let (mut count, mut firsts) = (0, Vec::new());
-    let all = (&[b'q'][..], keys::FIRST_KEYS);
-    walk_prefix(&world.store, Family::State, all.0, &mut |_, _| {
-        count += 1;
-        Ok(Go::On)
-    })
-    .unwrap();
-    walk_prefix(&world.store, Family::State, all.1, &mut |_, value| {
+fn rows(world: &World, engine: &Engine) -> (usize, Vec<u64>) {
+    engine.seal().unwrap();
+    let mut firsts = Vec::new();
+    walk_prefix(&world.store, Family::State, keys::FIRST_KEYS, &mut |_, value| {
         let first: Lsn = hansard_engine::format::wire::from_bytes(value, "first").unwrap();
         firsts.push(first.0);
         Ok(Go::On)
     })
     .unwrap();
-    (count, firsts)
+    (every_key(&world.store).unwrap().len(), firsts)
 }
 
 #[test]
@@ -91,7 +88,77 @@ fn spans_go_whole_and_what_is_left_begins_where_it_says() {
         let mut firsts = sent.clone();
         firsts.dedup_by_key(|(span, _)| *span);
         let firsts = firsts.into_iter().map(|(_, lsn)| lsn).collect::<Vec<_>>();
-        assert_eq!(rows(&world), (sent.len(), firsts), "hour {hour}");
+        assert_eq!(rows(&world, &engine), (sent.len(), firsts), "hour {hour}");
         assert!((1..=37).contains(&sent.len()));
+    }
+}
+
+/// More keys than are gathered at once, and a kill: those in a run and those in none.
+#[test]
+fn keys_are_found_in_runs_and_out_of_the_journal_after_a_kill() {
+    let world = World::new();
+    let open = || {
+        let large = Options {
+            journal_file_bytes: 1 << 20,
+            journal_bytes_max: 1 << 26,
+            tail_bytes_hard: 1 << 26,
+            ..options()
+        };
+        open_on(world.ground(), large, Drive::Steps, Losses::Restrict).unwrap().0
+    };
+    let engine = open();
+    let (user, room) = lobby(&engine);
+    let gathered = hansard_engine::limits::KEY_RUN_KEYS;
+    let count = gathered + 700;
+    let key = |n: usize| format!("key {n}");
+    for some in (0..count).collect::<Vec<_>>().chunks(512) {
+        let drafts = some.iter().map(|n| keyed(post(user, room, "said"), &key(*n), 1));
+        let all: Vec<_> = drafts.map(|draft| vec![draft]).collect();
+        let tickets = engine.append_each(all);
+        engine.step();
+        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+    }
+    let at_rest = every_key(&world.store).unwrap().len();
+    assert!((gathered..count).contains(&at_rest), "{at_rest} of {count} are in a run");
+    drop(engine);
+    // The rows are as they were written, flushed or not.
+    let engine = open();
+    assert_eq!(every_key(&world.store).unwrap().len(), count);
+    for n in [0, 1, gathered - 1, gathered, count - 1] {
+        assert!(send(&engine, user, room, &key(n)).1, "{n}");
+    }
+    assert!(!send(&engine, user, room, &key(count)).1);
+}
+
+/// As after an earlier build, which knows no runs, was here and trimmed the journal.
+#[test]
+fn keys_that_are_in_no_run_are_read_again_out_of_packs() {
+    let world = World::new();
+    let engine = world.open();
+    let (user, room) = lobby(&engine);
+    let before = rows(&world, &engine);
+    for n in 0..300 {
+        send(&engine, user, room, &format!("key {n}"));
+        if n % 70 == 0 {
+            engine.seal().unwrap();
+        }
+    }
+    let (count, firsts) = rows(&world, &engine);
+    assert_eq!((before.0, count), (0, 300));
+    engine.close().unwrap();
+    drop(engine);
+    let stored = world.store.rows_as_stored();
+    let of_keys = stored.into_keys().filter(|(_, key)| keys::is_of_keys(key));
+    let mut changes: Vec<Change> =
+        of_keys.map(|(family, key)| Change { family, key, value: None }).collect();
+    let kept = hansard_engine::format::wire::to_bytes(&Lsn(1));
+    let (family, key) = (Family::State, keys::KEYS_KEPT.to_vec());
+    changes.push(Change { family, key, value: Some(kept) });
+    world.store.write(&changes).unwrap();
+    world.store.flush().unwrap();
+    let engine = world.open();
+    assert_eq!(rows(&world, &engine), (count, firsts));
+    for n in 0..300 {
+        assert!(send(&engine, user, room, &format!("key {n}")).1, "{n}");
     }
 }

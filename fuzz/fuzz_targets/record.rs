@@ -3,8 +3,9 @@
 //! INVARIANT under attack: one value has one byte form, and both readers of a record agree.
 #![no_main]
 
-use hansard_engine::catalog::keys::{after_prefix, number_at};
+use hansard_engine::catalog::keys::{KeyName, after_prefix, number_at};
 use hansard_engine::catalog::rows::*;
+use hansard_engine::format::filter::Filter;
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::{ImportProgress, LsnSpan};
 use hansard_engine::format::record::{Outline, Record};
@@ -36,6 +37,12 @@ fuzz_target!(|data: &[u8]| {
     one_form::<PrincipalRow>(data);
     one_form::<TokenRow>(data);
     one_form::<KeyRow>(data);
+    one_form::<KeyPage>(data);
+    if let Ok(filter) = Filter::from_bytes(data) {
+        assert_eq!(filter.to_bytes(), data);
+        let name: Option<[u8; 12]> = data.first_chunk().copied();
+        assert!(!filter.may_hold(&KeyName(name.expect("a block"))) || data.iter().any(|b| *b > 0));
+    }
     one_form::<AppliedRow>(data);
     one_form::<LsnSpan>(data);
     one_form::<ImportProgress>(data);

@@ -1,27 +1,36 @@
-//! Rows of idempotency keys as the first builds of format 1 wrote them, and their taking over.
+//! Rows of idempotency keys as earlier builds of format 1 wrote them, and their taking over.
 //!
-//! They were two for a key: `x`, by its name, and `y`, by its age. A start turns what is left of
-//! them into what this build writes, so that a key that was given before an upgrade answers behind
-//! it. Nothing else reads or writes them.
+//! The first builds wrote two for a key: `x`, by its name, and `y`, by its age; later ones `q`, by
+//! its span and its name's hash. A start turns what is left of them into the runs that this build
+//! writes, so that a key that was given before an upgrade answers behind it. Nothing else reads or
+//! writes them.
 //!
-//! INVARIANT: the rows of today are durable before those that they replace go.
+//! INVARIANT: the runs of today are durable before the rows that they replace go.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::{applied_row, decode_row};
-use crate::catalog::keys::{KeyName, KeySpan, after_prefix, first_key, idempotency, number_at};
+use crate::catalog::keys::{self, KeyName, KeySpan, after_prefix, number_at, span_at};
 use crate::catalog::rows::KeyRow;
-use crate::catalog::{CatalogStore, Change, Family, Go, Walk};
-use crate::error::Result;
+use crate::catalog::{CatalogStore, Change, Family, Go, walk_prefix};
+use crate::error::{Error, Result};
 use crate::format::wire::{to_bytes, wire_struct};
+use crate::limits;
+use crate::remembered::{Gathered, kept_on_disk};
 use crate::types::{Epoch, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
 
 const KEYS: &[u8] = b"x";
 const AGES: &[u8] = b"y";
-/// Where the client's key begins in a row's key, behind letter, principal and room.
+const ROWS: &[u8] = b"q";
+const OLD: [&[u8]; 3] = [KEYS, AGES, ROWS];
+/// Where the client's key begins in the key of a row `x`, behind letter, principal and room.
 const CLIENT_KEY_AT: usize = 17;
-/// Rows turned at once.
-const CHUNK: usize = 4096;
+/// Where the name stands in the key of a row `q`, behind letter and span.
+const NAME_AT: usize = 5;
+
+/// What a row says.
+type Turn = fn(&[u8], &[u8]) -> Result<(KeySpan, KeyName, KeyRow)>;
 
 wire_struct! {
     /// The first result under a key.
@@ -45,22 +54,32 @@ wire_struct! {
     }
 }
 
-impl OldKeyRow {
-    fn turned(&self) -> KeyRow {
-        let Self { lsn, seq, rev, epoch, .. } = *self;
-        KeyRow { lsn, seq, rev, epoch, ..KeyRow::at(self.recorded, self.time, &self.digest) }
-    }
+/// A row `x`.
+fn turned(key: &[u8], value: &[u8]) -> Result<(KeySpan, KeyName, KeyRow)> {
+    let row: OldKeyRow = decode_row(value, "key row of an earlier build")?;
+    let client_key = key.get(CLIENT_KEY_AT..).unwrap_or_default();
+    let name = KeyName::new(PrincipalId(number_at(key, 1)), row.room, client_key);
+    let OldKeyRow { lsn, seq, rev, epoch, .. } = row;
+    let at = KeyRow::at(row.recorded, row.time, &row.digest);
+    Ok((KeySpan::of(row.recorded), name, KeyRow { lsn, seq, rev, epoch, ..at }))
 }
 
-/// Takes over the rows that are left of the first builds; how many keys are still remembered.
+/// A row `q`.
+fn of_span(key: &[u8], value: &[u8]) -> Result<(KeySpan, KeyName, KeyRow)> {
+    let name = key.get(NAME_AT..).and_then(|name| name.try_into().ok());
+    let wrong =
+        || Error::corrupt("key of a key row", Path::new("catalog"), 0, 17, key.len() as u64);
+    Ok((span_at(key), KeyName(name.ok_or_else(wrong)?), decode_row(value, "key row")?))
+}
+
+/// Takes over the rows that are left of earlier builds; how many keys are still remembered.
 ///
 /// # Errors
 /// `Io`, `NoSpace` or `Corrupt`; it begins anew with the next start.
 pub(crate) fn take_over(store: &dyn CatalogStore) -> Result<u64> {
-    let ends = [KEYS, AGES].map(after_prefix);
     let mut any = false;
-    for (from, to) in [KEYS, AGES].into_iter().zip(&ends) {
-        store.range(Family::State, from, to, Walk::Up, &mut |_, _| {
+    for letter in OLD {
+        walk_prefix(store, Family::State, letter, &mut |_, _| {
             any = true;
             Ok(Go::Stop)
         })?;
@@ -68,42 +87,48 @@ pub(crate) fn take_over(store: &dyn CatalogStore) -> Result<u64> {
     if !any {
         return Ok(0);
     }
-    let oldest = KeySpan::oldest(applied_row(store)?.recorded);
-    let mut firsts: BTreeMap<KeySpan, Lsn> = BTreeMap::new();
-    let (mut next, mut taken) = (KEYS.to_vec(), 0);
-    loop {
-        let (mut seen, mut changes) = (0, Vec::new());
-        store.range(Family::State, &next.clone(), &ends[0], Walk::Up, &mut |key, value| {
-            let row: OldKeyRow = decode_row(value, "key row of an earlier build")?;
-            let span = KeySpan::of(row.recorded);
+    let applied = applied_row(store)?;
+    let oldest = KeySpan::oldest(applied.recorded);
+    let (mut firsts, mut gathered) = (BTreeMap::new(), Gathered::default());
+    let mut taken = 0;
+    for (letter, turn) in [(KEYS, turned as Turn), (ROWS, of_span)] {
+        walk_prefix(store, Family::State, letter, &mut |key, value| {
+            let (span, name, row) = turn(key, value)?;
             if span >= oldest {
-                let client_key = key.get(CLIENT_KEY_AT..).unwrap_or_default();
-                let name = KeyName::new(PrincipalId(number_at(key, 1)), row.room, client_key);
-                let (key, value) = (idempotency(span, &name), Some(to_bytes(&row.turned())));
-                changes.push(Change { family: Family::State, key, value });
                 let first = firsts.entry(span).or_insert(row.lsn);
                 *first = row.lsn.min(*first);
+                gathered.add(span, name, row);
                 taken += 1;
             }
-            next = [key, &[0]].concat();
-            seen += 1;
-            Ok(if seen < CHUNK { Go::On } else { Go::Stop })
+            if gathered.len() >= limits::KEY_RUN_KEYS {
+                store.write(&gathered.changes().1)?;
+            }
+            Ok(Go::On)
         })?;
-        store.write(&changes)?;
-        if seen < CHUNK {
-            break;
+    }
+    store.write(&gathered.changes().1)?;
+    let mut rows = Vec::new();
+    // Where a build like this one was here before, what it had gathered is still to be read again.
+    if kept_on_disk(store)?.is_none() {
+        rows.push((keys::KEYS_KEPT.to_vec(), to_bytes(&applied.lsn)));
+    }
+    for (span, first) in firsts {
+        // Where an erased record began a span the row that says so stays.
+        let key = keys::first_key(span);
+        if store.get(Family::State, &key)?.is_none() {
+            rows.push((key, to_bytes(&first)));
         }
     }
-    let firsts = firsts.into_iter().map(|(span, lsn)| Change {
+    let rows = rows.into_iter().map(|(key, value)| Change {
         family: Family::State,
-        key: first_key(span),
-        value: Some(to_bytes(&lsn)),
+        key,
+        value: Some(value),
     });
-    store.write(&firsts.collect::<Vec<_>>())?;
+    store.write(&rows.collect::<Vec<_>>())?;
     // ORDERING: nothing goes before what stands for it is on the disk.
     store.flush()?;
-    for (from, to) in [KEYS, AGES].into_iter().zip(&ends) {
-        store.remove_range(Family::State, from, to)?;
+    for letter in OLD {
+        store.remove_range(Family::State, letter, &after_prefix(letter))?;
     }
     store.flush()?;
     Ok(taken)
@@ -112,9 +137,11 @@ pub(crate) fn take_over(store: &dyn CatalogStore) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::catalog::memory::MemoryCatalog;
     use crate::catalog::rows::AppliedRow;
-    use crate::catalog::{keys, walk_prefix};
+    use crate::remembered::{First, Remembered, every_key};
 
     const HOUR: i64 = 3_600 * 1_000_000;
 
@@ -141,7 +168,7 @@ mod tests {
         let now = TimeUs(1000 * HOUR);
         let applied = AppliedRow { lsn: Lsn(9000), recorded: now, sealed: Lsn::ZERO };
         let mut changes = vec![put(keys::APPLIED.to_vec(), to_bytes(&applied))];
-        // More than a chunk; every third key is too old.
+        // Every third key is too old.
         for lsn in 0..5000_u64 {
             let age = if lsn % 3 == 0 { 60 } else { 1 + (lsn % 20).cast_signed() };
             let mut key = [KEYS, &7_u64.to_be_bytes(), &8_u64.to_be_bytes()].concat();
@@ -150,8 +177,21 @@ mod tests {
             changes.push(put([AGES, &lsn.to_be_bytes()].concat(), vec![1]));
         }
         changes.push(put(vec![b'z', 1], vec![2]));
+        // Keys of a later build, one of them too old, and one of a record that an erasure took
+        // from the beginning of its span.
+        for (lsn, age) in [(6_000, 2), (6_001, 60)] {
+            let at = KeyRow::at(TimeUs(now.0 - age * HOUR), now, &[9; 16]);
+            let row = KeyRow { lsn: Lsn(lsn), ..at };
+            let mut key = [ROWS, &KeySpan::of(TimeUs(now.0 - age * HOUR)).0.to_be_bytes()].concat();
+            key.extend_from_slice(
+                &KeyName::new(PrincipalId(1), RoomId(1), &[age.to_le_bytes()[0]]).0,
+            );
+            changes.push(put(key, to_bytes(&row)));
+        }
+        let newest = KeySpan::of(TimeUs(now.0 - HOUR));
+        changes.push(put(keys::first_key(newest), to_bytes(&Lsn(1))));
         store.write(&changes).unwrap();
-        assert_eq!(take_over(&store).unwrap(), 3333);
+        assert_eq!(take_over(&store).unwrap(), 3334);
         let mut letters: BTreeMap<u8, usize> = BTreeMap::new();
         walk_prefix(&store, Family::State, b"", &mut |key, _| {
             *letters.entry(key[0]).or_default() += 1;
@@ -160,18 +200,25 @@ mod tests {
         .unwrap();
         assert_eq!(letters.remove(&b'a'), Some(1));
         assert_eq!(letters.remove(&b'z'), Some(1), "the next letter's rows stay");
-        assert_eq!(letters.remove(&b'q'), Some(3333));
         assert!(letters.remove(&b'Q').is_some_and(|spans| spans > 1));
+        for letter in [keys::KEYS_KEPT, keys::KEY_FILTERS, keys::KEY_PAGES] {
+            assert!(letters.remove(&letter[0]).is_some());
+        }
         assert!(letters.is_empty(), "{letters:?}");
+        assert_eq!(every_key(&store).unwrap().len(), 3334);
+        let first = store.get(Family::State, &keys::first_key(newest)).unwrap().unwrap();
+        assert_eq!(decode_row::<Lsn>(&first, "first").unwrap(), Lsn(1), "it stays");
+        let known = Remembered::read(Arc::new(store.clone())).unwrap();
+        assert_eq!(known.kept(), Lsn(9000));
         let recorded = now.0 - (1 + 4) * HOUR;
-        let span = KeySpan::of(TimeUs(recorded));
         let name = KeyName::new(PrincipalId(7), RoomId(8), b"key 4");
-        let row = store.get(Family::State, &idempotency(span, &name)).unwrap().unwrap();
-        let row: KeyRow = decode_row(&row, "key row").unwrap();
+        let First { span, row } = known.find(&name).unwrap().unwrap();
         assert_eq!((row.lsn, row.seq, row.rev, row.epoch), (Lsn(4), Seq(4), Rev(5), Epoch(3)));
         let times = (TimeUs(recorded), TimeUs(recorded - HOUR));
         assert_eq!((row.recorded(span), row.time(span)), times);
         assert!(row.is_of(&[7; 16]) && !row.is_of(&[8; 16]));
+        let later = known.find(&KeyName::new(PrincipalId(1), RoomId(1), &[2])).unwrap().unwrap();
+        assert_eq!(later.row.lsn, Lsn(6_000));
         assert_eq!(take_over(&store).unwrap(), 0, "once");
     }
 }

@@ -1,21 +1,27 @@
-//! Clients' idempotency keys: remembered with their records, removed once their window has passed.
+//! Clients' idempotency keys, as records are applied: gathered, written as runs, and gone once
+//! their window has passed.
 //!
-//! A key has one row, of few bytes, under the twelve hours in which it was recorded; each such span
-//! has a row that says where in the log its keys begin. Spans go whole, by one removal of a range,
-//! so that a key costs nothing when it goes, however many there are.
+//! Keys are gathered in memory until there are enough of them for a run, or somebody wants
+//! everything in the catalog (a flush behind which the journal is trimmed, a copy, the end). What
+//! is gathered is lost with the process: a start reads the journal from where every key stands in
+//! a run (`kept_on_disk`), and of records that the catalog had applied takes the keys alone. A span
+//! of time has a row that says where in the log its keys begin, and goes whole, by the removal of a
+//! range, so that a key costs nothing when it goes.
 //!
 //! INVARIANT: which spans go, and when, follows from the log alone, so that every copy of the
-//! catalog has the same rows.
+//! catalog remembers the same keys.
 
 use std::collections::BTreeSet;
 
 use super::{Applier, decode_row};
 use crate::catalog::keys::{KeyName, KeySpan};
-use crate::catalog::rows::KeyRow;
+use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::Result;
-use crate::format::payload::ErasedRecord;
+use crate::format::payload::{ErasedRecord, Payload};
 use crate::format::record::Record;
+use crate::format::wire::to_bytes;
+use crate::remembered::KeyRun;
 use crate::types::{Lsn, RoomId, TimeUs};
 
 /// Spans that hold keys.
@@ -35,6 +41,11 @@ impl Spans {
             known.insert(keys::span_at(key));
             Ok(Go::On)
         })?;
+        // An earlier build that was here meanwhile lets the one go and leaves the other.
+        walk_prefix(store, Family::State, keys::KEY_FILTERS, &mut |key, _| {
+            known.insert(keys::span_at(key));
+            Ok(Go::On)
+        })?;
         Ok(Self { known, gone: Vec::new() })
     }
 }
@@ -46,7 +57,34 @@ impl Applier {
             self.set(keys::first_key(span), &record.lsn);
         }
         let name = KeyName::new(record.actor.id, record.room, client_key);
-        self.set(keys::idempotency(span, &name), &KeyRow::of(record, digest));
+        self.gathered.add(span, name, KeyRow::of(record, digest));
+    }
+
+    /// Takes the keys, and only them, of a record that the catalog had applied before a start.
+    pub(super) fn remember_again(&mut self, record: &Record) -> Result<()> {
+        match &mut self.gathered_to {
+            Some(to) if *to < record.lsn => *to = record.lsn,
+            _ => return Ok(()),
+        }
+        let recorded = self.applied.recorded;
+        if let Payload::Erased(erased) = &record.payload {
+            for gone in &erased.records {
+                self.forget_key(record.room, gone, recorded)?;
+            }
+        }
+        match &record.idempotency {
+            Some(key) if KeySpan::of(record.recorded) >= KeySpan::oldest(recorded) => {
+                self.remember_key(record, &key.key, &key.digest);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes runs of the keys that were gathered, as changes of the next batch.
+    pub(super) fn write_keys(&mut self) -> Vec<KeyRun> {
+        let Self { gathered, changes, .. } = self;
+        gathered.runs(&mut |key, value| drop(changes.insert((Family::State, key), Some(value))))
     }
 
     /// Removes the spans of which no key is within its window any more.
@@ -55,13 +93,16 @@ impl Applier {
         while let Some(span) = self.spans.known.first().copied().filter(|span| *span < oldest) {
             self.spans.known.remove(&span);
             self.remove(keys::first_key(span));
-            let from = (Family::State, keys::idempotency_span(span));
-            let to = (Family::State, keys::idempotency_span(span.next()));
-            let pending: Vec<_> =
-                self.changes.range(from..to).map(|(key, _)| key.clone()).collect();
-            for key in pending {
-                self.changes.remove(&key);
+            for from in keys::key_span(span) {
+                let to = keys::after_prefix(&from);
+                let range = (Family::State, from)..(Family::State, to);
+                let pending: Vec<_> =
+                    self.changes.range(range).map(|(key, _)| key.clone()).collect();
+                for key in pending {
+                    self.changes.remove(&key);
+                }
             }
+            self.gathered.forget_span(span);
             self.spans.gone.push(span);
         }
     }
@@ -70,8 +111,10 @@ impl Applier {
     /// not whether a crash keeps them and lets this be done again.
     pub(super) fn remove_spans(&mut self) -> Result<()> {
         for span in std::mem::take(&mut self.spans.gone) {
-            let (from, to) = (keys::idempotency_span(span), keys::idempotency_span(span.next()));
-            self.store.remove_range(Family::State, &from, &to)?;
+            self.remembered.forget(span);
+            for from in keys::key_span(span) {
+                self.store.remove_range(Family::State, &from, &keys::after_prefix(&from))?;
+            }
         }
         Ok(())
     }
@@ -93,11 +136,20 @@ impl Applier {
             self.spans.known.insert(span);
             self.set(begins, &gone.lsn);
         }
-        let key = keys::idempotency(span, &KeyName::new(gone.actor, room, gone.key.as_bytes()));
-        let row: Option<KeyRow> = self.get(&key, "key row")?;
-        // One used again after an erasure has a younger row under the same name.
-        if row.is_some_and(|row| row.lsn <= gone.lsn) {
-            self.remove(key);
+        let name = KeyName::new(gone.actor, room, gone.key.as_bytes());
+        self.gathered.forget(span, name, gone.lsn);
+        for run in self.remembered.maybe(&name).iter().filter(|run| run.is_of(span)) {
+            let Some((key, page)) = self.remembered.page(run, &name)? else { continue };
+            // It may have been changed in this batch already.
+            let pending = self.changes.get(&(Family::State, key.clone())).and_then(Option::as_ref);
+            let page = pending.map_or(Ok(page), |page| decode_row(page, "key page"))?;
+            let before = page.keys.len();
+            // One used again after an erasure has a younger row under the same name.
+            let stays = |e: &KeyEntry| e.name != name.0 || e.row.lsn > gone.lsn;
+            let left: Vec<KeyEntry> = page.keys.into_iter().filter(stays).collect();
+            if left.len() < before {
+                self.put(Family::State, key, to_bytes(&KeyPage { keys: left }));
+            }
         }
         Ok(())
     }

@@ -211,20 +211,55 @@ impl KeySpan {
     }
 }
 
-/// `KeyRow` of an idempotency key that was recorded in a span.
+/// Up to where every idempotency key stands in a run.
+pub const KEYS_KEPT: &[u8] = b"I";
+/// The first byte of every key of [`key_filter`].
+pub const KEY_FILTERS: &[u8] = b"F";
+/// The first byte of every key of [`key_page`].
+pub const KEY_PAGES: &[u8] = b"G";
+/// True of a key of the rows of runs of idempotency keys.
 #[must_use]
-pub fn idempotency(span: KeySpan, name: &KeyName) -> Vec<u8> {
-    let mut key = idempotency_span(span);
-    key.extend_from_slice(&name.0);
+pub fn is_of_keys(key: &[u8]) -> bool {
+    [KEYS_KEPT, KEY_FILTERS, KEY_PAGES].into_iter().any(|letter| key.starts_with(letter))
+}
+
+/// Where the run's first place stands in a key of [`key_filter`] or [`key_page`], behind its span.
+pub const KEY_FIRST_AT: usize = 5;
+
+fn key_rows(letter: &[u8], span: KeySpan) -> Vec<u8> {
+    let mut key = Vec::with_capacity(25);
+    key.extend_from_slice(letter);
+    key.extend_from_slice(&span.0.to_be_bytes());
     key
 }
 
-/// The idempotency keys of a span.
+/// The filters and the pages of the runs of a span: what both kinds of keys begin with.
 #[must_use]
-pub fn idempotency_span(span: KeySpan) -> Vec<u8> {
-    let mut key = Vec::with_capacity(17);
-    key.push(b'q');
-    key.extend_from_slice(&span.0.to_be_bytes());
+pub fn key_span(span: KeySpan) -> [Vec<u8>; 2] {
+    [key_rows(KEY_FILTERS, span), key_rows(KEY_PAGES, span)]
+}
+
+/// The filter of a run.
+#[must_use]
+pub fn key_filter(span: KeySpan, first: Lsn) -> Vec<u8> {
+    let mut key = key_rows(KEY_FILTERS, span);
+    key.extend_from_slice(&first.0.to_be_bytes());
+    key
+}
+
+/// The pages of a run.
+#[must_use]
+pub fn key_pages(span: KeySpan, first: Lsn) -> Vec<u8> {
+    let mut key = key_rows(KEY_PAGES, span);
+    key.extend_from_slice(&first.0.to_be_bytes());
+    key
+}
+
+/// `KeyPage` of a run whose keys begin with this one.
+#[must_use]
+pub fn key_page(span: KeySpan, first: Lsn, name: &KeyName) -> Vec<u8> {
+    let mut key = key_pages(span, first);
+    key.extend_from_slice(&name.0);
     key
 }
 
@@ -239,7 +274,7 @@ pub fn first_key(span: KeySpan) -> Vec<u8> {
     key
 }
 
-/// The span of a key of [`first_key`].
+/// The span of a key of [`first_key`], [`key_filter`] or [`key_page`].
 #[must_use]
 pub fn span_at(key: &[u8]) -> KeySpan {
     let bytes = key.get(1..5).and_then(|bytes| bytes.try_into().ok());
@@ -488,7 +523,8 @@ mod tests {
             assert!(span.begin() <= time, "{time:?}");
             assert!(time.0 - span.begin().0 < KeySpan::US, "{time:?}");
             assert_eq!(span_at(&first_key(span)), span);
-            assert!(idempotency(span, &KeyName([255; 12])) < idempotency_span(span.next()));
+            let last = key_page(span, Lsn(u64::MAX), &KeyName([255; 12]));
+            assert!(last < key_pages(span.next(), Lsn::ZERO) && span_at(&last) == span);
         }
     }
 

@@ -82,14 +82,6 @@ pub trait CatalogStore: Send + Sync {
     /// `Io` or `Corrupt`.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// The values of rows in ascending order of their keys: what `get` says of each.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
-    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        keys.iter().map(|key| self.get(family, key)).collect()
-    }
-
     /// Visits the rows with `from <= key < to`.
     ///
     /// # Errors

@@ -48,9 +48,10 @@ pub struct RocksCatalog {
     noted: AtomicBool,
 }
 
-/// New tables of the family `State` that are compacted together. Most of its rows are those of
-/// idempotency keys, which are gone after a day: the fewer times they are written until then the
-/// better, though a look-up asks the filters of so many tables. RocksDB's own is 4.
+/// New tables of the family `State` that are compacted together. Most of its bytes are heads and
+/// trees of busy rooms, which are written anew all the time, and idempotency keys, which are gone
+/// after a day: the fewer times they are written until then the better, though a look-up asks the
+/// filters of so many tables. RocksDB's own is 4.
 const STATE_TABLES: i32 = 8;
 /// The note in the catalog's folder that says it is damaged.
 pub const DAMAGED: &str = "DAMAGED";
@@ -138,7 +139,7 @@ fn options(settings: RocksOptions) -> Options {
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_max_write_buffer_number(3);
     options.set_db_write_buffer_size(2 * settings.write_buffer_bytes);
-    // Most keys that are looked up are not there: idempotency keys of new posts.
+    // Much that is looked up is not there: what became of an entry, a name that is free.
     options.set_memtable_whole_key_filtering(true);
     options.set_memtable_prefix_bloom_ratio(0.1);
     options.set_max_background_jobs(2);
@@ -239,15 +240,6 @@ impl CatalogStore for RocksCatalog {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let handle = self.family(family)?;
         self.db.get_cf(handle, key).map_err(|e| self.failed("read catalog", &e))
-    }
-
-    fn get_many(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>> {
-        let found = self.db.batched_multi_get_cf(self.family(family)?, keys.iter().copied(), true);
-        let value = |row: std::result::Result<Option<rocksdb::DBPinnableSlice<'_>>, _>| match row {
-            Ok(value) => Ok(value.map(|value| value.to_vec())),
-            Err(error) => Err(self.failed("read catalog", &error)),
-        };
-        found.into_iter().map(value).collect()
     }
 
     fn range(

@@ -207,7 +207,7 @@ wire_struct! {
 
 wire_struct! {
     /// The first result under an idempotency key. Its room is that of whoever asks, its span that
-    /// of the row's key.
+    /// of its run.
     pub struct KeyRow {
         /// The first half of the digest of what was sent.
         pub digest: [u8; 8],
@@ -223,6 +223,24 @@ wire_struct! {
         pub ahead: i64,
         /// Its epoch.
         pub epoch: Epoch,
+    }
+}
+
+wire_struct! {
+    /// An idempotency key in a page.
+    pub struct KeyEntry {
+        /// Its [`KeyName`](super::keys::KeyName).
+        pub name: [u8; 12],
+        /// What is remembered of it.
+        pub row: KeyRow,
+    }
+}
+
+wire_struct! {
+    /// A page of a run of idempotency keys.
+    pub struct KeyPage {
+        /// In the order of their names.
+        pub keys: Vec<KeyEntry>,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod block;
 pub mod codec;
 pub mod columns;
 pub mod dictionary;
+pub mod filter;
 pub mod frame;
 pub mod manifest;
 pub mod pack;

@@ -26,6 +26,7 @@ use crate::journal::witness::{self, WitnessRead};
 use crate::manifest;
 use crate::open::{Ground, Losses};
 use crate::pack::Packs;
+use crate::remembered::kept_on_disk;
 use crate::spans::without;
 use crate::types::{Lsn, TimeUs};
 use packs::{Survey, survey};
@@ -36,6 +37,7 @@ pub(crate) struct Findings {
     pub end: EndMark,
     pub manifest: manifest::Loaded,
     pub witness: WitnessRead,
+    /// Up to where the catalog lacks nothing, idempotency keys included.
     pub applied: Lsn,
     /// Records at or below stand in packs and in the catalog, or will after `from_packs`.
     pub floor: Lsn,
@@ -62,15 +64,18 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
     let stated = witness::read(&ground.disk)?;
     let newest = stated.newest.unwrap_or_default();
     let witness = sealed.max(row.lsn).max(newest.lsn);
-    let mut floor = sealed.min(row.lsn);
+    // Of records behind it that the catalog has applied it may lack the keys.
+    let applied = kept_on_disk(&*ground.store)?.unwrap_or(row.lsn).min(row.lsn);
+    let mut floor = sealed.min(applied);
     let mut scan = scan_journal(&ground.disk, floor, witness)?;
     let mut from_packs = None;
-    if row.lsn < sealed && is_short(&scan, sealed) {
+    if applied < sealed && is_short(&scan, sealed) {
         // The journal no longer has what the catalog lacks; the packs do.
         floor = sealed;
         scan = scan_journal(&ground.disk, floor, witness)?;
         let packs = Packs::aside(&ground.disk);
-        from_packs = Some(survey(&packs, manifest.state.packs.values(), row.lsn, sealed));
+        let after = row.lsn.min(sealed);
+        from_packs = Some(survey(&packs, manifest.state.packs.values(), after, sealed));
     }
     let mut accepted = accepted_spans(&*ground.store, &scan.frames)?;
     let mut holes: Vec<LsnSpan> = scan.damage.iter().filter_map(span_of).collect();
@@ -106,7 +111,7 @@ pub(crate) fn find(ground: &Ground, losses: Losses) -> Result<Findings> {
         end,
         manifest,
         witness: stated,
-        applied: row.lsn,
+        applied,
         floor,
         from_packs,
         last_recorded,

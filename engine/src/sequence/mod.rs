@@ -12,14 +12,13 @@ mod state;
 pub(crate) use check::principal_name_key;
 pub use state::{Policy, SeqState};
 
-use state::First;
-
 use crate::catalog::keys::KeyName;
 use crate::draft::{Appended, Draft, Said};
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::Payload;
-use crate::format::record::Record;
+use crate::format::record::{Idempotency, Record};
 use crate::limits;
+use crate::remembered::First;
 use crate::types::{Epoch, Lsn, Rev, RoomId, Seq, TimeUs};
 
 /// What became of an append.
@@ -63,24 +62,29 @@ fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequence
     let alone = drafts.len() == 1;
     let mut records = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        if draft.idempotency.is_some() {
+        let keyed = |i: &Idempotency| KeyName::new(draft.actor.id, draft.room, &i.key);
+        let name = draft.idempotency.as_ref().map(keyed);
+        if let (Some(idempotency), Some(name)) = (&draft.idempotency, &name) {
             if !alone {
                 return Err(Error::invalid("an idempotency key goes with one draft"));
             }
-            if let Some(first) = seen(&draft, now, state)? {
+            if let Some(first) = seen(&draft, (idempotency, name), now, state)? {
                 return Ok(Sequenced::Replay(first));
             }
         }
-        records.push(one(draft, now, state)?);
+        records.push(one(draft, name, now, state)?);
     }
     Ok(Sequenced::New(records))
 }
 
 /// The first result under the draft's key, if the key is remembered.
-fn seen(draft: &Draft, now: TimeUs, state: &SeqState) -> Result<Option<Appended>> {
-    let Some(idempotency) = &draft.idempotency else { return Ok(None) };
-    let name = KeyName::new(draft.actor.id, draft.room, &idempotency.key);
-    let Some(First { span, row }) = state.key(&name)? else { return Ok(None) };
+fn seen(
+    draft: &Draft,
+    (idempotency, name): (&Idempotency, &KeyName),
+    now: TimeUs,
+    state: &SeqState,
+) -> Result<Option<Appended>> {
+    let Some(First { span, row }) = state.key(name)? else { return Ok(None) };
     // The window counts in the log's own time, so that it is the same after a restart.
     let recorded = now.max(state.last_recorded());
     let first = row.recorded(span);
@@ -105,7 +109,12 @@ fn seen(draft: &Draft, now: TimeUs, state: &SeqState) -> Result<Option<Appended>
     }))
 }
 
-fn one(draft: Draft, now: TimeUs, state: &mut SeqState) -> Result<(Record, Seq)> {
+fn one(
+    draft: Draft,
+    name: Option<KeyName>,
+    now: TimeUs,
+    state: &mut SeqState,
+) -> Result<(Record, Seq)> {
     let lsn = state.next_lsn();
     let epoch = state.epoch();
     let recorded = now.max(state.last_recorded());
@@ -134,7 +143,7 @@ fn one(draft: Draft, now: TimeUs, state: &mut SeqState) -> Result<(Record, Seq)>
     };
     check::size(&record)?;
     let seq_at = head.seq;
-    state.advance(&record, head);
+    state.advance(&record, name, head);
     Ok((record, seq_at))
 }
 

@@ -4,12 +4,15 @@
 //! until the catalog has it. Heads and rows of some rooms stay longer, because their rooms were
 //! busy of late; how many is bounded. So an idle room holds no memory.
 //!
-//! INVARIANT: an entry leaves only after the catalog applied its record.
+//! INVARIANT: an entry leaves only after the catalog applied its record, a key only once it stands
+//! in a run there.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::catalog::keys::{KeyName, KeySpan};
 use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
@@ -21,6 +24,7 @@ use crate::format::codec::DecodeError;
 use crate::format::payload::{ImportProgress, Payload};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes};
+use crate::remembered::{First, Remembered};
 use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
 /// Something whose change changes rights.
@@ -47,19 +51,16 @@ const HEADS_MAX: usize = 64 * 1024;
 /// Rows of rooms kept although the catalog has them: every post looks at its room's.
 const ROOMS_MAX: usize = 16 * 1024;
 
-/// Fewer keys are not looked up at once.
-const LOOK_AHEAD_MIN: usize = 4;
-
 /// A map whose changes can be taken back, and whose entries leave once applied.
 #[derive(Debug)]
 struct Overlay<K, V> {
-    map: HashMap<K, (V, Lsn)>,
+    map: HashMap<K, (V, Lsn), RandomState>,
     undo: Vec<(K, Option<(V, Lsn)>)>,
 }
 
 impl<K, V> Default for Overlay<K, V> {
     fn default() -> Self {
-        Self { map: HashMap::new(), undo: Vec::new() }
+        Self { map: HashMap::default(), undo: Vec::new() }
     }
 }
 
@@ -91,13 +92,6 @@ impl<K: Clone + Eq + Hash, V: Clone> Overlay<K, V> {
     }
 }
 
-/// The first result under a client's key, and the span of its row.
-#[derive(Clone, Debug)]
-pub(super) struct First {
-    pub span: KeySpan,
-    pub row: KeyRow,
-}
-
 /// Where an append began, to go back to.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
@@ -120,15 +114,14 @@ pub struct SeqState {
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
     keys: Overlay<KeyName, Option<First>>,
-    /// Rows of clients' keys at rest that the group at hand is going to ask for.
-    keys_ahead: HashMap<KeyName, Option<First>>,
-    /// No key at rest is of a span before this one; none if nobody asked yet.
-    first_span: Cell<Option<KeySpan>>,
+    /// Those at rest.
+    remembered: Arc<Remembered>,
     imports: Overlay<Vec<u8>, ImportProgress>,
     policies: Overlay<Policy, ()>,
     gone_tokens: Overlay<TokenId, ()>,
     amended: Overlay<(RoomId, Seq), AmendRow>,
     swept: Lsn,
+    swept_keys: Lsn,
 }
 
 impl std::fmt::Debug for SeqState {
@@ -149,6 +142,7 @@ impl SeqState {
     #[must_use]
     pub fn new(
         store: Arc<dyn CatalogStore>,
+        remembered: Arc<Remembered>,
         epoch: Epoch,
         last_lsn: Lsn,
         last_recorded: TimeUs,
@@ -164,13 +158,13 @@ impl SeqState {
             known_rooms: RefCell::default(),
             names: Overlay::default(),
             keys: Overlay::default(),
-            keys_ahead: HashMap::new(),
-            first_span: Cell::new(None),
+            remembered,
             imports: Overlay::default(),
             policies: Overlay::default(),
             gone_tokens: Overlay::default(),
             amended: Overlay::default(),
             swept: Lsn::ZERO,
+            swept_keys: Lsn::ZERO,
         }
     }
 
@@ -252,67 +246,10 @@ impl SeqState {
 
     /// The first result under a client's key.
     pub(super) fn key(&self, name: &KeyName) -> Result<Option<First>> {
-        // ORDERING: what was recorded since it was looked ahead stands in the overlay.
-        if let Some(first) = self.keys.get(name).or_else(|| self.keys_ahead.get(name)) {
-            return Ok(first.clone());
+        match self.keys.get(name) {
+            Some(first) => Ok(first.clone()),
+            None => self.remembered.find(name),
         }
-        for span in self.key_spans()? {
-            if let Some(row) = self.row(&keys::idempotency(span, name), "key row")? {
-                return Ok(Some(First { span, row }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The spans in which a key at rest may stand that is still remembered, the newest first.
-    fn key_spans(&self) -> Result<impl Iterator<Item = KeySpan> + use<>> {
-        let first = match self.first_span.get() {
-            Some(first) => first,
-            None => {
-                let mut first = KeySpan::of(self.last_recorded);
-                walk_prefix(&*self.store, Family::State, keys::FIRST_KEYS, &mut |key, _| {
-                    first = first.min(keys::span_at(key));
-                    Ok(Go::Stop)
-                })?;
-                self.first_span.set(Some(first));
-                first
-            }
-        };
-        let first = first.max(KeySpan::oldest(self.last_recorded));
-        Ok((first.0..=KeySpan::of(self.last_recorded).0).rev().map(KeySpan))
-    }
-
-    /// Looks up the clients' keys of a group's drafts at once, which costs less than one by one.
-    /// What is known from it is forgotten with the next call, and may be older than the catalog in
-    /// one thing: a row whose window has passed may be gone meanwhile.
-    pub(crate) fn look_ahead<'a>(&mut self, drafts: impl Iterator<Item = &'a Draft>) -> Result<()> {
-        self.keys_ahead.clear();
-        let name = |draft: &Draft| {
-            let client = &draft.idempotency.as_ref()?.key;
-            let name = KeyName::new(draft.actor.id, draft.room, client);
-            self.keys.get(&name).is_none().then_some(name)
-        };
-        let mut wanted: Vec<KeyName> = drafts.filter_map(name).collect();
-        if wanted.len() < LOOK_AHEAD_MIN {
-            return Ok(());
-        }
-        wanted.sort_unstable();
-        wanted.dedup();
-        for span in self.key_spans()? {
-            let keys: Vec<_> = wanted.iter().map(|name| keys::idempotency(span, name)).collect();
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            let rows = self.store.get_many(Family::State, &keys)?;
-            for (name, row) in std::mem::take(&mut wanted).into_iter().zip(rows) {
-                let Some(row) = row else {
-                    wanted.push(name);
-                    continue;
-                };
-                let row = decode(&row, "key row")?;
-                self.keys_ahead.insert(name, Some(First { span, row }));
-            }
-        }
-        self.keys_ahead.extend(wanted.into_iter().map(|name| (name, None)));
-        Ok(())
     }
 
     /// How far an import has come.
@@ -426,8 +363,6 @@ impl SeqState {
     pub(super) fn undo(&mut self, mark: &Mark) {
         self.next_lsn = mark.next_lsn;
         self.last_recorded = mark.last_recorded;
-        // It may be of a time that was taken back.
-        self.first_span.set(None);
         self.heads.take_back();
         self.rooms.take_back();
         self.names.take_back();
@@ -438,14 +373,13 @@ impl SeqState {
         self.amended.take_back();
     }
 
-    /// Takes a record that has its place into the state.
-    pub(super) fn advance(&mut self, record: &Record, head: HeadRow) {
+    /// Takes a record that has its place into the state; `name` is that of its key.
+    pub(super) fn advance(&mut self, record: &Record, name: Option<KeyName>, head: HeadRow) {
         let lsn = record.lsn;
         self.next_lsn = lsn.next();
         self.last_recorded = record.recorded;
         self.heads.put(record.room, head, lsn);
-        if let Some(idempotency) = &record.idempotency {
-            let name = KeyName::new(record.actor.id, record.room, &idempotency.key);
+        if let (Some(idempotency), Some(name)) = (&record.idempotency, name) {
             let span = KeySpan::of(record.recorded);
             let first = First { span, row: KeyRow::of(record, &idempotency.digest) };
             self.keys.put(name, Some(first), lsn);
@@ -563,10 +497,15 @@ impl SeqState {
         }
         self.rooms.forget(applied);
         self.names.forget(applied);
-        self.keys.forget(applied);
         self.imports.forget(applied);
         self.gone_tokens.forget(applied);
         self.amended.forget(applied);
+        // A key is at rest once it stands in a run, which is later.
+        let kept = self.remembered.kept();
+        if kept > self.swept_keys {
+            self.swept_keys = kept;
+            self.keys.forget(kept);
+        }
         if self.policies.map.len() > POLICY_MAX {
             self.policy_floor = self.policy_floor.max(applied);
             self.policies.forget(applied);

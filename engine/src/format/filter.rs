@@ -1,0 +1,125 @@
+//! A filter over names of idempotency keys: what it does not hold is not in its run.
+//!
+//! A Bloom filter in blocks of 256 bits, so that a question touches one line of the cache: eight
+//! bits of one block for each name. (F. Putze, P. Sanders, J. Singler, "Cache-, Hash- and
+//! Space-Efficient Bloom Filters", 2007; the multipliers are those of the Apache Parquet format's
+//! split block Bloom filter.) Names are bytes of a hash already and are not hashed again.
+//!
+//! INVARIANT: a name that was put in is always found.
+
+use super::codec::DecodeError;
+use crate::catalog::keys::KeyName;
+
+/// Bits for each name: of a thousand names that are not there about one is thought to be.
+const BITS_EACH: usize = 16;
+/// Words of a block, and bits that a name sets.
+const WORDS: usize = 8;
+const BLOCK_BYTES: usize = WORDS * 4;
+const MULTIPLIERS: [u32; WORDS] = [
+    0x47b6_137b,
+    0x4497_4d91,
+    0x8824_ad5b,
+    0xa2b7_289d,
+    0x7054_95c7,
+    0x2df1_424b,
+    0x9efc_4947,
+    0x5c6b_fb31,
+];
+
+/// Says of a name that it is not there, or may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    blocks: Box<[[u32; WORDS]]>,
+}
+
+impl Filter {
+    /// Over these names.
+    pub fn of<'a>(names: impl ExactSizeIterator<Item = &'a KeyName>) -> Self {
+        let count = (names.len() * BITS_EACH).div_ceil(BLOCK_BYTES * 8).max(1);
+        let mut filter = Self { blocks: vec![[0; WORDS]; count].into() };
+        for name in names {
+            let (at, bits) = filter.place(name);
+            if let Some(block) = filter.blocks.get_mut(at) {
+                block.iter_mut().zip(bits).for_each(|(word, bit)| *word |= bit);
+            }
+        }
+        filter
+    }
+
+    /// The block of a name, and its bit in each word.
+    fn place(&self, KeyName(name): &KeyName) -> (usize, [u32; WORDS]) {
+        // The first bytes order the names of a run; the last are as good and independent of them.
+        let [.., a, b, c, d, e, f, g, h] = *name;
+        let high = u64::from(u32::from_le_bytes([a, b, c, d]));
+        let low = u32::from_le_bytes([e, f, g, h]);
+        let at = (high * self.blocks.len() as u64) >> 32;
+        let bits = MULTIPLIERS.map(|by| 1 << (low.wrapping_mul(by) >> 27));
+        (usize::try_from(at).unwrap_or(usize::MAX), bits)
+    }
+
+    /// False if a name is not there.
+    #[must_use]
+    pub fn may_hold(&self, name: &KeyName) -> bool {
+        let (at, bits) = self.place(name);
+        let all = |block: &[u32; WORDS]| block.iter().zip(bits).all(|(word, bit)| word & bit != 0);
+        self.blocks.get(at).is_some_and(all)
+    }
+
+    /// Bytes of memory, and on the disk.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// Its bytes: the words of the blocks, little-endian.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are none, or not of whole blocks.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let (blocks, left) = words.as_chunks::<WORDS>();
+        if blocks.is_empty() || !left.is_empty() || !rest.is_empty() {
+            return Err(DecodeError { what: "key filter", at: bytes.len() });
+        }
+        Ok(Self { blocks: blocks.iter().map(|block| block.map(u32::from_le_bytes)).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{PrincipalId, RoomId};
+
+    fn names(from: u64, count: u64) -> Vec<KeyName> {
+        let name = |n: u64| KeyName::new(PrincipalId(7), RoomId(n % 5), &n.to_be_bytes());
+        (from..from + count).map(name).collect()
+    }
+
+    #[test]
+    fn what_is_in_it_is_found_and_hardly_anything_else() {
+        for count in [0, 1, 15, 16, 17, 1_000, 40_000] {
+            let own = names(0, count);
+            let filter = Filter::of(own.iter());
+            assert!(own.iter().all(|name| filter.may_hold(name)), "{count}");
+            let others = names(1 << 40, 20_000);
+            let wrong = others.iter().filter(|name| filter.may_hold(name)).count();
+            assert!(wrong < 60, "{wrong} of 20000 beside {count}");
+            assert!(filter.weight() <= 2 * own.len() + BLOCK_BYTES);
+            assert_eq!(Filter::from_bytes(&filter.to_bytes()), Ok(filter));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_blocks_are_refused() {
+        for len in [0, 1, 4, 31, 33, 36, 63] {
+            let found = Filter::from_bytes(&vec![1; len]);
+            assert_eq!(found, Err(DecodeError { what: "key filter", at: len }));
+        }
+    }
+}

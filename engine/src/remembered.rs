@@ -1,0 +1,351 @@
+//! Clients' idempotency keys at rest: runs of rows in the catalog, and a filter in memory for each.
+//!
+//! A run holds the keys of some thousand records of one span of time in the order of their names,
+//! in pages of some kilobytes, and is written once. Of the keys that posts bring nearly all are
+//! new: the runs' filters say so, and no row is read. A key that may be there costs a look at one
+//! page for each run whose filter says so. The applier makes runs of what it has gathered
+//! (`apply/remembered`); what is gathered and not yet written `sequence` knows by itself. This
+//! module decides nothing about windows of time.
+//!
+//! INVARIANT: every key of a record up to `kept` stands in a run here, or went with its span, or
+//! was erased with its record.
+
+use std::sync::Arc;
+
+use crate::apply::{applied_row, decode_row};
+use crate::catalog::keys::{self, KeyName, KeySpan};
+use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
+use crate::catalog::{CatalogStore, Change, Family, Go, Walk, walk_prefix};
+use crate::error::{Error, Result};
+use crate::format::filter::Filter;
+use crate::format::wire::to_bytes;
+use crate::limits;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::types::Lsn;
+
+/// Keys of one page.
+const PAGE_KEYS: usize = 128;
+
+/// The first result under a client's key, and the span in which it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct First {
+    /// The span.
+    pub span: KeySpan,
+    /// What is remembered.
+    pub row: KeyRow,
+}
+
+/// A run, by its span and its first place in the log.
+#[derive(Debug)]
+pub(crate) struct KeyRun {
+    span: KeySpan,
+    first: Lsn,
+    /// None where memory had no more room for it: its pages are asked each time.
+    filter: Option<Filter>,
+}
+
+impl KeyRun {
+    pub(crate) fn is_of(&self, span: KeySpan) -> bool {
+        self.span == span
+    }
+
+    fn may_hold(&self, name: &KeyName) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_hold(name))
+    }
+
+    fn weight(&self) -> usize {
+        self.filter.as_ref().map_or(0, Filter::weight)
+    }
+}
+
+/// Runs in memory and how far they go.
+#[derive(Debug, Default)]
+struct Runs {
+    /// In the order of their spans and first places.
+    all: Vec<Arc<KeyRun>>,
+    /// Bytes of their filters.
+    weight: usize,
+}
+
+impl Runs {
+    fn add(&mut self, mut run: KeyRun) {
+        if self.weight + run.weight() > limits::KEY_FILTERS_BYTES_MAX {
+            run.filter = None;
+        }
+        self.weight += run.weight();
+        let at =
+            self.all.partition_point(|other| (other.span, other.first) < (run.span, run.first));
+        self.all.insert(at, Arc::new(run));
+    }
+}
+
+/// The keys at rest.
+pub struct Remembered {
+    store: Arc<dyn CatalogStore>,
+    runs: RwLock<Runs>,
+    kept: AtomicU64,
+}
+
+impl std::fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Remembered({} runs, kept={})", self.runs.read().all.len(), self.kept())
+    }
+}
+
+/// Up to where every key stands in a run on the disk, which may be less than what is applied: what
+/// was gathered is lost with the process, and read again. None of a catalog of an earlier build, of
+/// which all keys stand in rows of their own.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub(crate) fn kept_on_disk(store: &dyn CatalogStore) -> Result<Option<Lsn>> {
+    let row = store.get(Family::State, keys::KEYS_KEPT)?;
+    row.map(|row| decode_row(&row, "keys kept")).transpose()
+}
+
+impl Remembered {
+    /// Those of a catalog.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn read(store: Arc<dyn CatalogStore>) -> Result<Self> {
+        let mut runs = Runs::default();
+        walk_prefix(&*store, Family::State, keys::KEY_FILTERS, &mut |key, value| {
+            let wrong = |what, at| Error::corrupt(what, std::path::Path::new("catalog"), at, 0, 0);
+            let filter = Filter::from_bytes(value).map_err(|e| wrong(e.what, e.at as u64))?;
+            let (span, first) = (keys::span_at(key), Lsn(keys::number_at(key, keys::KEY_FIRST_AT)));
+            runs.add(KeyRun { span, first, filter: Some(filter) });
+            Ok(Go::On)
+        })?;
+        let applied = applied_row(&*store)?.lsn;
+        let kept = AtomicU64::new(kept_on_disk(&*store)?.unwrap_or(applied).0);
+        Ok(Self { store, runs: RwLock::new(runs), kept })
+    }
+
+    /// Every key of a record up to here is found.
+    #[must_use]
+    pub fn kept(&self) -> Lsn {
+        // ORDERING: whoever sees it sees the runs it stands for.
+        Lsn(self.kept.load(Ordering::Acquire))
+    }
+
+    /// The first result under a key; of more than one, which an erasure leaves behind, the newest.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub fn find(&self, name: &KeyName) -> Result<Option<First>> {
+        for run in self.maybe(name) {
+            let found = self.page(&run, name)?.and_then(|(_, page)| {
+                page.keys.into_iter().find(|entry| entry.name == name.0).map(|entry| entry.row)
+            });
+            if let Some(row) = found {
+                return Ok(Some(First { span: run.span, row }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The runs that may hold a key, the newest first.
+    pub(crate) fn maybe(&self, name: &KeyName) -> Vec<Arc<KeyRun>> {
+        let runs = self.runs.read();
+        runs.all.iter().rev().filter(|run| run.may_hold(name)).cloned().collect()
+    }
+
+    /// The page of a run in which a key stands, if it stands in this run, and the page's own key.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(crate) fn page(&self, run: &KeyRun, name: &KeyName) -> Result<Option<(Vec<u8>, KeyPage)>> {
+        let from = keys::key_pages(run.span, run.first);
+        // Up to the page that begins with the key itself.
+        let to = [&*keys::key_page(run.span, run.first, name), &[0]].concat();
+        let mut found = None;
+        self.store.range(Family::State, &from, &to, Walk::Down, &mut |key, value| {
+            found = Some((key.to_vec(), decode_row(value, "key page")?));
+            Ok(Go::Stop)
+        })?;
+        Ok(found)
+    }
+
+    /// Runs were written, and every key up to `kept` stands in one.
+    pub(crate) fn take(&self, new: Vec<KeyRun>, kept: Lsn) {
+        if !new.is_empty() {
+            let mut runs = self.runs.write();
+            new.into_iter().for_each(|run| runs.add(run));
+        }
+        // ORDERING: the runs first: `sequence` forgets what it sees here.
+        self.kept.fetch_max(kept.0, Ordering::Release);
+    }
+
+    /// The runs of a span go.
+    pub(crate) fn forget(&self, span: KeySpan) {
+        let runs = &mut *self.runs.write();
+        runs.all.retain(|run| run.span != span);
+        runs.weight = runs.all.iter().map(|run| run.weight()).sum();
+    }
+}
+
+/// A run of keys of one span; `put` gets its rows. None of no keys. Of two under one name the
+/// younger counts.
+pub(crate) fn run_of(
+    span: KeySpan,
+    mut all: Vec<KeyEntry>,
+    put: &mut dyn FnMut(Vec<u8>, Vec<u8>),
+) -> Option<KeyRun> {
+    let first = all.iter().map(|entry| entry.row.lsn).min()?;
+    all.sort_unstable_by_key(|entry| (entry.name, std::cmp::Reverse(entry.row.lsn)));
+    all.dedup_by_key(|entry| entry.name);
+    let names: Vec<KeyName> = all.iter().map(|entry| KeyName(entry.name)).collect();
+    let filter = Filter::of(names.iter());
+    put(keys::key_filter(span, first), filter.to_bytes());
+    let mut rest = all.into_iter().peekable();
+    while let Some(entry) = rest.peek() {
+        let key = keys::key_page(span, first, &KeyName(entry.name));
+        let page = KeyPage { keys: rest.by_ref().take(PAGE_KEYS).collect() };
+        put(key, to_bytes(&page));
+    }
+    Some(KeyRun { span, first, filter: Some(filter) })
+}
+
+/// Every key at rest, by span and name, whatever runs they stand in: for comparisons.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub fn every_key(store: &dyn CatalogStore) -> Result<Vec<((KeySpan, KeyName), KeyRow)>> {
+    let mut all = Vec::new();
+    walk_prefix(store, Family::State, keys::KEY_PAGES, &mut |key, value| {
+        let span = keys::span_at(key);
+        let page: KeyPage = decode_row(value, "key page")?;
+        all.extend(page.keys.into_iter().map(|e| ((span, KeyName(e.name)), e.row)));
+        Ok(Go::On)
+    })?;
+    // In the order of their runs, and the younger of two counts.
+    all.sort_by_key(|(place, row)| (*place, std::cmp::Reverse(row.lsn)));
+    all.dedup_by_key(|(place, _)| *place);
+    Ok(all)
+}
+
+/// Gathers keys of spans and writes them as runs of at most so many.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    spans: std::collections::BTreeMap<KeySpan, Vec<KeyEntry>>,
+    count: usize,
+}
+
+impl Gathered {
+    /// Keys gathered.
+    pub(crate) const fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn add(&mut self, span: KeySpan, name: KeyName, row: KeyRow) {
+        self.spans.entry(span).or_default().push(KeyEntry { name: name.0, row });
+        self.count += 1;
+    }
+
+    /// Lets go of a span.
+    pub(crate) fn forget_span(&mut self, span: KeySpan) {
+        self.count -= self.spans.remove(&span).map_or(0, |gone| gone.len());
+    }
+
+    /// Lets go of a key, unless it is of a later record.
+    pub(crate) fn forget(&mut self, span: KeySpan, name: KeyName, upto: Lsn) {
+        if let Some(all) = self.spans.get_mut(&span) {
+            let before = all.len();
+            all.retain(|entry| entry.name != name.0 || entry.row.lsn > upto);
+            self.count -= before - all.len();
+        }
+    }
+
+    /// Makes runs of all of them.
+    pub(crate) fn runs(&mut self, put: &mut dyn FnMut(Vec<u8>, Vec<u8>)) -> Vec<KeyRun> {
+        self.count = 0;
+        let spans = std::mem::take(&mut self.spans).into_iter();
+        spans.filter_map(|(span, all)| run_of(span, all, put)).collect()
+    }
+
+    /// The same, as changes of the catalog.
+    pub(crate) fn changes(&mut self) -> (Vec<KeyRun>, Vec<Change>) {
+        let mut changes = Vec::new();
+        let runs = self.runs(&mut |key, value| {
+            changes.push(Change { family: Family::State, key, value: Some(value) });
+        });
+        (runs, changes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::memory::MemoryCatalog;
+    use crate::types::{Epoch, PrincipalId, Rev, RoomId, Seq, TimeUs};
+
+    fn name(n: u64) -> KeyName {
+        KeyName::new(PrincipalId(1), RoomId(2), &n.to_be_bytes())
+    }
+
+    fn row(n: u64) -> KeyRow {
+        let at = KeyRow::at(TimeUs(5), TimeUs(5), &[7; 16]);
+        KeyRow { lsn: Lsn(n), seq: Seq(n), rev: Rev(n), epoch: Epoch(1), ..at }
+    }
+
+    fn written(store: &MemoryCatalog, keys: &Remembered, span: u32, from: u64, to: u64) {
+        let mut gathered = Gathered::default();
+        (from..to).for_each(|n| gathered.add(KeySpan(span), name(n), row(n)));
+        assert_eq!(gathered.len() as u64, to - from);
+        let (runs, changes) = gathered.changes();
+        store.write(&changes).unwrap();
+        keys.take(runs, Lsn(to - 1));
+        assert_eq!((gathered.len(), keys.kept()), (0, Lsn(to - 1)));
+    }
+
+    fn all_found(keys: &Remembered, span: u32, from: u64, to: u64, there: bool) {
+        for n in from..to {
+            let first = there.then(|| First { span: KeySpan(span), row: row(n) });
+            assert_eq!(keys.find(&name(n)).unwrap(), first, "key {n}");
+        }
+    }
+
+    #[test]
+    fn keys_are_found_in_their_runs_also_when_they_are_read_again_and_go_with_their_span() {
+        let store = MemoryCatalog::default();
+        let keys = Remembered::read(Arc::new(store.clone())).unwrap();
+        // Less than a page, more than one, one key.
+        written(&store, &keys, 9, 1, 100);
+        written(&store, &keys, 9, 100, 1_000);
+        written(&store, &keys, 10, 1_000, 1_001);
+        let again = Remembered::read(Arc::new(store.clone())).unwrap();
+        for keys in [&keys, &again] {
+            all_found(keys, 9, 1, 1_000, true);
+            all_found(keys, 10, 1_000, 1_001, true);
+            all_found(keys, 9, 2_000, 4_000, false);
+        }
+        assert_eq!(every_key(&store).unwrap().len(), 1_000);
+        keys.forget(KeySpan(9));
+        all_found(&keys, 9, 1, 1_000, false);
+        all_found(&keys, 10, 1_000, 1_001, true);
+    }
+
+    #[test]
+    fn a_run_without_a_filter_is_asked_and_the_younger_of_two_counts() {
+        let store = MemoryCatalog::default();
+        let keys = Remembered::read(Arc::new(store.clone())).unwrap();
+        written(&store, &keys, 9, 1, 300);
+        keys.runs.write().all =
+            vec![Arc::new(KeyRun { span: KeySpan(9), first: Lsn(1), filter: None })];
+        all_found(&keys, 9, 1, 300, true);
+        all_found(&keys, 9, 300, 400, false);
+        let mut gathered = Gathered::default();
+        for lsn in [500, 700, 600] {
+            gathered.add(KeySpan(9), name(3), row(lsn));
+        }
+        gathered.forget(KeySpan(9), name(3), Lsn(500));
+        assert_eq!(gathered.len(), 2);
+        let (runs, changes) = gathered.changes();
+        store.write(&changes).unwrap();
+        keys.take(runs, Lsn(700));
+        assert_eq!(keys.find(&name(3)).unwrap().unwrap().row, row(700));
+        assert_eq!(every_key(&store).unwrap().len(), 299);
+    }
+}
