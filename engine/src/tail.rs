@@ -13,6 +13,7 @@ use std::collections::HashMap;
 
 use crate::sync::RwLock;
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use crate::catalog::rows::HeadRow;
 use crate::format::payload::Kind;
@@ -62,7 +63,7 @@ struct RoomTail {
 /// The tails of all active rooms.
 #[derive(Debug)]
 pub struct Tails {
-    shards: Vec<RwLock<HashMap<RoomId, RoomTail>>>,
+    shards: Vec<RwLock<HashMap<RoomId, RoomTail, RandomState>>>,
     bytes: AtomicUsize,
     rooms: AtomicUsize,
 }
@@ -99,7 +100,7 @@ pub struct Unsealed {
 }
 
 impl Tails {
-    fn shard(&self, room: RoomId) -> &RwLock<HashMap<RoomId, RoomTail>> {
+    fn shard(&self, room: RoomId) -> &RwLock<HashMap<RoomId, RoomTail, RandomState>> {
         let mixed = room.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
         let index = usize::try_from(mixed).unwrap_or(0) % SHARDS;
         // The index is below the number of shards, which never changes.

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
+
 use crate::catalog::keys;
 use crate::catalog::rows::HeadRow;
 use crate::format::wire::to_bytes;
@@ -21,8 +23,8 @@ const KNOWN_ROOMS: usize = 16 * 1024;
 pub(super) struct Rooms {
     heads: BTreeMap<RoomId, HeadRow>,
     trees: BTreeMap<RoomId, Tree>,
-    known_heads: HashMap<RoomId, HeadRow>,
-    known_trees: HashMap<RoomId, Tree>,
+    known_heads: HashMap<RoomId, HeadRow, RandomState>,
+    known_trees: HashMap<RoomId, Tree, RandomState>,
 }
 
 impl Rooms {

@@ -9,8 +9,10 @@
 //! keeps nothing of what he read.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::catalog::{CatalogStore, Family};
 use crate::error::Result;
@@ -31,7 +33,7 @@ type Row = Option<Arc<[u8]>>;
 
 #[derive(Debug, Default)]
 struct Shard {
-    rows: HashMap<Vec<u8>, Row>,
+    rows: HashMap<Vec<u8>, Row, RandomState>,
     bytes: usize,
     /// Rises whenever something is forgotten.
     forgotten: u64,
@@ -63,7 +65,7 @@ fn size(key: &[u8], row: &Row) -> usize {
 impl Known {
     fn of(bytes_max: usize) -> Self {
         let shards = std::array::from_fn(|_| RwLock::new(Shard::default()));
-        Self { shards, hasher: RandomState::new(), shard_bytes_max: bytes_max / SHARDS }
+        Self { shards, hasher: RandomState::default(), shard_bytes_max: bytes_max / SHARDS }
     }
 
     fn shard(&self, key: &[u8]) -> &RwLock<Shard> {
@@ -99,7 +101,7 @@ impl Known {
         if shard.forgotten == before && size <= self.shard_bytes_max {
             if shard.bytes + size > self.shard_bytes_max {
                 // All at once: which rows are wanted is soon seen again.
-                (shard.rows, shard.bytes) = (HashMap::new(), 0);
+                (shard.rows, shard.bytes) = (HashMap::default(), 0);
             }
             if shard.rows.insert(key.to_vec(), row.clone()).is_none() {
                 shard.bytes += size;
@@ -113,7 +115,7 @@ impl Known {
         let Some(written) = written else {
             for shard in &self.shards {
                 let mut shard = shard.write();
-                (shard.rows, shard.bytes) = (HashMap::new(), 0);
+                (shard.rows, shard.bytes) = (HashMap::default(), 0);
                 shard.forgotten += 1;
             }
             return;
