@@ -12,6 +12,7 @@ use hansard_benches::suite::field::{self, Who};
 use hansard_benches::suite::figures::{Better, Per, Suite};
 use hansard_benches::suite::hansard::{self, Hansard, Keys, Setup};
 use hansard_benches::suite::limits::{BARE, Bare};
+use hansard_benches::suite::shared::{SHARED, Shared};
 use hansard_benches::suite::size::Size;
 use hansard_benches::suite::turns::{Lap, Samples, Turn, compare};
 use hansard_benches::suite::world::{self, Stream, World};
@@ -79,6 +80,10 @@ fn main() -> Outcome<()> {
     let mut suite = Suite::new("append", QUESTION, size, &who)?;
     suite.say("every group is synced (fdatasync or the store's word for it) before it counts");
     suite.say("a lap ends when everything acknowledged is in every index");
+    suite.say(
+        "bare writers: as many threads that share syncs of the same bytes and do nothing else, \
+         the limit of writers side by side on this machine",
+    );
     suite.say("durable figures: stores that begin empty; the texts are resampled IRC");
     let dir = field::scratch()?;
     let (entries, engine) = enter(&who, dir.path(), &world)?;
@@ -160,8 +165,10 @@ fn group(
             Ok(lap)
         }));
     }
+    let bare = RefCell::new(bare);
     turns.push(Turn::new(BARE, |count| {
         let (records, groups, bytes) = *frames.borrow();
+        let mut bare = bare.borrow_mut();
         bare.bare.set_bytes(usize::try_from(bytes / u64::max(groups, 1))?);
         bare.messages = ratio(records, groups);
         let writes = ratio(count, 1) / bare.messages;
@@ -170,9 +177,17 @@ fn group(
         lap.count = whole(ratio(lap.count, 1) * bare.messages).max(1);
         Ok(lap)
     }));
+    if let Load::Singles(writers @ 2..) = load {
+        turns.push(Turn::new(SHARED, |count| {
+            let (records, _, bytes) = *frames.borrow();
+            let each = ratio(bytes, records);
+            Shared::new(&mut bare.borrow_mut().bare, each).lap(count, u64::from(writers))
+        }));
+    }
     let samples = compare(criterion, id, size, load.least(), turns)?;
+    let bare = bare.borrow();
     let (per, bytes) = (bare.messages, bare.bare.bytes());
-    eprintln!("{id}: the bare loop writes {bytes} bytes for {per:.1} messages");
+    eprintln!("{id}: the last of the bare loop's writes has {bytes} bytes; {per:.1} messages each");
     Ok(samples)
 }
 

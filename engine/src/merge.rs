@@ -299,12 +299,46 @@ impl Engine {
         self.0.purge_due_bytes()
     }
 
+    /// Bytes of packs that merges have yet to read until nothing is due, as things stand: what they
+    /// owe. What retention took is not counted.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` of the catalog.
+    pub fn merge_owed_bytes(&self) -> Result<u64> {
+        let inner = &*self.0;
+        let due =
+            Due { today: inner.clock.now_or_floor().day(), first_key: first_key(&*inner.store)? };
+        let packs = inner.manifest.lock().state().packs.clone();
+        Ok(owed(packs, due, &inner.merger.passed_over.lock()))
+    }
+
     /// Bytes of packs that [`Self::merge_next`] would read, as things stand, and read back: about
     /// so many it tells of.
     #[must_use]
     pub fn merge_due_bytes(&self) -> u64 {
         self.0.next_merge(When::Worth).map_or(0, |job| self.0.due_bytes(&job.inputs))
     }
+}
+
+/// Bytes of packs that merges read until nothing is due. What one writes counts as being as large as
+/// what it read.
+fn owed(mut packs: BTreeMap<u64, PackMeta>, due: Due, passed_over: &BTreeSet<u64>) -> u64 {
+    let mut bytes: u64 = 0;
+    while let Some(Job { inputs, kind, .. }) = pick(&packs, due, passed_over) {
+        let whole = inputs.iter().cloned().reduce(|whole, meta| PackMeta {
+            bytes: whole.bytes.saturating_add(meta.bytes),
+            records: whole.records.saturating_add(meta.records),
+            runs: whole.runs.saturating_add(meta.runs),
+            dropped: whole.dropped.saturating_add(meta.dropped),
+            last_lsn: whole.last_lsn.max(meta.last_lsn),
+            ..whole
+        });
+        packs.retain(|id, _| inputs.iter().all(|meta| meta.id != *id));
+        let Some(whole) = whole else { break };
+        bytes = bytes.saturating_add(whole.bytes);
+        packs.insert(whole.id, PackMeta { level: kind.level, ..whole });
+    }
+    bytes
 }
 
 impl Inner {

@@ -181,3 +181,21 @@ fn merging_ends_and_leaves_few_packs() {
     assert!(packs.len() < 250, "{} of {} are left", packs.len(), 144 * 105);
     assert!(written < 4 * all, "{written} bytes were written for {all}");
 }
+
+#[test]
+fn what_is_owed_is_what_merges_will_read() {
+    let today = 20_780;
+    let owes = |packs: &[PackMeta], first_key| {
+        owed(known(packs), Due { today, first_key: Lsn(first_key) }, &BTreeSet::new()) >> 20
+    };
+    let mut packs: Vec<PackMeta> = (1..=8).map(|id| pack(id, today, 0, 1)).collect();
+    assert_eq!((owes(&packs[1..], u64::MAX), owes(&packs, u64::MAX)), (0, 8));
+    packs.extend([pack(11, today - 1, 0, 2), pack(12, today - 1, 1, 3)]);
+    assert_eq!((owes(&packs, u64::MAX), owes(&packs, 1)), (13, 8), "keys are remembered");
+    // Two days of a month that is over: each of them, and then both.
+    packs =
+        [(1, 40), (2, 40), (3, 41), (4, 41)].map(|(id, ago)| pack(id, today - ago, 0, 5)).into();
+    assert_eq!(owes(&packs, u64::MAX), 40);
+    let passed_over = BTreeSet::from([1, 3]);
+    assert_eq!(owed(known(&packs), due(today), &passed_over) >> 20, 10, "only what can be read");
+}

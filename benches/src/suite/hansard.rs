@@ -116,6 +116,8 @@ pub struct Setup {
     pub keys: Keys,
     pub compliance: Compliance,
     pub retentions: Retentions,
+    /// How often it is looked for packs to merge; none for a server's own pace.
+    pub merges: Option<Duration>,
 }
 
 impl Setup {
@@ -123,7 +125,7 @@ impl Setup {
     #[must_use]
     pub const fn usual(budget: Budget) -> Self {
         let (keys, compliance, retentions) = (Keys::Each, Compliance::Off, Retentions::One);
-        Self { budget, keys, compliance, retentions }
+        Self { budget, keys, compliance, retentions, merges: None }
     }
 }
 
@@ -225,11 +227,14 @@ impl Hansard {
         let begun_us = if is_new { super::world::FIRST_US } else { world.end_us() + LATER_US };
         let clock = Arc::new(Told(AtomicI64::new(begun_us)));
         let Budget { cache_bytes, write_bytes } = setup.budget;
+        let defaults = Options::default();
+        let every = setup.merges.and_then(|every| u64::try_from(every.as_millis()).ok());
         let options = Options {
+            merge_interval_ms: every.unwrap_or(defaults.merge_interval_ms),
             cache_bytes: cache_bytes / 3 * 2,
             catalog_cache_bytes: cache_bytes / 3,
             tail_bytes_soft: write_bytes,
-            ..Options::default()
+            ..defaults
         };
         let rocks = RocksOptions { cache_bytes: options.catalog_cache_bytes, ..Default::default() };
         let ground = Ground {

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod machine;
 pub mod proofs;
 pub mod report;
+pub mod shared;
 pub mod size;
 pub mod targets;
 pub mod turns;

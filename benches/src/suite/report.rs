@@ -16,8 +16,8 @@ use crate::tournament::Outcome;
 const BEGIN: &str = "<!-- tried: begin -->";
 const END: &str = "<!-- tried: end -->";
 /// The suites in the order of the report.
-const ORDER: [&str; 7] =
-    ["append", "history", "category", "recovery", "space", "limits", "service"];
+const ORDER: [&str; 8] =
+    ["append", "history", "category", "recovery", "space", "limits", "service", "steady"];
 
 /// Reads what the suites left and fills in what criterion found.
 ///

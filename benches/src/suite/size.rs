@@ -20,6 +20,8 @@ pub struct Size {
     pub rounds: usize,
     /// Rooms of three messages.
     pub small_rooms: u32,
+    /// How long a steady load lasts.
+    pub steady: Duration,
 }
 
 /// Which size, by name.
@@ -38,18 +40,21 @@ impl Size {
         turn: Duration::from_millis(30),
         rounds: 10,
         small_rooms: 100_000,
+        steady: Duration::from_secs(30),
     };
     pub const STANDARD: Self = Self {
         name: "standard",
         messages: 1_000_000,
         turn: Duration::from_millis(200),
         small_rooms: 1_000_000,
+        steady: Duration::from_secs(120),
         ..Self::QUICK
     };
     pub const FULL: Self = Self {
         name: "full",
         messages: 10_000_000,
         turn: Duration::from_millis(500),
+        steady: Duration::from_secs(1_800),
         ..Self::STANDARD
     };
 
