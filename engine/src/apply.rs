@@ -249,27 +249,28 @@ impl Applier {
     }
 
     fn commit_with(&mut self, with_keys: bool) -> Result<Lsn> {
-        let Self { rooms, changes, .. } = self;
-        rooms.write(&mut |key, row| drop(changes.insert((Family::State, key), Some(row))));
         self.remove_spans()?;
-        let runs = if with_keys { self.write_keys() } else { Vec::new() };
-        let kept = self.gathered_to.unwrap_or(self.applied.lsn);
-        if with_keys && kept_on_disk(&*self.store)? != Some(kept) {
-            self.put(Family::State, keys::KEYS_KEPT.to_vec(), to_bytes(&kept));
+        let put = |key, value| Change { family: Family::State, key, value };
+        let mut changes: Vec<Change> = std::mem::take(&mut self.changes)
+            .into_iter()
+            .map(|((family, key), value)| Change { family, key, value })
+            .collect();
+        if let Some(written) = &mut self.written {
+            let kept = |change: &&Change| change.family == Family::State && is_kept(&change.key);
+            written.extend(changes.iter().filter(kept).map(|change| change.key.clone()));
         }
-        if !self.changes.is_empty() {
-            let applied = to_bytes(&self.applied);
-            self.put(Family::State, keys::APPLIED.to_vec(), applied);
-            let changes: Vec<Change> = std::mem::take(&mut self.changes)
-                .into_iter()
-                .map(|((family, key), value)| Change { family, key, value })
-                .collect();
-            if let Some(written) = &mut self.written {
-                let kept =
-                    |change: &&Change| change.family == Family::State && is_kept(&change.key);
-                written.extend(changes.iter().filter(kept).map(|change| change.key.clone()));
+        self.written.take_if(|written| written.len() > BATCH_ROWS);
+        self.rooms.write(&mut |key, row| changes.push(put(key, Some(row))));
+        let kept = self.gathered_to.unwrap_or(self.applied.lsn);
+        let mut runs = Vec::new();
+        if with_keys {
+            runs = self.gathered.runs(&mut |key, row| changes.push(put(key, Some(row))));
+            if kept_on_disk(&*self.store)? != Some(kept) {
+                changes.push(put(keys::KEYS_KEPT.to_vec(), Some(to_bytes(&kept))));
             }
-            self.written.take_if(|written| written.len() > BATCH_ROWS);
+        }
+        if !changes.is_empty() {
+            changes.push(put(keys::APPLIED.to_vec(), Some(to_bytes(&self.applied))));
             self.store.write(&changes)?;
         }
         if self.gathered.len() == 0 {

@@ -21,7 +21,6 @@ use crate::error::Result;
 use crate::format::payload::{ErasedRecord, Payload};
 use crate::format::record::Record;
 use crate::format::wire::to_bytes;
-use crate::remembered::KeyRun;
 use crate::types::{Lsn, RoomId, TimeUs};
 
 /// Spans that hold keys.
@@ -79,12 +78,6 @@ impl Applier {
             _ => {}
         }
         Ok(())
-    }
-
-    /// Makes runs of the keys that were gathered, as changes of the next batch.
-    pub(super) fn write_keys(&mut self) -> Vec<KeyRun> {
-        let Self { gathered, changes, .. } = self;
-        gathered.runs(&mut |key, value| drop(changes.insert((Family::State, key), Some(value))))
     }
 
     /// Removes the spans of which no key is within its window any more.
