@@ -9,3 +9,7 @@ pub mod scale;
 pub mod soak;
 pub mod suite;
 pub mod tournament;
+
+/// What the server runs with, and so every engine here that is written in Rust.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

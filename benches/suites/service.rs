@@ -42,10 +42,6 @@ enum Task {
     Echo,
 }
 
-/// What the server runs with, too.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> Outcome<()> {
     match child::task()? {
         Some(Task::Server(dir)) => return serve(&dir),

@@ -11,9 +11,6 @@ use hansard_benches::scale::table;
 use hansard_benches::scale::world::Size;
 use hansard_benches::tournament::Outcome;
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 const USAGE: &str = "\
 usage: scale [--rooms N] [--messages-in-big N] [--data DIR] [--logs DIR] [--seed N]
              [--rooms-at-once N] [--programs DIR] [--keep] [--json]
