@@ -150,7 +150,7 @@ fn group(
     engine: &hansard_engine::Engine,
     bare: &mut Loop,
 ) -> Outcome<Samples> {
-    let frames = RefCell::new((0, 0, 0));
+    let (frames, bare) = (RefCell::new((0, 0, 0)), RefCell::new(bare));
     let mut turns: Vec<Turn<'_>> = Vec::new();
     for entry in entries {
         let frames = &frames;
@@ -165,7 +165,6 @@ fn group(
             Ok(lap)
         }));
     }
-    let bare = RefCell::new(bare);
     turns.push(Turn::new(BARE, |count| {
         let (records, groups, bytes) = *frames.borrow();
         let mut bare = bare.borrow_mut();
@@ -178,7 +177,8 @@ fn group(
         Ok(lap)
     }));
     if let Load::Singles(writers @ 2..) = load {
-        turns.push(Turn::new(SHARED, |count| {
+        let (frames, bare) = (&frames, &bare);
+        turns.push(Turn::new(SHARED, move |count| {
             let (records, _, bytes) = *frames.borrow();
             let each = ratio(bytes, records);
             Shared::new(&mut bare.borrow_mut().bare, each).lap(count, u64::from(writers))

@@ -18,7 +18,7 @@ const QUESTION: &str = "What do merges owe under a steady load?";
 /// Messages of a group, and groups a second.
 const GROUP: u64 = 64;
 const GROUPS_A_SECOND: u64 = 125;
-/// Seconds in which a day of the log passes.
+/// Seconds in which a day of the log passes, or twenty hours of it.
 const DAY_SECONDS: u64 = 15;
 /// How often it is looked at what is owed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,14 +53,14 @@ fn main() -> Outcome<()> {
     let seconds = size.steady.as_secs();
     suite.say(format!(
         "{} messages a second in groups of {GROUP}, each synced, for {seconds} s, a day of the log \
-         in {DAY_SECONDS} s; merges are looked for each second and paced as a server's",
+         in {DAY_SECONDS} s; seals and a look for merges each second, merges paced as a server's",
         GROUP * GROUPS_A_SECOND
     ));
     suite
         .say("owed: bytes of packs that merges have yet to read until nothing is due, each second");
     let dir = field::scratch()?;
     let usual = Setup::usual(Budget::of(CacheState::Warm));
-    let setup = Setup { merges: Some(LOOK), ..usual };
+    let setup = Setup { housekeeping: Some(LOOK), ..usual };
     let store = Hansard::open(&dir.path().join(hansard::NAME), &world, setup)?;
     let mut halves = load(&store, &world, size.steady)?;
     let stats = store.engine.stats();
@@ -72,13 +72,13 @@ fn main() -> Outcome<()> {
         mib(stats.pack_bytes.get()),
     ));
     for (name, half) in ["first", "second"].iter().zip(&mut halves) {
+        let p99_ms = half.p99_ms();
         suite.say(format!(
             "{name} half: at most {:.1} MiB owed, {} packs, a group {:.1} ms behind its time; p99 \
-             of a group {:.2} ms",
+             of a group {p99_ms:.2} ms",
             mib(half.owed),
             half.packs,
             half.late.as_secs_f64() * 1e3,
-            half.p99_ms(),
         ));
     }
     Box::new(store).close()?;

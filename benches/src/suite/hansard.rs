@@ -116,8 +116,8 @@ pub struct Setup {
     pub keys: Keys,
     pub compliance: Compliance,
     pub retentions: Retentions,
-    /// How often it is looked for packs to merge; none for a server's own pace.
-    pub merges: Option<Duration>,
+    /// How often it seals, and looks for packs to merge; none for a server's own pace.
+    pub housekeeping: Option<Duration>,
 }
 
 impl Setup {
@@ -125,7 +125,7 @@ impl Setup {
     #[must_use]
     pub const fn usual(budget: Budget) -> Self {
         let (keys, compliance, retentions) = (Keys::Each, Compliance::Off, Retentions::One);
-        Self { budget, keys, compliance, retentions, merges: None }
+        Self { budget, keys, compliance, retentions, housekeeping: None }
     }
 }
 
@@ -228,8 +228,9 @@ impl Hansard {
         let clock = Arc::new(Told(AtomicI64::new(begun_us)));
         let Budget { cache_bytes, write_bytes } = setup.budget;
         let defaults = Options::default();
-        let every = setup.merges.and_then(|every| u64::try_from(every.as_millis()).ok());
+        let every = setup.housekeeping.and_then(|every| u64::try_from(every.as_millis()).ok());
         let options = Options {
+            seal_interval_ms: every.unwrap_or(defaults.seal_interval_ms),
             merge_interval_ms: every.unwrap_or(defaults.merge_interval_ms),
             cache_bytes: cache_bytes / 3 * 2,
             catalog_cache_bytes: cache_bytes / 3,
