@@ -94,8 +94,17 @@ impl Appended {
 
 #[derive(Debug, Default)]
 struct Slot {
+    filled: bool,
+    /// Until it is taken.
     result: Option<Result<Vec<Appended>>>,
     waker: Option<Waker>,
+}
+
+impl Slot {
+    /// The outcome, once it is there: it is given once.
+    fn take(&mut self) -> Result<Vec<Appended>> {
+        self.result.take().unwrap_or_else(|| Err(Error::invalid("the outcome was taken before")))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -125,10 +134,10 @@ impl Promise {
     /// Gives the outcome; the first one counts.
     pub(crate) fn fill(&self, result: Result<Vec<Appended>>) {
         let mut slot = self.0.slot.lock();
-        if slot.result.is_some() {
+        if slot.filled {
             return;
         }
-        slot.result = Some(result);
+        (slot.filled, slot.result) = (true, Some(result));
         let waker = slot.waker.take();
         drop(slot);
         self.0.filled.notify_all();
@@ -140,23 +149,29 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
+        if self.0.slot.lock().filled {
+            return;
+        }
         self.fill(Err(Error::Poisoned { first: "the commit ended before an answer".into() }));
     }
 }
 
 impl Ticket {
+    /// Blocks until the outcome is known, and leaves it there.
+    pub(crate) fn settled(&self) {
+        let mut slot = self.0.slot.lock();
+        while !slot.filled {
+            self.0.filled.wait(&mut slot);
+        }
+    }
+
     /// Blocks until the outcome is known.
     ///
     /// # Errors
     /// What the append failed with; `Poisoned` means the outcome is unknown.
     pub fn wait(self) -> Result<Vec<Appended>> {
-        let mut slot = self.0.slot.lock();
-        loop {
-            if let Some(result) = &slot.result {
-                return result.clone();
-            }
-            self.0.filled.wait(&mut slot);
-        }
+        self.settled();
+        self.0.slot.lock().take()
     }
 }
 
@@ -165,12 +180,10 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.0.slot.lock();
-        match &slot.result {
-            Some(result) => Poll::Ready(result.clone()),
-            None => {
-                slot.waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+        if slot.filled {
+            return Poll::Ready(slot.take());
         }
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 }

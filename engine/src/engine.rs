@@ -486,6 +486,10 @@ impl Inner {
         if !self.threaded {
             self.step();
         }
+        // Answers come in the order of the appends: whoever waits for the last is woken once.
+        if let Some(last) = tickets.last() {
+            last.settled();
+        }
         tickets.into_iter().map(Ticket::wait).collect()
     }
 

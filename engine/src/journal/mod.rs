@@ -22,6 +22,8 @@ use crate::limits;
 use crate::storage::{Disk, DiskFile, Mode, join};
 use crate::types::{Epoch, Lsn};
 
+/// Zeros of a new file that are written before a sync.
+const ZEROS_SYNCED: u64 = 4 * 1024 * 1024;
 /// The folder of the journal.
 pub const DIR: &str = "journal";
 
@@ -221,7 +223,6 @@ impl JournalPool {
             self.disk.remove_if_there(&path)?;
             let file = self.disk.open(&path, Mode::Create)?;
             self.write_zeros(&file)?;
-            file.sync()?;
             self.disk.rename_durably(DIR, &temporary, &name)
         };
         fill().inspect_err(|_| {
@@ -229,14 +230,20 @@ impl JournalPool {
         })
     }
 
+    /// Fills a file, durably, a piece at a time: a commit beside it does not wait for the disk to
+    /// take all of it.
     fn write_zeros(&self, file: &DiskFile) -> Result<()> {
         let zeros = vec![0; usize::try_from(self.file_bytes.min(1 << 20)).unwrap_or(1 << 20)];
-        let mut at = 0;
+        let (mut at, mut synced) = (0, 0);
         while at < self.file_bytes {
             let left = usize::try_from(self.file_bytes - at).unwrap_or(usize::MAX);
             let piece = zeros.get(..left.min(zeros.len())).unwrap_or(&zeros);
             file.write(at, piece)?;
             at += piece.len() as u64;
+            if at - synced >= ZEROS_SYNCED || at == self.file_bytes {
+                file.sync()?;
+                synced = at;
+            }
         }
         Ok(())
     }
@@ -345,7 +352,6 @@ impl JournalPool {
             }
             let file = self.disk.open(&join(DIR, &file_name(number)), Mode::Write)?;
             self.write_zeros(&file)?;
-            file.sync()?;
             self.pool.lock().free.push(number);
             self.changed.notify_all();
             zeroed += 1;
