@@ -175,8 +175,11 @@ impl Tails {
         let Some(first) = entries.front() else { return TailPart::default() };
         let own = u64::from(first.kind.takes_seq());
         let (from, to) = pick(entries);
+        // What is skipped may be missing, so the iterator does not say how many there are.
+        let mut part = Vec::with_capacity(to.saturating_sub(from));
+        part.extend(entries.range(from, to).cloned());
         TailPart {
-            entries: entries.range(from, to).cloned().collect(),
+            entries: part,
             first_rev: Some(first.rev),
             seq_before: Seq(first.seq_at.0.saturating_sub(own)),
         }
