@@ -198,7 +198,7 @@ fn amplification(suite: &mut Suite, who: &[Who], world: &World) -> Outcome<()> {
     }
     let each = per(given, world.messages);
     suite.say(format!(
-        "a message was given as {each:.1} bytes: its words, 28 of header, 16 of key and 16 of digest"
+        "a message was given as {each:.1} bytes: its words, 28 of header, 16 of key, 16 of digest"
     ));
     suite.say(format!(
         "writes: sectors that reached a device of the store's own (ext4 on a loop device), until \
@@ -206,8 +206,8 @@ fn amplification(suite: &mut Suite, who: &[Who], world: &World) -> Outcome<()> {
          first message is left out, and the zeros that files of a log are made of"
     ));
     suite.say(
-        "over the bytes left a store looks worse the less it leaves: of Hansard two days later keys \
-         and their rows are gone, the peers keep them",
+        "over the bytes left a store looks worse the less it leaves: of Hansard two days later \
+         keys and their rows are gone, the peers keep them",
     );
     let what = ("space-amplification", "bytes written over bytes left, groups of 64", "x");
     suite.given(what, Better::Less, over_left);

@@ -320,8 +320,8 @@ impl Engine {
     }
 }
 
-/// Bytes of packs that merges read until nothing is due. What one writes counts as being as large as
-/// what it read.
+/// Bytes of packs that merges read until nothing is due. What one writes counts as being as large
+/// as what it read.
 fn owed(mut packs: BTreeMap<u64, PackMeta>, due: Due, passed_over: &BTreeSet<u64>) -> u64 {
     let mut bytes: u64 = 0;
     while let Some(Job { inputs, kind, .. }) = pick(&packs, due, passed_over) {
