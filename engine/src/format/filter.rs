@@ -115,6 +115,18 @@ mod tests {
         }
     }
 
+    /// Worked out by hand, as FORMAT.md says it.
+    #[test]
+    fn the_bits_of_a_name_are_those_of_the_format() {
+        let name = KeyName([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        let bits = [22, 23, 7, 27, 28, 23, 24, 19];
+        let expected: Vec<u8> = bits.iter().flat_map(|bit| (1_u32 << bit).to_le_bytes()).collect();
+        assert_eq!(Filter::of([name].iter()).to_bytes(), expected);
+        // Of three blocks, by 0x07060504 * 3 / 2^32 in the first.
+        let three = Filter::of([name; 48].iter()).to_bytes();
+        assert_eq!((three.len(), &three[..32]), (96, &expected[..]));
+    }
+
     #[test]
     fn bytes_that_are_no_blocks_are_refused() {
         for len in [0, 1, 4, 31, 33, 36, 63] {
