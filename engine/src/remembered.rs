@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::apply::{applied_row, decode_row};
 use crate::catalog::keys::{self, KeyName, KeySpan};
+use crate::catalog::memory::Rows;
 use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
 use crate::catalog::{CatalogStore, Change, Family, Go, Walk, walk_prefix};
 use crate::error::{Error, Result};
@@ -208,7 +209,7 @@ pub(crate) fn run_of(
     Some(KeyRun { span, first, filter: Some(filter) })
 }
 
-/// Every key at rest, by span and name, whatever runs they stand in: for comparisons.
+/// Every key at rest, by span and name, whatever runs they stand in.
 ///
 /// # Errors
 /// `Io` or `Corrupt`.
@@ -224,6 +225,27 @@ pub fn every_key(store: &dyn CatalogStore) -> Result<Vec<((KeySpan, KeyName), Ke
     all.sort_by_key(|(place, row)| (*place, std::cmp::Reverse(row.lsn)));
     all.dedup_by_key(|(place, _)| *place);
     Ok(all)
+}
+
+/// All rows of a catalog, for comparisons: of idempotency keys one each, by its span and name, for
+/// to which runs those of a log were gathered is chance.
+///
+/// # Errors
+/// `Io` or `Corrupt`.
+pub fn comparable_rows(store: &dyn CatalogStore) -> Result<Rows> {
+    let mut rows = Rows::new();
+    for family in Family::ALL {
+        store.range(family, &[], &[u8::MAX; 16], Walk::Up, &mut |key, value| {
+            if family != Family::State || !keys::is_of_keys(key) {
+                rows.insert((family, key.to_vec()), value.to_vec());
+            }
+            Ok(Go::On)
+        })?;
+    }
+    rows.extend(every_key(store)?.into_iter().map(|((span, name), row)| {
+        ((Family::State, keys::key_page(span, Lsn::ZERO, &name)), to_bytes(&row))
+    }));
+    Ok(rows)
 }
 
 /// Gathers keys of spans and writes them as runs of at most so many.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hansard_engine::apply::{Applier, applied_row};
-use hansard_engine::catalog::memory::{MemoryCatalog, Rows, key_rows};
+use hansard_engine::catalog::memory::{MemoryCatalog, Rows};
 use hansard_engine::catalog::rocks::{RocksCatalog, RocksOptions};
 use hansard_engine::catalog::rows::AppliedRow;
 use hansard_engine::catalog::{CatalogStore, Change, Family, Go, Visit, Walk, keys};
@@ -24,6 +24,7 @@ use hansard_engine::error::Result;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::record::Record;
 use hansard_engine::format::wire::to_bytes;
+use hansard_engine::remembered::comparable_rows;
 use hansard_engine::storage::sim::Random;
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Options};
@@ -195,7 +196,7 @@ fn rows_of(records: &[Record]) -> Rows {
     let twin = MemoryCatalog::default();
     let store: Arc<dyn CatalogStore> = Arc::new(twin.clone());
     apply(&mut applier(&store), records);
-    twin.rows()
+    rows_in(&twin)
 }
 
 fn same(found: &Rows, expected: &Rows, what: &str) {
@@ -224,7 +225,7 @@ fn every_kind_of_record_applied_twice_leaves_the_rows_of_once() {
         store.write(&[Change { family, key, value: Some(to_bytes(&row)) }]).unwrap();
         apply(&mut applier(&store), std::slice::from_ref(record));
         let what = format!("{:?} at {}", record.payload.kind(), record.lsn);
-        same(&twice.rows(), &once.rows(), &what);
+        same(&rows_in(&twice), &rows_in(&once), &what);
     }
 }
 
@@ -316,23 +317,12 @@ fn a_catalog_that_crashes_between_flushes_ends_with_the_rows_of_the_log() {
             twin = twin.crash();
             crashes += 1;
         }
-        same(&twin.rows(), &expected, "after the last crash");
+        same(&rows_in(&twin), &expected, "after the last crash");
     }
 }
 
 fn rows_in(store: &dyn CatalogStore) -> Rows {
-    let mut rows = Rows::new();
-    for family in Family::ALL {
-        let all = |key: &[u8], value: &[u8]| {
-            rows.insert((family, key.to_vec()), value.to_vec());
-            Ok(Go::On)
-        };
-        let mut all = all;
-        store.range(family, &[], &[u8::MAX; 16], Walk::Up, &mut all).unwrap();
-    }
-    rows.retain(|(family, key), _| *family != Family::State || !keys::is_of_keys(key));
-    rows.extend(key_rows(store).unwrap());
-    rows
+    comparable_rows(store).unwrap()
 }
 
 /// RocksDB with buffers so small that it flushes all the time.

@@ -147,7 +147,7 @@ fn keys_that_are_in_no_run_are_read_again_out_of_packs() {
     assert_eq!((before.0, count), (0, 300));
     engine.close().unwrap();
     drop(engine);
-    let stored = world.store.rows_as_stored();
+    let stored = world.store.rows();
     let of_keys = stored.into_keys().filter(|(_, key)| keys::is_of_keys(key));
     let mut changes: Vec<Change> =
         of_keys.map(|(family, key)| Change { family, key, value: None }).collect();

@@ -23,6 +23,7 @@ use hansard_engine::merge::MergeReport;
 use hansard_engine::open::{Drive, Losses, open_on};
 use hansard_engine::pack::Packs;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, Order};
+use hansard_engine::remembered::comparable_rows;
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::{ReadTrouble, Survivors, Trouble};
@@ -258,7 +259,7 @@ fn a_catalog_that_is_gone_is_rebuilt_from_merged_packs_to_equal_rows() {
     engine.close().unwrap();
     drop(engine);
     let rows = |store: &MemoryCatalog| {
-        let mut rows = store.rows();
+        let mut rows = comparable_rows(store).unwrap();
         // It says how far a seal had come when it was written, too.
         rows.remove(&(Family::State, keys::APPLIED.to_vec()));
         rows

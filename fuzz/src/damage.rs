@@ -240,7 +240,7 @@ fn forge_number(bytes: &mut Vec<u8>, name: &str, input: &mut Input<'_>) {
 
 /// Changes, removes or replaces a row of the catalog.
 fn forge_row(store: &MemoryCatalog, input: &mut Input<'_>) {
-    let rows = store.rows_as_stored();
+    let rows = store.rows();
     let Some(((family, key), value)) = rows.iter().nth(input.word() % rows.len().max(1)) else {
         return;
     };

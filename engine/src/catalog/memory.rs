@@ -8,29 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::keys::{KEY_PAGES, KeyName, KeySpan, is_of_keys};
-use super::rows::KeyRow;
 use super::{CatalogStore, Change, Family, Go, Visit, Walk};
 use crate::error::{Error, Result};
-use crate::format::wire::to_bytes;
-use crate::remembered::every_key;
 use crate::sync::RwLock;
 
 /// All rows of a store.
 pub type Rows = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
-
-/// The idempotency keys of a store as a row each, by span and name: to which runs those of a log
-/// were gathered is chance.
-///
-/// # Errors
-/// `Io` or `Corrupt`.
-pub fn key_rows(store: &dyn CatalogStore) -> Result<Rows> {
-    let row = |((span, name), row): ((KeySpan, KeyName), KeyRow)| {
-        let key = [KEY_PAGES, &span.0.to_be_bytes(), &name.0].concat();
-        ((Family::State, key), to_bytes(&row))
-    };
-    Ok(every_key(store)?.into_iter().map(row).collect())
-}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -76,22 +59,10 @@ impl MemoryCatalog {
         self.broken.load(Ordering::SeqCst)
     }
 
-    /// A copy of all rows as they stand.
-    #[must_use]
-    pub fn rows_as_stored(&self) -> Rows {
-        self.inner.read().rows.clone()
-    }
-
-    /// A copy of all rows, for comparisons: those of keys as [`key_rows`] has them.
-    ///
-    /// # Panics
-    /// If a page of keys cannot be decoded.
+    /// A copy of all rows.
     #[must_use]
     pub fn rows(&self) -> Rows {
-        let mut rows = self.rows_as_stored();
-        rows.retain(|(family, key), _| *family != Family::State || !is_of_keys(key));
-        rows.extend(key_rows(self).expect("pages of keys"));
-        rows
+        self.inner.read().rows.clone()
     }
 
     fn check(&self) -> Result<()> {
@@ -171,8 +142,7 @@ impl CatalogStore for MemoryCatalog {
 
     fn checkpoint(&self, to: &Path) -> Result<()> {
         self.flush()?;
-        let rows = self.rows_as_stored();
-        self.copies.write().insert(to.to_path_buf(), rows);
+        self.copies.write().insert(to.to_path_buf(), self.rows());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use hansard_engine::catalog::memory::{MemoryCatalog, Rows};
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
 use hansard_engine::open::{Drive, Losses, open_on};
+use hansard_engine::remembered::comparable_rows;
 use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::{ReadTrouble, SimStorage, Survivors, Trouble};
 use hansard_engine::types::*;
@@ -565,7 +566,7 @@ impl Scenario {
         engine.seal().unwrap();
         engine.close().unwrap();
         drop(engine);
-        let kept = self.world.store.rows();
+        let kept = comparable_rows(&self.world.store).unwrap();
         let copy = World {
             sim: self.world.sim.crash(Survivors::Everything),
             store: MemoryCatalog::default(),
@@ -577,7 +578,7 @@ impl Scenario {
         assert!(report.holes.is_empty(), "{report:?}");
         engine.seal().unwrap();
         engine.close().unwrap();
-        same_rows(&kept, &copy.store.rows());
+        same_rows(&kept, &comparable_rows(&copy.store).unwrap());
         self.tally.rebuilds += 1;
         self.note("rebuilt rows are equal");
     }
