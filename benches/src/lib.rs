@@ -10,6 +10,7 @@ pub mod soak;
 pub mod suite;
 pub mod tournament;
 
-/// What the server runs with, and so every engine here that is written in Rust.
+/// What the server runs with, and so every engine here that is written in Rust; with the feature
+/// `malloc` those in C and C++ as well.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

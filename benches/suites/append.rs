@@ -14,7 +14,7 @@ use hansard_benches::suite::hansard::{self, Hansard, Keys, Setup};
 use hansard_benches::suite::limits::{BARE, Bare};
 use hansard_benches::suite::shared::{SHARED, Shared};
 use hansard_benches::suite::size::Size;
-use hansard_benches::suite::turns::{Lap, Samples, Turn, compare};
+use hansard_benches::suite::turns::{Lap, Samples, Turn, compare, quantile_us};
 use hansard_benches::suite::world::{self, Stream, World};
 use hansard_benches::suite::writers::{groups, singles};
 use hansard_benches::tournament::Outcome;
@@ -263,11 +263,7 @@ fn acknowledged(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
         "acknowledgements beside housekeeping: {ACK_WRITERS} writers; {seals} rounds of seal, \
          merge and scrub without a pause, none of them paced"
     ));
-    let p99 = |mut each: Vec<Duration>| {
-        each.sort_unstable();
-        let at = each.len().saturating_sub(1) * 99 / 100;
-        each.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
-    };
+    let p99 = |mut each: Vec<Duration>| quantile_us(&mut each, 99).unwrap_or_default();
     let values = [(hansard::NAME, p99(busy)), ("idle", p99(idle))];
     let values = values.map(|(name, value)| (name.to_owned(), value));
     let what = ("append-acks-busy-p99", "Hansard: acknowledged beside housekeeping, p99", "us");

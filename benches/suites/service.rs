@@ -53,9 +53,9 @@ fn main() -> Outcome<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let mut suite = Suite::new("service", QUESTION, size, &[])?;
     suite.say(
-        "the server as it ships, its log of messages aside: with compliance, proofs and a key for \
-         each post; each post durable before its answer; both servers and the client share the \
-         machine's cores",
+        "the server as it ships, its log of messages and RocksDB's allocator aside: with \
+         compliance, proofs and a key for each post; each post durable before its answer; both \
+         servers and the client share the machine's cores",
     );
     suite.say("the echo: axum on the same runtime, a route that answers 201 with the body it got");
     suite.say("a connection has a room of its own and one post in flight");

@@ -10,6 +10,7 @@ use hansard_benches::suite::field;
 use hansard_benches::suite::figures::{Better, Suite};
 use hansard_benches::suite::hansard::{self, Hansard, Setup};
 use hansard_benches::suite::size::Size;
+use hansard_benches::suite::turns::quantile_us;
 use hansard_benches::suite::world::{self, World};
 use hansard_benches::tournament::Outcome;
 use hansard_peers::{Budget, CacheState, Durability, Store};
@@ -35,14 +36,6 @@ struct Half {
     acks: Vec<Duration>,
     /// How far behind its time a group began, at most.
     late: Duration,
-}
-
-impl Half {
-    fn p99_ms(&mut self) -> f64 {
-        self.acks.sort_unstable();
-        let at = self.acks.len().saturating_sub(1) * 99 / 100;
-        self.acks.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e3)
-    }
 }
 
 fn main() -> Outcome<()> {
@@ -72,7 +65,7 @@ fn main() -> Outcome<()> {
         mib(stats.pack_bytes.get()),
     ));
     for (name, half) in ["first", "second"].iter().zip(&mut halves) {
-        let p99_ms = half.p99_ms();
+        let p99_ms = quantile_us(&mut half.acks, 99).unwrap_or_default() / 1e3;
         suite.say(format!(
             "{name} half: at most {:.1} MiB owed, {} packs, a group {:.1} ms behind its time; p99 \
              of a group {p99_ms:.2} ms",

@@ -100,6 +100,13 @@ fn mib(bytes: usize) -> usize {
     bytes / 1_048_576
 }
 
+/// Who allocates.
+const ALLOCATOR: &str = if cfg!(feature = "malloc") {
+    "allocator: jemalloc, for engines in C and C++ too"
+} else {
+    "allocator: jemalloc in Rust, malloc elsewhere"
+};
+
 impl Suite {
     /// Of the machine and the budgets as they are.
     ///
@@ -119,7 +126,7 @@ impl Suite {
             question: question.to_owned(),
             size: size.name.to_owned(),
             machine: machine::describe(&field::root()?),
-            conditions: vec![budgets],
+            conditions: vec![budgets, ALLOCATOR.to_owned()],
             settings: settings.collect(),
             figures: Vec::new(),
         })

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::limits::Bare;
 use super::turns::Lap;
+use super::writers::side_by_side;
 use crate::tournament::Outcome;
 
 /// Its name in tables.
@@ -83,26 +84,16 @@ impl<'a> Shared<'a> {
     /// If a write fails.
     pub fn lap(&self, messages: u64, writers: u64) -> Outcome<Lap> {
         let share = messages.div_ceil(writers);
-        let barrier = std::sync::Barrier::new(usize::try_from(writers)? + 1);
-        let (took, each) = std::thread::scope(|scope| -> Outcome<_> {
-            let write = || -> Outcome<Vec<Duration>> {
-                barrier.wait();
-                let mut each = Vec::new();
-                for _ in 0..share {
-                    let begun = Instant::now();
-                    self.commit()?;
-                    each.push(begun.elapsed());
-                }
-                Ok(each)
-            };
-            let threads: Vec<_> = (0..writers).map(|_| scope.spawn(write)).collect();
-            barrier.wait();
-            let (begun, mut each) = (Instant::now(), Vec::new());
-            for thread in threads {
-                each.extend(thread.join().map_err(|_| "a writer panicked")??);
+        let write = || -> Outcome<Vec<Duration>> {
+            let mut each = Vec::new();
+            for _ in 0..share {
+                let begun = Instant::now();
+                self.commit()?;
+                each.push(begun.elapsed());
             }
-            Ok((begun.elapsed(), each))
-        })?;
+            Ok(each)
+        };
+        let (took, each) = side_by_side((0..writers).map(|_| write).collect(), || Ok(()))?;
         Ok(Lap { took, count: share * writers, each })
     }
 }

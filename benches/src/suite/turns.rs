@@ -70,11 +70,16 @@ impl Taken {
     /// A percentile of single operations in microseconds; none if they were not noted.
     #[must_use]
     pub fn quantile_us(&self, percent: usize) -> Option<f64> {
-        let mut each = self.each.clone();
-        each.sort_unstable();
-        let at = each.len().checked_sub(1)? * percent / 100;
-        each.get(at).map(|took| took.as_secs_f64() * 1e6)
+        quantile_us(&mut self.each.clone(), percent)
     }
+}
+
+/// A percentile of what was noted, in microseconds; none of nothing.
+#[must_use]
+pub fn quantile_us(each: &mut [Duration], percent: usize) -> Option<f64> {
+    each.sort_unstable();
+    let at = each.len().checked_sub(1)? * percent / 100;
+    each.get(at).map(|took| took.as_secs_f64() * 1e6)
 }
 
 /// Everyone's samples by name.

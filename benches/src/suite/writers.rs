@@ -36,27 +36,38 @@ pub fn singles(store: &dyn Store, messages: &[Message<'_>], writers: usize) -> O
         store.rest(Quiet::Applied)?;
         return Ok(Lap { took: begun.elapsed(), count: messages.len() as u64, each });
     }
-    let barrier = std::sync::Barrier::new(writers + 1);
-    let (took, each) = std::thread::scope(|scope| -> Outcome<_> {
-        let threads: Vec<_> = shares
-            .iter()
-            .map(|share| {
-                scope.spawn(|| {
-                    barrier.wait();
-                    write(store, share)
-                })
+    let work = shares.iter().map(|share| || write(store, share)).collect();
+    let (took, each) = side_by_side(work, || store.rest(Quiet::Applied))?;
+    Ok(Lap { took, count: messages.len() as u64, each })
+}
+
+/// Lets threads work that begin together; how long it took until all of them and then `rest` were
+/// done, and what they noted.
+///
+/// # Errors
+/// What one of them fails with.
+pub fn side_by_side<W: FnOnce() -> Outcome<Vec<Duration>> + Send>(
+    work: Vec<W>,
+    rest: impl FnOnce() -> Outcome<()>,
+) -> Outcome<(Duration, Vec<Duration>)> {
+    let barrier = &std::sync::Barrier::new(work.len() + 1);
+    std::thread::scope(|scope| {
+        let begin = |work: W| {
+            scope.spawn(move || {
+                barrier.wait();
+                work()
             })
-            .collect();
+        };
+        let threads: Vec<_> = work.into_iter().map(begin).collect();
         barrier.wait();
         let begun = Instant::now();
-        let mut each = Vec::with_capacity(messages.len());
+        let mut each = Vec::new();
         for thread in threads {
             each.extend(thread.join().map_err(|_| "a writer panicked")??);
         }
-        store.rest(Quiet::Applied)?;
+        rest()?;
         Ok((begun.elapsed(), each))
-    })?;
-    Ok(Lap { took, count: messages.len() as u64, each })
+    })
 }
 
 /// Stores the messages in groups, one caller.
