@@ -7,11 +7,17 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use hansard_engine::apply::Applier;
 use hansard_engine::catalog::keys::{self, KeySpan};
+use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::catalog::{CatalogStore, Change, Family, Go, walk_prefix};
+use hansard_engine::format::payload::{EntryKind, Payload, Post};
+use hansard_engine::format::record::{Idempotency, Record};
 use hansard_engine::open::{Drive, Losses, open_on};
 use hansard_engine::remembered::every_key;
-use hansard_engine::types::{Lsn, PrincipalId, RoomId};
+use hansard_engine::types::{Epoch, Lsn, PrincipalId, Rev, RoomId, Seq};
 use hansard_engine::{Engine, Options};
 use support::*;
 
@@ -130,6 +136,17 @@ fn keys_are_found_in_runs_and_out_of_the_journal_after_a_kill() {
     assert!(!send(&engine, user, room, &key(count)).1);
 }
 
+/// Takes every run out of a catalog, which says so.
+fn forget_runs(store: &MemoryCatalog) {
+    let of_keys = store.rows().into_keys().filter(|(_, key)| keys::is_of_keys(key));
+    let mut changes: Vec<Change> =
+        of_keys.map(|(family, key)| Change { family, key, value: None }).collect();
+    let kept = hansard_engine::format::wire::to_bytes(&Lsn::ZERO);
+    let (family, key) = (Family::State, keys::KEYS_KEPT.to_vec());
+    changes.push(Change { family, key, value: Some(kept) });
+    store.write(&changes).unwrap();
+}
+
 /// As after an earlier build, which knows no runs, was here and trimmed the journal.
 #[test]
 fn keys_that_are_in_no_run_are_read_again_out_of_packs() {
@@ -147,18 +164,42 @@ fn keys_that_are_in_no_run_are_read_again_out_of_packs() {
     assert_eq!((before.0, count), (0, 300));
     engine.close().unwrap();
     drop(engine);
-    let stored = world.store.rows();
-    let of_keys = stored.into_keys().filter(|(_, key)| keys::is_of_keys(key));
-    let mut changes: Vec<Change> =
-        of_keys.map(|(family, key)| Change { family, key, value: None }).collect();
-    let kept = hansard_engine::format::wire::to_bytes(&Lsn(1));
-    let (family, key) = (Family::State, keys::KEYS_KEPT.to_vec());
-    changes.push(Change { family, key, value: Some(kept) });
-    world.store.write(&changes).unwrap();
+    forget_runs(&world.store);
     world.store.flush().unwrap();
     let engine = world.open();
     assert_eq!(rows(&world, &engine), (count, firsts));
     for n in 0..300 {
         assert!(send(&engine, user, room, &format!("key {n}")).1, "{n}");
     }
+}
+
+/// Where keys alone are read again, no row tells that it is time to write them.
+#[test]
+fn keys_that_are_read_again_are_written_a_run_at_a_time() {
+    let store = MemoryCatalog::default();
+    let open = || Applier::new(Arc::new(store.clone())).unwrap();
+    let record = |n: u64| {
+        let (kind, body) = (EntryKind::Text, "said".to_owned());
+        let payload = Payload::Post(Post { kind, body, reply_to: Seq::ZERO, import: None });
+        let idempotency = Some(Idempotency { key: n.to_string().into_bytes(), digest: [7; 16] });
+        let (actor, policy, time) = (hansard_engine::system_actor(), Lsn::ZERO, START);
+        let (lsn, seq, rev, room) = (Lsn(n), Seq(n), Rev(n), RoomId(900));
+        let epoch = Epoch::FIRST;
+        let recorded = time;
+        Record { epoch, lsn, recorded, time, room, seq, rev, actor, policy, idempotency, payload }
+    };
+    let run = hansard_engine::limits::KEY_RUN_KEYS;
+    let records: Vec<Record> = (1..=run as u64 + 10).map(record).collect();
+    let mut applier = open();
+    records.iter().for_each(|r| applier.apply(r, &r.to_bytes()).unwrap());
+    applier.commit_all().unwrap();
+    forget_runs(&store);
+    let mut applier = open();
+    for record in &records {
+        applier.apply(record, &record.to_bytes()).unwrap();
+        applier.commit_if_full().unwrap();
+    }
+    assert_eq!(every_key(&store).unwrap().len(), run);
+    applier.commit_all().unwrap();
+    assert_eq!(every_key(&store).unwrap().len(), records.len());
 }

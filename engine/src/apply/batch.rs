@@ -62,12 +62,14 @@ impl Applier {
         Ok(self.applied.lsn)
     }
 
-    /// As `commit`, once a batch's worth of rows is pending: a long replay stays within memory.
+    /// As `commit`, once a batch's worth of rows is pending or a run of keys: a long replay stays
+    /// within memory.
     ///
     /// # Errors
     /// As `commit`.
     pub fn commit_if_full(&mut self) -> Result<()> {
-        if self.changes.len() + self.rooms.pending() >= BATCH_ROWS {
+        let rows = self.changes.len() + self.rooms.pending();
+        if rows >= BATCH_ROWS || self.gathered.len() >= limits::KEY_RUN_KEYS {
             self.commit()?;
         }
         Ok(())
