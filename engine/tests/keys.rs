@@ -203,3 +203,17 @@ fn keys_that_are_read_again_are_written_a_run_at_a_time() {
     applier.commit_all().unwrap();
     assert_eq!(every_key(&store).unwrap().len(), records.len());
 }
+
+#[test]
+fn a_key_whose_span_went_is_not_taken_again_by_a_start() {
+    let world = World::new();
+    let engine = world.open();
+    let (user, room) = lobby(&engine);
+    send(&engine, user, room, "key");
+    world.clock.pass_us(40 * HOUR);
+    one(&engine, post(user, room, "a day and a half later"));
+    // Its record is in the journal yet, and in no run.
+    drop(engine);
+    let engine = world.open();
+    assert_eq!(rows(&world, &engine), (0, Vec::new()));
+}
