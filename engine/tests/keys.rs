@@ -115,7 +115,8 @@ fn keys_are_found_in_runs_and_out_of_the_journal_after_a_kill() {
     let engine = open();
     let (user, room) = lobby(&engine);
     let gathered = hansard_engine::limits::KEY_RUN_KEYS;
-    let count = gathered + 700;
+    // So many behind the run that `sequence` lets go of what is applied meanwhile.
+    let count = gathered + 6_000;
     let key = |n: usize| format!("key {n}");
     for some in (0..count).collect::<Vec<_>>().chunks(512) {
         let drafts = some.iter().map(|n| keyed(post(user, room, "said"), &key(*n), 1));
@@ -126,6 +127,9 @@ fn keys_are_found_in_runs_and_out_of_the_journal_after_a_kill() {
     }
     let at_rest = every_key(&world.store).unwrap().len();
     assert!((gathered..count).contains(&at_rest), "{at_rest} of {count} are in a run");
+    for n in [0, gathered - 1, gathered + 100, gathered + 4_000, count - 1] {
+        assert!(send(&engine, user, room, &key(n)).1, "{n}, before the kill");
+    }
     drop(engine);
     // The rows are as they were written, flushed or not.
     let engine = open();
