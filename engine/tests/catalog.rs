@@ -19,7 +19,7 @@ use hansard_engine::apply::{Applier, applied_row};
 use hansard_engine::catalog::memory::{MemoryCatalog, Rows};
 use hansard_engine::catalog::rocks::{RocksCatalog, RocksOptions};
 use hansard_engine::catalog::rows::AppliedRow;
-use hansard_engine::catalog::{CatalogStore, Change, Family, Go, Visit, Walk, keys};
+use hansard_engine::catalog::{CatalogStore, Change, Family, Visit, Walk, keys};
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::record::Record;
