@@ -15,11 +15,11 @@ use std::collections::btree_map::Entry;
 use crate::apply::decode_row;
 use crate::catalog::rows::AmendRow;
 use crate::catalog::{Family, Go, Walk, keys, walk_prefix};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::payload::Payload;
 use crate::format::record::Record;
 use crate::history::History;
-use crate::reads::{Amendment, Anchor, Gap, GapReason, Versions};
+use crate::reads::{self, Amendment, Anchor, CategoryEntry, Gap, GapReason, Versions};
 use crate::types::{Rev, RoomId, Seq};
 
 /// Takes the words out of an entry or an edit.
@@ -62,6 +62,43 @@ impl History {
         let edit = if edited { self.at_rev(room, row.edited)? } else { None };
         let (changed, edits) = (row.changed, row.edits);
         Ok(Amendment { room, seq, changed, edits, edit, redacted, redaction })
+    }
+
+    /// The same for entries as bytes: only those of rooms in which something was amended are
+    /// decoded.
+    pub(crate) fn amend_bytes(
+        &self,
+        entries: &mut Vec<CategoryEntry>,
+        gaps: &mut Vec<Gap>,
+    ) -> Result<Vec<Amendment>> {
+        let mut rooms: BTreeMap<RoomId, bool> = BTreeMap::new();
+        let mut last = None;
+        for CategoryEntry { room, .. } in &*entries {
+            if last.replace(*room) != Some(*room)
+                && let Entry::Vacant(unknown) = rooms.entry(*room)
+            {
+                unknown.insert(self.has_amended(*room)?);
+            }
+        }
+        let mut amended = Vec::new();
+        if !rooms.values().any(|any| *any) {
+            return Ok(amended);
+        }
+        for found in std::mem::take(entries) {
+            if rooms.get(&found.room) != Some(&true) {
+                entries.push(found);
+                continue;
+            }
+            let CategoryEntry { room, time, entry } = found;
+            let decoded = entry.record();
+            let failed = |error: &Error| tracing::error!(%error, "record cannot be decoded");
+            let mut record: Vec<Record> = decoded.inspect_err(failed).into_iter().collect();
+            amended.extend(self.amend(&mut record, gaps)?);
+            let entry = record.first().and_then(reads::Entry::of);
+            entries.extend(entry.map(|entry| CategoryEntry { room, time, entry }));
+        }
+        amended.sort_by_key(|amendment: &Amendment| (amendment.room, amendment.seq));
+        Ok(amended)
     }
 
     /// Lays edits and redactions over entries of rooms. An entry whose newest edit is damaged is

@@ -5,27 +5,56 @@
 //! the category they have now, and rooms moved in are added. A merge by (time, room, seq) decodes a
 //! block only when everything before it has been given out.
 
+mod stream;
+
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
+use std::collections::HashMap;
+use std::collections::binary_heap::PeekMut;
+use std::collections::hash_map;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
+use self::stream::{Key, Place, Span, Stream};
 use crate::apply::decode_row;
 use crate::catalog::rows::HeadRow;
 use crate::catalog::{Family, Go, keys, walk_prefix};
-use crate::error::{Error, Result};
-use crate::format::block::Block;
-use crate::format::record::{Outline, Record, is_post};
+use crate::error::Result;
+use crate::format::record::Record;
 use crate::format::run::Run;
-use crate::history::{History, block_has_entries};
+use crate::history::{History, Take, block_has_entries};
 use crate::limits;
 use crate::lists::{Placed, RoomList};
-use crate::reads::{Anchor, CategoryCursor, CategoryPage, CategoryRequest, Gap, GapReason, Order};
+use crate::reads::{
+    Anchor, CategoryEntries, CategoryEntry, CategoryPage, CategoryRequest, Entry, Gap, GapReason,
+    Order,
+};
 use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
 
 /// Rooms with a tail up to which each is looked for in the category, instead of the other way.
 const FEW_ROOMS: usize = 1024;
+
+/// What a reader gets of an entry.
+trait Give: Sized {
+    /// Of its stored bytes; none if they cannot be read. Where its words begin in them, if that is
+    /// known.
+    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self>;
+}
+
+impl Give for Record {
+    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self> {
+        Self::take(place.seq, bytes, words)
+    }
+}
+
+impl Give for CategoryEntry {
+    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self> {
+        let Place { time, room, seq } = place;
+        Some(Self { room, time, entry: Entry::take(seq, bytes, words)? })
+    }
+}
 
 /// A run in the list of its room.
 #[derive(Clone, Debug)]
@@ -45,33 +74,28 @@ impl Listed {
 struct Candidate {
     run: Listed,
     index: usize,
+    /// The last entry of its room that retention took.
+    floor: Seq,
+    /// All of its entries are in the span, and none was given out before.
+    within: bool,
 }
 
-/// Something that stands at a place in the merge.
+/// Something that stands at a place in the merge: a number in a list of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
     /// A block not yet decoded; its place is the bound of what it can hold.
-    Block(Candidate),
-    /// An entry: its bytes are decoded when it is given out.
-    Entry(Bytes, RoomId, Seq),
+    Block(usize),
+    /// Entries of a room; the place is that of the next of them.
+    Stream(usize),
     /// Places of a room that are lost; nobody knows when between its neighbours they were said.
-    Hole(Gap),
+    Hole(usize),
 }
 
-/// A place in the order asked for: smaller comes first.
-type Key = (i64, u64, u64);
-
+#[derive(Debug, PartialEq, Eq)]
 struct InOrder {
     key: Key,
     item: Item,
 }
-
-impl PartialEq for InOrder {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl Eq for InOrder {}
 
 impl PartialOrd for InOrder {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -83,61 +107,52 @@ impl Ord for InOrder {
     fn cmp(&self, other: &Self) -> Ordering {
         // A heap gives the largest, and the smallest key must come first; a block comes before an
         // entry at the same place, because it may hold one that is equal or smaller.
-        let rank = |item: &Item| u8::from(!matches!(item, Item::Block(_)));
+        let rank = |item: &Item| match item {
+            Item::Block(at) => (0, *at),
+            Item::Stream(at) => (1, *at),
+            Item::Hole(at) => (2, *at),
+        };
         other.key.cmp(&self.key).then_with(|| rank(&other.item).cmp(&rank(&self.item)))
     }
 }
 
-/// The place of (time, room, seq) in the order asked for.
-const fn key_of(order: Order, time: TimeUs, room: RoomId, seq: Seq) -> Key {
-    match order {
-        Order::Ascending => (time.0, room.0, seq.0),
-        // The complement of a number is the smaller the greater it is.
-        Order::Descending => (!time.0, !room.0, !seq.0),
+/// What was gathered for a page.
+struct Gathered<T> {
+    entries: Vec<T>,
+    gaps: Vec<Gap>,
+    next: Option<Place>,
+    blocks: u64,
+    blocks_overlapping: u64,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), gaps: Vec::new(), next: None, blocks: 0, blocks_overlapping: 0 }
     }
 }
 
-/// The first entry of a block from record `at` on: where it stands, and its outline.
-fn entry_from(block: &Block, at: usize) -> Option<(usize, Bytes, Outline)> {
-    (at..block.len()).find_map(|at| {
-        let bytes = block.record(at).filter(|bytes| is_post(bytes))?;
-        let outline = outline_of(&bytes)?;
-        Some((at, bytes, outline))
-    })
+/// Whom a room's entries are for.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// Not for this caller.
+    Hidden,
+    /// For him, behind this entry, the last that retention took.
+    Seen(Seq),
 }
 
-/// Where an entry stands by its stored bytes; damage that no checksum showed is told of.
-fn outline_of(bytes: &Bytes) -> Option<Outline> {
-    Outline::peek(bytes).map_err(|e| undecodable(e.what, e.at)).ok()
-}
-
-fn undecodable(what: &'static str, at: usize) {
-    let error = Error::corrupt(what, std::path::Path::new("record"), at as u64, 0, 0);
-    tracing::error!(%error, "record cannot be decoded");
-}
-
-/// The first record of a block behind all entries before `time`: a room's entries are in order of
-/// time.
-fn first_at(block: &Block, time: TimeUs) -> usize {
-    let (mut low, mut high) = (0, block.len());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match entry_from(block, middle) {
-            Some((at, _, outline)) if outline.time < time => low = at + 1,
-            _ => high = middle,
-        }
-    }
-    low
-}
-
-struct Merge<'a> {
+struct Merge<'a, T> {
     history: &'a History,
     request: &'a CategoryRequest,
+    span: Span,
+    see: &'a mut dyn FnMut(RoomId) -> bool,
+    rooms: HashMap<RoomId, Known, RandomState>,
     heap: BinaryHeap<InOrder>,
-    page: CategoryPage,
-    after: Option<Key>,
+    blocks: Vec<Candidate>,
+    streams: Vec<Stream>,
+    holes: Vec<Gap>,
+    page: Gathered<T>,
     /// The entry given out last.
-    given: Option<(RoomId, Seq)>,
+    given: Option<Place>,
 }
 
 impl History {
@@ -147,38 +162,51 @@ impl History {
         request: &CategoryRequest,
         see: &mut dyn FnMut(RoomId) -> bool,
     ) -> Result<CategoryPage> {
-        if request.from >= request.to {
-            return Ok(CategoryPage::default());
-        }
         let _view = self.views.newest();
-        let mut rooms = BTreeMap::new();
+        let Gathered { entries: mut records, mut gaps, next, blocks, blocks_overlapping } =
+            self.gather::<Record>(request, see)?;
+        let amended = self.amend(&mut records, &mut gaps)?;
+        let gaps = without_erased(gaps);
+        Ok(CategoryPage { records, amended, gaps, next, blocks, blocks_overlapping })
+    }
+
+    /// The same as bytes.
+    pub(crate) fn category_entries(
+        &self,
+        request: &CategoryRequest,
+        see: &mut dyn FnMut(RoomId) -> bool,
+    ) -> Result<CategoryEntries> {
+        let _view = self.views.newest();
+        let Gathered { mut entries, mut gaps, next, blocks, blocks_overlapping } =
+            self.gather::<CategoryEntry>(request, see)?;
+        let amended = self.amend_bytes(&mut entries, &mut gaps)?;
+        let gaps = without_erased(gaps);
+        Ok(CategoryEntries { entries, amended, gaps, next, blocks, blocks_overlapping })
+    }
+
+    fn gather<T: Give>(
+        &self,
+        request: &CategoryRequest,
+        see: &mut dyn FnMut(RoomId) -> bool,
+    ) -> Result<Gathered<T>> {
+        if request.from >= request.to {
+            return Ok(Gathered::default());
+        }
         // ORDERING: tails before runs, as in every read of history.
-        let mut merge = Merge::new(self, request);
-        merge.take_tails(&mut rooms, see)?;
+        let mut merge = Merge::new(self, request, see);
+        merge.take_tails()?;
         let stamp = self.runs.stamp();
-        merge.take_runs(&mut rooms, see)?;
+        merge.take_runs()?;
         if stamp.is_none() || self.runs.stamp() != stamp {
             // A merge replaced rows meanwhile: some may have been passed over. The rows of one room
             // are replaced at once, and a room's list is read at once.
-            merge = Merge::new(self, request);
-            merge.take_tails(&mut rooms, see)?;
-            merge.take_rooms(&mut rooms, see)?;
+            merge.begin_anew();
+            merge.take_tails()?;
+            merge.take_rooms()?;
         }
-        merge.take_missing_runs(&mut rooms, see)?;
-        merge.take_lost(&mut rooms, see)?;
+        merge.take_missing_runs()?;
+        merge.take_lost()?;
         merge.run()?;
-        let page = &mut merge.page;
-        page.amended = self.amend(&mut page.records, &mut page.gaps)?;
-        // What is gone on purpose is no gap here: once it has left the packs nothing tells when.
-        page.gaps.retain(|gap| gap.reason != GapReason::Erased);
-        page.gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
-        page.gaps.dedup_by(|next, before| {
-            let joins = before.room == next.room && next.from_seq <= before.to_seq.next();
-            if joins {
-                before.to_seq = before.to_seq.max(next.to_seq);
-            }
-            joins
-        });
         Ok(merge.page)
     }
 
@@ -198,39 +226,91 @@ impl History {
     }
 }
 
-type Seen = BTreeMap<RoomId, bool>;
+/// Gaps in order of rooms, neighbours made one. What is gone on purpose is none here: once it has
+/// left the packs nothing tells when it was said.
+fn without_erased(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.retain(|gap| gap.reason != GapReason::Erased);
+    gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
+    gaps.dedup_by(|next, before| {
+        let joins = before.room == next.room && next.from_seq <= before.to_seq.next();
+        if joins {
+            before.to_seq = before.to_seq.max(next.to_seq);
+        }
+        joins
+    });
+    gaps
+}
 
-impl<'a> Merge<'a> {
-    fn new(history: &'a History, request: &'a CategoryRequest) -> Self {
-        let after = request.cursor.map(|c| key_of(request.order, c.time, c.room, c.seq));
-        let (heap, page) = (BinaryHeap::new(), CategoryPage::default());
-        Self { history, request, heap, page, after, given: None }
+impl<'a, T: Give> Merge<'a, T> {
+    fn new(
+        history: &'a History,
+        request: &'a CategoryRequest,
+        see: &'a mut dyn FnMut(RoomId) -> bool,
+    ) -> Self {
+        Self {
+            history,
+            request,
+            span: Span::of(request),
+            see,
+            rooms: HashMap::default(),
+            heap: BinaryHeap::new(),
+            blocks: Vec::new(),
+            streams: Vec::new(),
+            holes: Vec::new(),
+            page: Gathered::default(),
+            given: None,
+        }
     }
 
-    /// The last entry of a room that retention took.
-    fn floor(&self, room: RoomId) -> Result<Seq> {
-        Ok(self.history.past(room)?.floor)
+    /// Forgets what was found, and nothing of what was asked.
+    fn begin_anew(&mut self) {
+        self.heap.clear();
+        self.blocks.clear();
+        self.streams.clear();
+        self.holes.clear();
+        self.page = Gathered::default();
     }
 
-    fn take_tails(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
-        for room in self.history.rooms_with_tails(self.request.category)? {
-            let (from, to) = (self.request.from, self.request.to);
-            let entries = self.history.tails.between_times(room, from, to);
-            if entries.is_empty() || !*seen.entry(room).or_insert_with(|| see(room)) {
-                continue;
+    /// The last entry of a room that retention took; none if the caller may not see the room.
+    fn floor(&mut self, room: RoomId) -> Result<Option<Seq>> {
+        let known = match self.rooms.entry(room) {
+            hash_map::Entry::Occupied(known) => *known.get(),
+            hash_map::Entry::Vacant(place) => {
+                let seen = (self.see)(room);
+                *place.insert(match seen {
+                    true => Known::Seen(self.history.past(room)?.floor),
+                    false => Known::Hidden,
+                })
             }
-            let floor = self.floor(room)?;
-            for entry in entries {
-                if let Some(outline) = outline_of(&entry.bytes) {
-                    self.take_entry(entry.bytes, &outline, floor);
-                }
+        };
+        Ok(match known {
+            Known::Hidden => None,
+            Known::Seen(floor) => Some(floor),
+        })
+    }
+
+    fn take_tails(&mut self) -> Result<()> {
+        for room in self.history.rooms_with_tails(self.request.category)? {
+            let entries = self.history.tails.between_times(room, self.span.from, self.span.to);
+            if !entries.is_empty()
+                && let Some(floor) = self.floor(room)?
+            {
+                self.take_stream(Stream::of_tail((room, floor), entries));
             }
         }
         Ok(())
     }
 
+    fn take_stream(&mut self, mut stream: Stream) {
+        if let Some(place) = stream.advance(&self.span) {
+            let item = Item::Stream(self.streams.len());
+            self.heap.push(InOrder { key: self.span.key(place), item });
+            self.streams.push(stream);
+        }
+    }
+
     /// A lost message has its place, but nobody knows when between its neighbours it was said.
-    fn take_lost(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
+    fn take_lost(&mut self) -> Result<()> {
         if !self.history.holed {
             return Ok(());
         }
@@ -240,91 +320,78 @@ impl<'a> Merge<'a> {
             Ok(if lost.len() < limits::HOLES_MAX { Go::On } else { Go::Stop })
         })?;
         for (room, seq) in lost {
-            if !self.history.runs.is_in(room, self.request.category)?
-                || !*seen.entry(room).or_insert_with(|| see(room))
-            {
+            if !self.history.runs.is_in(room, self.request.category)? {
                 continue;
             }
+            let Some(floor) = self.floor(room)? else { continue };
             let older = self.history.page_as_said(room, Anchor::Before(seq), 1)?;
             let newer = self.history.page_as_said(room, Anchor::After(seq), 1)?;
             let before = older.records.last().map_or(TimeUs::MIN, |r| r.time);
             let behind = newer.records.first().map_or(TimeUs::MAX, |r| r.time);
-            self.take_hole(room, (Seq(seq.0.saturating_sub(1)), before), (seq.next(), behind))?;
+            let last = Seq(seq.0.saturating_sub(1));
+            self.take_hole((room, floor), (last, before), (seq.next(), behind));
         }
         Ok(())
     }
 
     /// Where losses were accepted, or a pack's index is gone, nothing stands in the place of what
     /// is missing: the runs of a room and its tail tell by the places they begin and end with.
-    fn take_missing_runs(
-        &mut self,
-        seen: &mut Seen,
-        see: &mut dyn FnMut(RoomId) -> bool,
-    ) -> Result<()> {
+    fn take_missing_runs(&mut self) -> Result<()> {
         if !self.history.holed {
             return Ok(());
         }
         for room in self.history.runs.rooms_of(self.request.category)? {
-            if !*seen.entry(room).or_insert_with(|| see(room)) {
-                continue;
-            }
+            let Some(floor) = self.floor(room)? else { continue };
+            let room = (room, floor);
             let mut last = (Seq::ZERO, TimeUs::MIN);
-            for run in self.history.runs.get(room)?.runs.iter().filter(|run| run.has_entries()) {
-                self.take_hole(room, last, (run.seq_base.next(), run.first_time))?;
+            for run in self.history.runs.get(room.0)?.runs.iter().filter(|run| run.has_entries()) {
+                self.take_hole(room, last, (run.seq_base.next(), run.first_time));
                 last = (run.last_seq, run.last_time);
             }
-            let part = self.history.tails.from(room, last.0.next(), usize::MAX);
+            let part = self.history.tails.from(room.0, last.0.next(), usize::MAX);
             for entry in part.entries {
-                self.take_hole(room, last, (entry.seq_at, entry.time_at))?;
+                self.take_hole(room, last, (entry.seq_at, entry.time_at));
                 last = (entry.seq_at, entry.time_at);
             }
-            let head = self.history.head(room)?;
-            self.take_hole(room, last, (head.seq.next(), TimeUs::MAX))?;
+            let head = self.history.head(room.0)?;
+            self.take_hole(room, last, (head.seq.next(), TimeUs::MAX));
         }
         Ok(())
     }
 
-    /// The places between two entries of a room, if there are any and the span may hold them.
+    /// The places between two entries of a room, if there are any and the span may hold them. The
+    /// span as it was asked for: a hole stands where it begins, wherever the cursor is.
     fn take_hole(
         &mut self,
-        room: RoomId,
+        (room, floor): (RoomId, Seq),
         before: (Seq, TimeUs),
         behind: (Seq, TimeUs),
-    ) -> Result<()> {
-        let first = before.0.max(self.floor(room)?).next();
+    ) {
+        let first = before.0.max(floor).next();
         let last = Seq(behind.0.0.saturating_sub(1));
         let (from, to) = (self.request.from, self.request.to);
         if first > last || before.1 >= to || behind.1 < from {
-            return Ok(());
+            return;
         }
-        let key = match self.request.order {
-            Order::Ascending => key_of(Order::Ascending, before.1.max(from), room, first),
-            Order::Descending => {
-                key_of(Order::Descending, behind.1.min(TimeUs(to.0 - 1)), room, last)
-            }
+        let place = match self.request.order {
+            Order::Ascending => Place { time: before.1.max(from), room, seq: first },
+            Order::Descending => Place { time: behind.1.min(TimeUs(to.0 - 1)), room, seq: last },
         };
-        if self.after.is_none_or(|after| key > after) {
+        let key = self.span.key(place);
+        if self.span.is_after(key) {
             let gap = Gap { room, from_seq: first, to_seq: last, reason: GapReason::Damaged };
-            self.heap.push(InOrder { key, item: Item::Hole(gap) });
-        }
-        Ok(())
-    }
-
-    fn take_entry(&mut self, bytes: Bytes, of: &Outline, floor: Seq) {
-        let Outline { time, room, seq, .. } = *of;
-        let key = key_of(self.request.order, time, room, seq);
-        let inside = time >= self.request.from && time < self.request.to && seq > floor;
-        if inside && self.after.is_none_or(|after| key > after) {
-            self.heap.push(InOrder { key, item: Item::Entry(bytes, room, seq) });
+            self.heap.push(InOrder { key, item: Item::Hole(self.holes.len()) });
+            self.holes.push(gap);
         }
     }
 
-    fn take_runs(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
+    fn take_runs(&mut self) -> Result<()> {
         let category = self.request.category;
         // ORDERING: behind the look at the tails.
         let whereabouts = self.history.runs.whereabouts(category)?;
         let mut found = Vec::new();
-        let meets = |run: &Placed| run.first < self.request.to && run.last >= self.request.from;
+        let Span { from, to, .. } = self.span;
+        let meets = |run: &Placed| run.first < to && run.last >= from;
         match &whereabouts.runs {
             Some(runs) => found.extend(runs.iter().filter(|run| meets(run))),
             None => {
@@ -334,24 +401,22 @@ impl<'a> Merge<'a> {
             }
         }
         for Placed { room, first_rev, .. } in found {
-            let is_here = self.history.runs.is_in(room, category)?;
-            if is_here
-                && *seen.entry(room).or_insert_with(|| see(room))
+            if self.history.runs.is_in(room, category)?
+                && let Some(floor) = self.floor(room)?
                 && let Some(run) = self.listed(room, first_rev)?
             {
-                self.take_run(&run)?;
+                self.take_run(&run, floor);
             }
         }
         for room in &whereabouts.moved {
-            if !self.history.runs.is_in(*room, category)?
-                || !*seen.entry(*room).or_insert_with(|| see(*room))
-            {
+            if !self.history.runs.is_in(*room, category)? {
                 continue;
             }
+            let Some(floor) = self.floor(*room)? else { continue };
             let list = self.history.runs.get(*room)?;
             for (at, run) in list.runs.iter().enumerate() {
                 if run.category != category {
-                    self.take_run(&Listed { list: Arc::clone(&list), at })?;
+                    self.take_run(&Listed { list: Arc::clone(&list), at }, floor);
                 }
             }
         }
@@ -359,14 +424,16 @@ impl<'a> Merge<'a> {
     }
 
     /// As `take_runs`, by the list of every room that is here now: slower, and never between rows.
-    fn take_rooms(&mut self, seen: &mut Seen, see: &mut dyn FnMut(RoomId) -> bool) -> Result<()> {
+    fn take_rooms(&mut self) -> Result<()> {
         for room in self.history.runs.rooms_of(self.request.category)? {
             let list = self.history.runs.get(room)?;
-            let (from, to) = (self.request.from, self.request.to);
             for (at, run) in list.runs.iter().enumerate() {
-                let meets = run.first_time < to && run.last_time >= from;
-                if run.has_entries() && meets && *seen.entry(room).or_insert_with(|| see(room)) {
-                    self.take_run(&Listed { list: Arc::clone(&list), at })?;
+                let meets = run.first_time < self.span.to && run.last_time >= self.span.from;
+                if run.has_entries()
+                    && meets
+                    && let Some(floor) = self.floor(room)?
+                {
+                    self.take_run(&Listed { list: Arc::clone(&list), at }, floor);
                 }
             }
         }
@@ -375,8 +442,7 @@ impl<'a> Merge<'a> {
 
     fn runs_of_level(&self, level: u8, found: &mut dyn FnMut(Placed)) -> Result<()> {
         let category = self.request.category;
-        let last = TimeUs(self.request.to.0 - 1);
-        let (low, high) = keys::buckets(level, self.request.from, last);
+        let (low, high) = keys::buckets(level, self.span.from, TimeUs(self.span.to.0 - 1));
         let from = keys::category_level(category, level, low);
         let to = keys::after_prefix(&keys::category_level(category, level, high));
         let store = &*self.history.store;
@@ -399,113 +465,112 @@ impl<'a> Merge<'a> {
         Ok(Some(Listed { list: Arc::new(RoomList { runs, head: HeadRow::EMPTY }), at: 0 }))
     }
 
-    fn take_run(&mut self, listed: &Listed) -> Result<()> {
-        let Some(run) = listed.run() else { return Ok(()) };
-        let floor = self.floor(run.room)?;
+    fn take_run(&mut self, listed: &Listed, floor: Seq) {
+        let Some(run) = listed.run() else { return };
         if !run.has_entries() || run.last_seq <= floor {
-            return Ok(());
+            return;
         }
-        for index in 0..run.blocks.len() {
-            let Some(fence) = run.blocks.get(index) else { continue };
+        let Span { from, to, order, .. } = self.span;
+        for (index, fence) in run.blocks.iter().enumerate() {
             let (first, last) = (fence.time_base.max(run.first_time), run.block_last_time(index));
-            let overlaps = first < self.request.to && last >= self.request.from;
-            let gone = run.block_last_seq(index) <= floor;
-            if !overlaps || gone || !block_has_entries(run, index) {
+            let last_seq = run.block_last_seq(index);
+            let overlaps = first < to && last >= from;
+            if !overlaps || last_seq <= floor || !block_has_entries(run, index) {
                 continue;
             }
             self.page.blocks_overlapping += 1;
             // One that lies in the span as a whole has an entry there.
-            let (from, to) = (self.request.from, self.request.to);
             let within = from <= first && last < to;
             if !within && !self.history.packs.may_hold(run.pack, fence, from, to) {
                 continue;
             }
-            // The bound of what the block can hold, in the order asked for.
-            let (time, seq) = match self.request.order {
-                Order::Ascending => (first, fence.seq_base.next()),
-                Order::Descending => (last, run.block_last_seq(index)),
+            // The bounds of what the block can hold, in the order asked for.
+            let room = run.room;
+            let oldest = Place { time: first, room, seq: fence.seq_base.next() };
+            let newest = Place { time: last, room, seq: last_seq };
+            let (near, far) = match order {
+                Order::Ascending => (oldest, newest),
+                Order::Descending => (newest, oldest),
             };
-            let key = key_of(self.request.order, time, run.room, seq);
-            let far = match self.request.order {
-                Order::Ascending => {
-                    key_of(Order::Ascending, last, run.room, run.block_last_seq(index))
-                }
-                Order::Descending => {
-                    key_of(Order::Descending, first, run.room, fence.seq_base.next())
-                }
-            };
-            if self.after.is_some_and(|after| far <= after) {
+            if !self.span.is_after(self.span.key(far)) {
                 continue;
             }
-            let item = Item::Block(Candidate { run: listed.clone(), index });
-            self.heap.push(InOrder { key, item });
+            let key = self.span.key(near);
+            self.heap.push(InOrder { key, item: Item::Block(self.blocks.len()) });
+            self.blocks.push(Candidate { run: listed.clone(), index, floor, within });
         }
-        Ok(())
     }
 
     fn run(&mut self) -> Result<()> {
         let limit = self.request.limit.clamp(1, limits::PAGE_MESSAGES_MAX);
-        while let Some(placed) = self.heap.pop() {
-            match placed.item {
-                // A busy room keeps its last page in memory although a pack has it too.
-                Item::Entry(_, room, seq)
-                    if self.given.replace((room, seq)) == Some((room, seq)) => {}
-                Item::Entry(bytes, ..) => {
-                    if self.page.records.len() >= limit {
-                        self.page.next = self.page.records.last().map(|last| CategoryCursor {
-                            time: last.time,
-                            room: last.room,
-                            seq: last.seq,
-                        });
-                        return Ok(());
-                    }
-                    match Record::from_bytes(&bytes) {
-                        Ok(record) => self.page.records.push(record),
-                        Err(e) => undecodable(e.what, e.at),
-                    }
+        self.page.entries.reserve(limit.min(self.streams.len() + self.blocks.len()));
+        while let Some(top) = self.heap.peek() {
+            let item = top.item;
+            if self.page.entries.len() >= limit && !self.is_given(item) {
+                // Whether a block holds more is for the next page to find out.
+                self.page.next = self.given;
+                return Ok(());
+            }
+            match item {
+                Item::Stream(at) => self.give(at),
+                Item::Hole(at) => {
+                    self.heap.pop();
+                    self.page.gaps.extend(self.holes.get(at).cloned());
                 }
-                Item::Block(_) | Item::Hole(_) if self.page.records.len() >= limit => {
-                    // Whether it holds more is for the next page to find out.
-                    self.page.next = self.page.records.last().map(|last| CategoryCursor {
-                        time: last.time,
-                        room: last.room,
-                        seq: last.seq,
-                    });
-                    return Ok(());
+                Item::Block(at) => {
+                    self.heap.pop();
+                    self.open(at);
                 }
-                Item::Hole(gap) => self.page.gaps.push(gap),
-                Item::Block(candidate) => self.open(&candidate)?,
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, candidate: &Candidate) -> Result<()> {
-        let Candidate { run, index } = candidate;
-        let Some(run) = run.run() else { return Ok(()) };
-        let Some(fence) = run.blocks.get(*index) else { return Ok(()) };
-        let floor = self.floor(run.room)?;
+    /// True of an entry that was given out a moment ago: a busy room keeps its last page in memory
+    /// although a pack has it too.
+    fn is_given(&self, item: Item) -> bool {
+        let Item::Stream(at) = item else { return false };
+        self.given.is_some() && self.streams.get(at).and_then(Stream::place) == self.given
+    }
+
+    /// Gives out the entry that comes first, of this stream, which then stands at its next.
+    fn give(&mut self, at: usize) {
+        let is_given = self.is_given(Item::Stream(at));
+        let (Some(stream), Some(mut top)) = (self.streams.get_mut(at), self.heap.peek_mut()) else {
+            return;
+        };
+        if let Some(place) = stream.place()
+            && !is_given
+        {
+            self.given = Some(place);
+            let entry = stream.bytes().and_then(|(bytes, words)| T::give(place, bytes, words));
+            self.page.entries.extend(entry);
+        }
+        match stream.advance(&self.span) {
+            Some(place) => top.key = self.span.key(place),
+            None => drop(PeekMut::pop(top)),
+        }
+    }
+
+    fn open(&mut self, at: usize) {
+        let Some(candidate) = self.blocks.get(at).cloned() else { return };
+        let Candidate { run, index, floor, within } = candidate;
+        let Some(run) = run.run() else { return };
+        let Some(fence) = run.blocks.get(index) else { return };
+        let room = (run.room, floor);
         self.page.blocks += 1;
         match self.history.packs.block(run.pack, fence) {
             Ok(block) => {
                 self.history.packs.learn_times(run.pack, fence, &block);
-                let mut next = first_at(&block, self.request.from);
-                while let Some((at, bytes, outline)) = entry_from(&block, next) {
-                    if outline.time >= self.request.to {
-                        break;
-                    }
-                    self.take_entry(bytes, &outline, floor);
-                    next = at + 1;
-                }
+                self.take_stream(Stream::of_block(room, block, within, &self.span));
             }
             Err(_) => self.page.gaps.push(Gap {
                 room: run.room,
                 from_seq: fence.seq_base.max(floor).next(),
-                to_seq: run.block_last_seq(*index),
+                to_seq: run.block_last_seq(index),
                 reason: GapReason::Damaged,
             }),
         }
-        Ok(())
     }
 }
 

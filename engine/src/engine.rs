@@ -28,7 +28,9 @@ use crate::lane::Lane;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::proof::salts::SPAN_LEVEL;
-use crate::reads::{Anchor, CategoryPage, CategoryRequest, Changes, Entries, Page, Versions};
+use crate::reads::{
+    Anchor, CategoryEntries, CategoryPage, CategoryRequest, Changes, Entries, Page, Versions,
+};
 use crate::stages::Work;
 use crate::stats::Stats;
 use crate::storage::{Disk, Lock};
@@ -336,6 +338,18 @@ impl Engine {
         see: &mut dyn FnMut(RoomId) -> bool,
     ) -> Result<CategoryPage> {
         self.0.history.category_page(request, see)
+    }
+
+    /// The same page as stored bytes, undecoded: for who reads much and wants the words only.
+    ///
+    /// # Errors
+    /// As [`Self::category_page`].
+    pub fn category_entries(
+        &self,
+        request: &CategoryRequest,
+        see: &mut dyn FnMut(RoomId) -> bool,
+    ) -> Result<CategoryEntries> {
+        self.0.history.category_entries(request, see)
     }
 
     /// Compliance events after `after`, and where to go on; none at the end.

@@ -36,7 +36,7 @@ pub(crate) struct History {
 }
 
 /// What readers get of a timeline entry.
-trait Take: Sized {
+pub(crate) trait Take: Sized {
     /// Of its stored bytes; none if they are of no entry, or cannot be read. Where its words begin
     /// in them, if that is known.
     fn take(seq: Seq, bytes: Bytes, words: u32) -> Option<Self>;

@@ -143,6 +143,13 @@ impl Entry {
         Some(Self { seq, bytes, words })
     }
 
+    /// A record as an entry.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let words = record.put(&mut bytes);
+        Self::new(record.seq, bytes.into(), u32::try_from(words).unwrap_or(0))
+    }
+
     /// What it says.
     ///
     /// # Errors
@@ -201,12 +208,7 @@ impl Entries {
     /// The same entries as their bytes.
     pub(crate) fn of(page: Page) -> Self {
         let Page { records, amended, gaps, older, newer, blocks } = page;
-        let entry = |record: &Record| {
-            let mut bytes = Vec::new();
-            let words = record.put(&mut bytes);
-            Entry::new(record.seq, bytes.into(), u32::try_from(words).unwrap_or(0))
-        };
-        let entries = records.iter().filter_map(entry).collect();
+        let entries = records.iter().filter_map(Entry::of).collect();
         Self { entries, amended, gaps, older, newer, blocks }
     }
 }
@@ -279,6 +281,35 @@ pub struct CategoryPage {
     pub next: Option<CategoryCursor>,
     /// Blocks that were decoded or found in the cache.
     pub blocks: u64,
-    /// Blocks whose time span overlaps what was asked for.
+    /// Blocks whose time span overlaps what was still to be given.
+    pub blocks_overlapping: u64,
+}
+
+/// An entry of a category as its stored bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CategoryEntry {
+    /// Its room.
+    pub room: RoomId,
+    /// When it was said.
+    pub time: TimeUs,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// A page of a category as stored bytes: otherwise as [`CategoryPage`]. An entry that was edited or
+/// redacted has the bytes of what people see now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CategoryEntries {
+    /// Timeline entries, with what they say now; redacted ones without a body.
+    pub entries: Vec<CategoryEntry>,
+    /// What became of those that were edited or redacted, by room and seq.
+    pub amended: Vec<Amendment>,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
+    /// More entries exist behind this one.
+    pub next: Option<CategoryCursor>,
+    /// Blocks that were decoded or found in the cache.
+    pub blocks: u64,
+    /// Blocks whose time span overlaps what was still to be given.
     pub blocks_overlapping: u64,
 }

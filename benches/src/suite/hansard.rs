@@ -19,7 +19,7 @@ use hansard_engine::format::payload::{
     CategoryCreated, CategorySettings, ChangePolicy, EntryKind, Invitations, Payload, Post,
     Privacy, Retention, RoomCreated, RoomKind, RoomSettings, Setting,
 };
-use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
+use hansard_engine::format::record::{Actor, Door, Idempotency};
 use hansard_engine::limits::{APPEND_DRAFTS_MAX, PAGE_MESSAGES_MAX};
 use hansard_engine::open::{Drive, Ground, Losses, open_on, system_actor};
 use hansard_engine::reads::{Anchor, CategoryRequest, Order};
@@ -380,12 +380,6 @@ impl Hansard {
     }
 }
 
-fn add(sum: &mut Sum, record: &Record) {
-    if let Payload::Post(post) = &record.payload {
-        sum.add(post.body.as_bytes());
-    }
-}
-
 fn tally(made: &[Appended]) -> Tally {
     let repeated = made.iter().filter(|appended| appended.replayed).count() as u64;
     Tally { stored: made.len() as u64 - repeated, repeated }
@@ -476,11 +470,13 @@ impl Store for Hansard {
         };
         let mut sum = Sum::default();
         loop {
-            let page = self.engine.category_page(&request, &mut |_| true)?;
+            let page = self.engine.category_entries(&request, &mut |_| true)?;
             if !page.gaps.is_empty() {
                 return Err(format!("gaps in history: {:?}", page.gaps).into());
             }
-            page.records.iter().for_each(|record| add(&mut sum, record));
+            for found in &page.entries {
+                sum.add(found.entry.words()?);
+            }
             sum.blocks += page.blocks;
             match page.next {
                 Some(next) => request.cursor = Some(next),

@@ -292,6 +292,13 @@ impl Block {
         Some(self.plain.slice(start as usize..start as usize + bytes as usize))
     }
 
+    /// The same without sharing them.
+    #[must_use]
+    pub fn bytes(&self, index: usize) -> Option<&[u8]> {
+        let Span { start, bytes, .. } = *self.spans.get(index)?;
+        self.plain.get(start as usize..start as usize + bytes as usize)
+    }
+
     /// True if record `index` takes a place in its room's timeline.
     #[must_use]
     pub fn takes_seq(&self, index: usize) -> bool {

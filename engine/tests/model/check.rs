@@ -14,7 +14,9 @@ use hansard_engine::format::wire::from_bytes;
 use hansard_engine::proof::Tree;
 use hansard_engine::proof::leaf::record_leaf;
 use hansard_engine::proof::note::open_note;
-use hansard_engine::reads::{Amendment, Anchor, CategoryRequest, GapReason, Order, Page};
+use hansard_engine::reads::{
+    Amendment, Anchor, CategoryEntry, CategoryPage, CategoryRequest, GapReason, Order, Page,
+};
 use hansard_engine::types::*;
 
 use super::choices::Choices;
@@ -92,6 +94,25 @@ fn page(engine: &Engine, room: RoomId, at: Anchor, limit: usize) -> Page {
         let Payload::Post(post) = &record.payload else { panic!("{record:?} is no entry") };
         assert_eq!(entry.body().unwrap(), post.body, "{room} {at:?}");
         assert_eq!(entry.words().unwrap(), post.body.as_bytes(), "{room} {at:?}");
+    }
+    page
+}
+
+/// A page of a category, which says the same as its stored bytes do.
+fn category_page(engine: &Engine, request: &CategoryRequest) -> CategoryPage {
+    let page = engine.category_page(request, &mut |_| true).unwrap();
+    let raw = engine.category_entries(request, &mut |_| true).unwrap();
+    let rest = (&raw.amended, &raw.gaps, raw.next, raw.blocks_overlapping);
+    let expected = (&page.amended, &page.gaps, page.next, page.blocks_overlapping);
+    assert_eq!(rest, expected, "{request:?}");
+    // The first has learned which seconds the blocks that it opened have entries in.
+    assert!(raw.blocks <= page.blocks, "{request:?}");
+    assert_eq!(raw.entries.len(), page.records.len(), "{request:?}");
+    for (found, record) in raw.entries.iter().zip(&page.records) {
+        let CategoryEntry { room, time, entry } = found;
+        let place = (*room, *time, entry.seq);
+        assert_eq!(place, (record.room, record.time, record.seq), "{request:?}");
+        assert_eq!(&entry.record().unwrap(), record, "{request:?}");
     }
     page
 }
@@ -308,7 +329,7 @@ fn category(
     loop {
         let category = facts.categories[index];
         let request = CategoryRequest { category, from, to, order, cursor, limit };
-        let page = engine.category_page(&request, &mut |_| true).unwrap();
+        let page = category_page(engine, &request);
         assert!(leave.gaps || page.gaps.is_empty(), "{what}: {:?}", page.gaps);
         gaps.extend(page.gaps);
         assert!(page.blocks <= page.blocks_overlapping, "{what}: blocks outside the span");
