@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 
 use crate::format::dictionary::RUN_END;
 use crate::limits;
+use crate::sync::give_way;
 use crate::types::{PrincipalId, RoomId};
 
 /// Messages that must have a run.
@@ -25,6 +26,9 @@ const ROOMS: usize = 3;
 const LENGTHS: [usize; 3] = [limits::DICTIONARY_RUN_BYTES_MAX, 12, 8];
 /// Places of the table that says which runs are rare.
 const SIEVE: usize = 1 << 22;
+
+/// Messages that are counted before others may have the core.
+const MESSAGES_A_PIECE: usize = 256;
 
 /// A message that was looked at.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +166,9 @@ impl Samples {
         const { assert!(limits::DICTIONARY_RUN_BYTES_MAX <= size_of::<u128>()) };
         let last = 8 * (length - 1);
         for (nth, message) in self.messages.iter().enumerate() {
+            if nth % MESSAGES_A_PIECE == 0 {
+                give_way();
+            }
             let mut run = 0;
             let text = self.texts.get(message.start..message.end).unwrap_or_default();
             for (at, byte) in text.iter().enumerate() {

@@ -18,7 +18,7 @@ use crate::pace::Bell;
 use crate::pack::{self, PackFile};
 use crate::stats::Stopwatch;
 use crate::storage::{DiskFile, Mode, join};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, give_way};
 use crate::types::{RoomId, Seq, TimeUs};
 
 /// Bytes read before the pace is kept.
@@ -191,6 +191,7 @@ impl Inner {
                 return Ok(Some((hasher.finalize().into(), at)));
             }
             hasher.update(piece.get(..got).unwrap_or_default());
+            give_way();
             at += got as u64;
             self.stats.scrub_bytes.add(got as u64);
             self.scrub.report.lock().bytes += got as u64;

@@ -20,12 +20,15 @@ use crate::format::record::Outline;
 use crate::limits;
 use crate::pack::{self, PackKind, PackWriter, Written};
 use crate::storage::{Disk, join};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, give_way};
 use crate::tail::{TailEntry, Tails, Unsealed};
 use crate::types::{CategoryId, Rev, RoomId};
 
 /// Records of a room that a seal takes from its tail at once.
 const SOME_ENTRIES: usize = 1024;
+
+/// Rooms that are looked at before others may have the core.
+const ROOMS_A_PIECE: usize = 64;
 
 /// The retention class of what is kept for ever. Any other is a number of days.
 pub(crate) const CLASS_KEPT: u32 = 0;
@@ -153,7 +156,10 @@ fn stretches(
 ) -> Result<Vec<Stretch>> {
     let mut stretches = Vec::with_capacity(unsealed.len());
     let mut classes = Classes::new(store)?;
-    for part in unsealed {
+    for (nth, part) in unsealed.iter().enumerate() {
+        if nth % ROOMS_A_PIECE == 0 {
+            give_way();
+        }
         let Place { category, class } = classes.place(part.room)?;
         let class = if part.said { class } else { CLASS_KEPT };
         let whole = Stretch {

@@ -23,6 +23,7 @@ use crate::format::record::{Outline, Record};
 use crate::format::runs::Runs;
 use crate::limits;
 use crate::pack::Packs;
+use crate::sync::give_way;
 use crate::types::RoomId;
 
 /// About the part of records that is what was said.
@@ -65,6 +66,7 @@ pub(super) fn dictionary(
         if !may || samples.is_full() {
             continue;
         }
+        give_way();
         let Ok(block) = packs.block(pack, &fence) else { continue };
         if !(tools.pace)(fence.bytes as usize) {
             return Err(Error::Unavailable { why: "the merge was ended" });

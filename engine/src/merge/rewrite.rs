@@ -26,6 +26,7 @@ use crate::pack::{self, PackKind, PackWriter, Packs, Written};
 use crate::seal::{self, PackNumbers};
 use crate::spans::LsnSet;
 use crate::storage::Disk;
+use crate::sync::give_way;
 use crate::tail::TailEntry;
 use crate::types::{CategoryId, Rev, RoomId, Seq, TimeUs};
 
@@ -346,6 +347,7 @@ impl<'a> Rewrite<'a> {
 
     /// Tells of bytes that were read.
     fn told(&mut self, bytes: u64) -> Result<()> {
+        give_way();
         let ended = Error::Unavailable { why: "the merge was ended" };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if (self.tools.pace)(bytes) { Ok(()) } else { Err(ended) }

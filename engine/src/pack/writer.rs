@@ -25,6 +25,7 @@ use crate::limits;
 use crate::proof::tree::{Hash, Nodes};
 use crate::spans::LsnSet;
 use crate::storage::{Disk, DiskFile, Mode, join};
+use crate::sync::give_way;
 use crate::tail::TailEntry;
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
@@ -340,6 +341,7 @@ impl PackWriter {
         if self.buffer.len() >= BUFFER_BYTES {
             self.spill()?;
         }
+        give_way();
         Ok(())
     }
 
