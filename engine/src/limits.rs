@@ -20,7 +20,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 pub const IDEMPOTENCY_WINDOW_US: i64 = 24 * 3_600 * 1_000_000;
 /// Idempotency keys that are gathered before they are written to the catalog as a run.
 pub const KEY_RUN_KEYS: usize = 32 * 1024;
-/// Bytes of memory of the filters of runs of idempotency keys: two for each key.
+/// Bytes of memory of the filters of runs of idempotency keys: two for each key, and one and a half
+/// in a sieve over many runs.
 pub const KEY_FILTERS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Drafts of one append: all of them are recorded, or none.
 pub const APPEND_DRAFTS_MAX: usize = 1024;

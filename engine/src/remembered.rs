@@ -3,9 +3,11 @@
 //! A run holds the keys of some thousand records of one span of time in the order of their names,
 //! in pages of some kilobytes, and is written once. Of the keys that posts bring nearly all are
 //! new: the runs' filters say so, and no row is read. A key that may be there costs a look at one
-//! page for each run whose filter says so. The applier makes runs of what it has gathered
-//! (`apply/remembered`); what is gathered and not yet written `sequence` knows by itself. This
-//! module decides nothing about windows of time.
+//! page for each run whose filter says so. Runs that this process wrote stand in groups, each with
+//! a sieve over all of its names: most questions end there.
+//!
+//! The applier makes runs of what it has gathered (`apply/remembered`); what is gathered and not yet
+//! written `sequence` knows by itself. This module decides nothing about windows of time.
 //!
 //! INVARIANT: every key of a record up to `kept` stands in a run here, or went with its span, or
 //! was erased with its record.
@@ -18,7 +20,7 @@ use crate::catalog::memory::Rows;
 use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
 use crate::catalog::{CatalogStore, Change, Family, Go, Walk, walk_prefix};
 use crate::error::{Error, Result};
-use crate::format::filter::Filter;
+use crate::format::filter::{Filter, Sieve};
 use crate::format::wire::to_bytes;
 use crate::limits;
 use crate::sync::RwLock;
@@ -27,6 +29,8 @@ use crate::types::Lsn;
 
 /// Keys of one page.
 const PAGE_KEYS: usize = 128;
+/// Names that the runs of a group have together.
+const GROUP_KEYS: usize = if cfg!(test) { 1_000 } else { 8 * limits::KEY_RUN_KEYS };
 
 /// The first result under a client's key, and the span in which it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,24 +64,82 @@ impl KeyRun {
     }
 }
 
-/// Runs in memory and how far they go.
+/// A run that was just made, with what stands in it.
+#[derive(Debug)]
+pub(crate) struct NewRun {
+    run: KeyRun,
+    names: Vec<KeyName>,
+}
+
+/// Runs that were written one after the other.
+#[derive(Debug, Default)]
+struct Group {
+    /// Over the names of all of them; none where they are not known, as of those that a start
+    /// found, or where memory had no more room.
+    sieve: Option<Sieve>,
+    /// Names in it.
+    names: usize,
+    runs: Vec<Arc<KeyRun>>,
+}
+
+impl Group {
+    fn may_hold(&self, name: &KeyName) -> bool {
+        self.sieve.as_ref().is_none_or(|sieve| sieve.may_hold(name))
+    }
+
+    fn weight(&self) -> usize {
+        let runs: usize = self.runs.iter().map(|run| run.weight()).sum();
+        runs + self.sieve.as_ref().map_or(0, Sieve::weight)
+    }
+}
+
+/// Runs in memory.
 #[derive(Debug, Default)]
 struct Runs {
-    /// In the order of their spans and first places.
-    all: Vec<Arc<KeyRun>>,
-    /// Bytes of their filters.
+    groups: Vec<Group>,
+    /// Bytes of their filters and sieves.
     weight: usize,
 }
 
 impl Runs {
-    fn add(&mut self, mut run: KeyRun) {
-        if self.weight + run.weight() > limits::KEY_FILTERS_BYTES_MAX {
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.weight + bytes <= limits::KEY_FILTERS_BYTES_MAX
+    }
+
+    /// Puts a run into the newest group, or into one of its own behind it.
+    fn add(&mut self, mut run: KeyRun, names: Option<&[KeyName]>) {
+        if !self.has_room_for(run.weight()) {
             run.filter = None;
         }
         self.weight += run.weight();
-        let at =
-            self.all.partition_point(|other| (other.span, other.first) < (run.span, run.first));
-        self.all.insert(at, Arc::new(run));
+        let count = names.map_or(0, <[_]>::len);
+        let fits = |group: &&mut Group| {
+            group.sieve.is_some() == names.is_some() && group.names + count <= GROUP_KEYS
+        };
+        let group = match self.groups.last_mut().filter(fits) {
+            Some(_) => self.groups.last_mut(),
+            None => {
+                let sieve = names.map(|names| Sieve::for_names(names.len().max(GROUP_KEYS)));
+                let sieve = sieve.filter(|sieve| self.has_room_for(sieve.weight()));
+                self.weight += sieve.as_ref().map_or(0, Sieve::weight);
+                self.groups.push(Group { sieve, ..Group::default() });
+                self.groups.last_mut()
+            }
+        };
+        let Some(group) = group else { return };
+        if let Some((sieve, names)) = group.sieve.as_mut().zip(names) {
+            names.iter().for_each(|name| sieve.put(name));
+        }
+        group.names += count;
+        group.runs.push(Arc::new(run));
+    }
+
+    fn forget(&mut self, span: KeySpan) {
+        for group in &mut self.groups {
+            group.runs.retain(|run| run.span != span);
+        }
+        self.groups.retain(|group| !group.runs.is_empty());
+        self.weight = self.groups.iter().map(Group::weight).sum();
     }
 }
 
@@ -90,7 +152,8 @@ pub struct Remembered {
 
 impl std::fmt::Debug for Remembered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Remembered({} runs, kept={})", self.runs.read().all.len(), self.kept())
+        let runs: usize = self.runs.read().groups.iter().map(|group| group.runs.len()).sum();
+        write!(f, "Remembered({runs} runs, kept={})", self.kept())
     }
 }
 
@@ -116,7 +179,7 @@ impl Remembered {
             let wrong = |what, at| Error::corrupt(what, std::path::Path::new("catalog"), at, 0, 0);
             let filter = Filter::from_bytes(value).map_err(|e| wrong(e.what, e.at as u64))?;
             let (span, first) = (keys::span_at(key), Lsn(keys::number_at(key, keys::KEY_FIRST_AT)));
-            runs.add(KeyRun { span, first, filter: Some(filter) });
+            runs.add(KeyRun { span, first, filter: Some(filter) }, None);
             Ok(Go::On)
         })?;
         let applied = applied_row(&*store)?.lsn;
@@ -150,7 +213,11 @@ impl Remembered {
     /// The runs that may hold a key, the newest first.
     pub(crate) fn maybe(&self, name: &KeyName) -> Vec<Arc<KeyRun>> {
         let runs = self.runs.read();
-        runs.all.iter().rev().filter(|run| run.may_hold(name)).cloned().collect()
+        let groups = runs.groups.iter().filter(|group| group.may_hold(name));
+        let all = groups.flat_map(|group| &group.runs).filter(|run| run.may_hold(name));
+        let mut found: Vec<Arc<KeyRun>> = all.cloned().collect();
+        found.sort_unstable_by_key(|run| std::cmp::Reverse((run.span, run.first)));
+        found
     }
 
     /// The page of a run in which a key stands, if it stands in this run, and the page's own key.
@@ -170,10 +237,10 @@ impl Remembered {
     }
 
     /// Runs were written, and every key up to `kept` stands in one.
-    pub(crate) fn take(&self, new: Vec<KeyRun>, kept: Lsn) {
+    pub(crate) fn take(&self, new: Vec<NewRun>, kept: Lsn) {
         if !new.is_empty() {
             let mut runs = self.runs.write();
-            new.into_iter().for_each(|run| runs.add(run));
+            new.into_iter().for_each(|NewRun { run, names }| runs.add(run, Some(&names)));
         }
         // ORDERING: the runs first: `sequence` forgets what it sees here.
         self.kept.fetch_max(kept.0, Ordering::Release);
@@ -181,9 +248,7 @@ impl Remembered {
 
     /// The runs of a span go.
     pub(crate) fn forget(&self, span: KeySpan) {
-        let runs = &mut *self.runs.write();
-        runs.all.retain(|run| run.span != span);
-        runs.weight = runs.all.iter().map(|run| run.weight()).sum();
+        self.runs.write().forget(span);
     }
 }
 
@@ -193,7 +258,7 @@ pub(crate) fn run_of(
     span: KeySpan,
     mut all: Vec<KeyEntry>,
     put: &mut dyn FnMut(Vec<u8>, Vec<u8>),
-) -> Option<KeyRun> {
+) -> Option<NewRun> {
     let first = all.iter().map(|entry| entry.row.lsn).min()?;
     all.sort_unstable_by_key(|entry| (entry.name, std::cmp::Reverse(entry.row.lsn)));
     all.dedup_by_key(|entry| entry.name);
@@ -206,7 +271,7 @@ pub(crate) fn run_of(
         let page = KeyPage { keys: rest.by_ref().take(PAGE_KEYS).collect() };
         put(key, to_bytes(&page));
     }
-    Some(KeyRun { span, first, filter: Some(filter) })
+    Some(NewRun { run: KeyRun { span, first, filter: Some(filter) }, names })
 }
 
 /// Every key at rest, by span and name, whatever runs they stand in.
@@ -281,14 +346,14 @@ impl Gathered {
     }
 
     /// Makes runs of all of them.
-    pub(crate) fn runs(&mut self, put: &mut dyn FnMut(Vec<u8>, Vec<u8>)) -> Vec<KeyRun> {
+    pub(crate) fn runs(&mut self, put: &mut dyn FnMut(Vec<u8>, Vec<u8>)) -> Vec<NewRun> {
         self.count = 0;
         let spans = std::mem::take(&mut self.spans).into_iter();
         spans.filter_map(|(span, all)| run_of(span, all, put)).collect()
     }
 
     /// The same, as changes of the catalog.
-    pub(crate) fn changes(&mut self) -> (Vec<KeyRun>, Vec<Change>) {
+    pub(crate) fn changes(&mut self) -> (Vec<NewRun>, Vec<Change>) {
         let mut changes = Vec::new();
         let runs = self.runs(&mut |key, value| {
             changes.push(Change { family: Family::State, key, value: Some(value) });
@@ -350,12 +415,43 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_runs_are_asked_whatever_they_hold_and_go_with_their_runs() {
+        let store = MemoryCatalog::default();
+        let keys = Remembered::read(Arc::new(store.clone())).unwrap();
+        // Two to a group, one larger than a group, one of the next span in a group with one before.
+        for (span, from, to) in [(9, 1, 400), (9, 400, 900), (9, 900, 2_500), (9, 2_500, 2_900)] {
+            written(&store, &keys, span, from, to);
+        }
+        written(&store, &keys, 10, 2_900, 3_000);
+        let groups = |keys: &Remembered| -> Vec<usize> {
+            keys.runs.read().groups.iter().map(|group| group.runs.len()).collect()
+        };
+        assert_eq!(groups(&keys), [2, 1, 2]);
+        // A start knows no names, and writes on.
+        let again = Remembered::read(Arc::new(store.clone())).unwrap();
+        written(&store, &again, 10, 3_000, 3_100);
+        assert_eq!(groups(&again), [5, 1]);
+        for keys in [&keys, &again] {
+            all_found(keys, 9, 1, 2_900, true);
+            all_found(keys, 10, 2_900, 3_000, true);
+            all_found(keys, 10, 5_000, 9_000, false);
+        }
+        all_found(&again, 10, 3_000, 3_100, true);
+        keys.forget(KeySpan(9));
+        assert_eq!(groups(&keys), [1]);
+        all_found(&keys, 9, 1, 2_900, false);
+        all_found(&keys, 10, 2_900, 3_000, true);
+        keys.forget(KeySpan(10));
+        assert_eq!((groups(&keys), keys.runs.read().weight), (vec![], 0));
+    }
+
+    #[test]
     fn a_run_without_a_filter_is_asked_and_the_younger_of_two_counts() {
         let store = MemoryCatalog::default();
         let keys = Remembered::read(Arc::new(store.clone())).unwrap();
         written(&store, &keys, 9, 1, 300);
-        keys.runs.write().all =
-            vec![Arc::new(KeyRun { span: KeySpan(9), first: Lsn(1), filter: None })];
+        let bare = KeyRun { span: KeySpan(9), first: Lsn(1), filter: None };
+        keys.runs.write().groups = vec![Group { runs: vec![Arc::new(bare)], ..Group::default() }];
         all_found(&keys, 9, 1, 300, true);
         all_found(&keys, 9, 300, 400, false);
         let mut gathered = Gathered::default();

@@ -12,6 +12,8 @@ use crate::catalog::keys::KeyName;
 
 /// Bits for each name: of a thousand names that are not there about one is thought to be.
 const BITS_EACH: usize = 16;
+/// The same for a sieve, which lets four of a thousand through.
+const SIEVE_BITS_EACH: usize = 12;
 /// Words of a block, and bits that a name sets.
 const WORDS: usize = 8;
 const BLOCK_BYTES: usize = WORDS * 4;
@@ -26,10 +28,70 @@ const MULTIPLIERS: [u32; WORDS] = [
     0x5c6b_fb31,
 ];
 
+type Block = [u32; WORDS];
+
+/// A name's block of so many, and its bit in each word of it.
+fn place(blocks: usize, high: u32, low: u32) -> (usize, Block) {
+    let at = (u64::from(high) * blocks as u64) >> 32;
+    let bits = MULTIPLIERS.map(|by| 1 << (low.wrapping_mul(by) >> 27));
+    (usize::try_from(at).unwrap_or(usize::MAX), bits)
+}
+
+fn set(blocks: &mut [Block], (at, bits): (usize, Block)) {
+    if let Some(block) = blocks.get_mut(at) {
+        block.iter_mut().zip(bits).for_each(|(word, bit)| *word |= bit);
+    }
+}
+
+fn is_set(blocks: &[Block], (at, bits): (usize, Block)) -> bool {
+    let all = |block: &Block| block.iter().zip(bits).all(|(word, bit)| word & bit != 0);
+    blocks.get(at).is_some_and(all)
+}
+
 /// Says of a name that it is not there, or may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
-    blocks: Box<[[u32; WORDS]]>,
+    blocks: Box<[Block]>,
+}
+
+/// The same over the names of many runs, in memory only: what it does not let through is in none of
+/// them. It goes by other bytes of a name, so that what slips through both is as rare as can be.
+#[derive(Clone, Debug)]
+pub struct Sieve {
+    blocks: Box<[Block]>,
+}
+
+impl Sieve {
+    /// With room for so many names.
+    #[must_use]
+    pub fn for_names(names: usize) -> Self {
+        let count = (names * SIEVE_BITS_EACH).div_ceil(BLOCK_BYTES * 8).max(1);
+        Self { blocks: vec![[0; WORDS]; count].into() }
+    }
+
+    fn place(&self, KeyName(name): &KeyName) -> (usize, Block) {
+        let [a, b, c, d, e, f, g, h, ..] = *name;
+        let (high, low) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        place(self.blocks.len(), high, low)
+    }
+
+    /// Puts a name in.
+    pub fn put(&mut self, name: &KeyName) {
+        let place = self.place(name);
+        set(&mut self.blocks, place);
+    }
+
+    /// False if a name was not put in.
+    #[must_use]
+    pub fn may_hold(&self, name: &KeyName) -> bool {
+        is_set(&self.blocks, self.place(name))
+    }
+
+    /// Bytes of memory.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
 }
 
 impl Filter {
@@ -38,31 +100,23 @@ impl Filter {
         let count = (names.len() * BITS_EACH).div_ceil(BLOCK_BYTES * 8).max(1);
         let mut filter = Self { blocks: vec![[0; WORDS]; count].into() };
         for name in names {
-            let (at, bits) = filter.place(name);
-            if let Some(block) = filter.blocks.get_mut(at) {
-                block.iter_mut().zip(bits).for_each(|(word, bit)| *word |= bit);
-            }
+            let place = filter.place(name);
+            set(&mut filter.blocks, place);
         }
         filter
     }
 
-    /// The block of a name, and its bit in each word.
-    fn place(&self, KeyName(name): &KeyName) -> (usize, [u32; WORDS]) {
+    fn place(&self, KeyName(name): &KeyName) -> (usize, Block) {
         // The first bytes order the names of a run; the last are as good and independent of them.
         let [.., a, b, c, d, e, f, g, h] = *name;
-        let high = u64::from(u32::from_le_bytes([a, b, c, d]));
-        let low = u32::from_le_bytes([e, f, g, h]);
-        let at = (high * self.blocks.len() as u64) >> 32;
-        let bits = MULTIPLIERS.map(|by| 1 << (low.wrapping_mul(by) >> 27));
-        (usize::try_from(at).unwrap_or(usize::MAX), bits)
+        let (high, low) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+        place(self.blocks.len(), high, low)
     }
 
     /// False if a name is not there.
     #[must_use]
     pub fn may_hold(&self, name: &KeyName) -> bool {
-        let (at, bits) = self.place(name);
-        let all = |block: &[u32; WORDS]| block.iter().zip(bits).all(|(word, bit)| word & bit != 0);
-        self.blocks.get(at).is_some_and(all)
+        is_set(&self.blocks, self.place(name))
     }
 
     /// Bytes of memory, and on the disk.
@@ -113,6 +167,23 @@ mod tests {
             assert!(filter.weight() <= 2 * own.len() + BLOCK_BYTES);
             assert_eq!(Filter::from_bytes(&filter.to_bytes()), Ok(filter));
         }
+    }
+
+    #[test]
+    fn a_sieve_lets_what_was_put_in_through_and_little_else() {
+        let mut sieve = Sieve::for_names(50_000);
+        let own = names(0, 50_000);
+        own.iter().for_each(|name| sieve.put(name));
+        assert!(own.iter().all(|name| sieve.may_hold(name)));
+        let others = names(1 << 40, 50_000);
+        let wrong = |filter: &dyn Fn(&KeyName) -> bool| others.iter().filter(|n| filter(n)).count();
+        let through = wrong(&|name| sieve.may_hold(name));
+        assert!(through < 400, "{through} of 50000");
+        assert!(sieve.weight() <= own.len() * 3 / 2 + BLOCK_BYTES);
+        // What a run's filter is wrong about the sieve knows no worse than other names.
+        let filter = Filter::of(own.iter());
+        let both = wrong(&|name| filter.may_hold(name) && sieve.may_hold(name));
+        assert!(both < 5, "{both} of 50000");
     }
 
     /// Worked out by hand, as FORMAT.md says it.
