@@ -7,6 +7,7 @@
 //! where a pack has the number of one that is gone.
 
 mod file;
+mod press;
 mod times;
 mod writer;
 

@@ -1,19 +1,21 @@
 //! Writing a pack, record by record.
 //!
 //! Records come in order of category, room and rev. Blocks, runs and the index follow from limits
-//! alone, so the same records give the same bytes. Memory holds one block, one buffer and the run
-//! index.
+//! alone, so the same records give the same bytes. Memory holds blocks on their way to bytes (see
+//! `press`), one buffer and the run index.
 //!
 //! INVARIANT: a pack has its name only when all of it is durable. A run holds revs and places of
 //! its room's timeline without a hole, whatever was lost before it was written.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::DIR;
+use super::press::{Press, Pressed};
 use crate::error::{Error, Result};
-use crate::format::block::{BlockBuilder, checksum};
+use crate::format::block::BlockBuilder;
 use crate::format::dictionary::{Compressor, Dictionary};
 use crate::format::pack::{
     DictionaryMark, Footer, PackMeta, Places, encode_runs, header, pack_name,
@@ -50,7 +52,13 @@ pub struct PackWriter {
     disk: Disk,
     file: DiskFile,
     name: String,
-    compressor: Compressor,
+    press: Press,
+    /// The block being filled.
+    block: BlockBuilder,
+    /// Blocks that are filled and not yet bytes, and runs that wait for theirs.
+    awaited: VecDeque<Awaited>,
+    /// Blocks of the oldest run that is awaited.
+    blocks: Vec<BlockRef>,
     /// Its own dictionary.
     dictionary: Option<Arc<Dictionary>>,
     hasher: Sha256,
@@ -83,10 +91,22 @@ pub struct Written {
     pub dropped: Places,
 }
 
-/// A run that is being written, and the block that is.
+/// What becomes a part of the index once blocks are bytes.
+#[derive(Debug)]
+enum Awaited {
+    /// A block, but for where its bytes stand.
+    Block(BlockRef),
+    /// The end of a run, whose blocks are not in it yet, and the time of its first entry.
+    End(Run, TimeUs),
+}
+
+/// A run that is being written.
 struct OpenRun {
     run: Run,
-    block: BlockBuilder,
+    /// Its blocks that are filled.
+    blocks: usize,
+    /// The time of its first entry.
+    first_time: TimeUs,
     first_rev: Rev,
     seq_base: Seq,
     time_base: TimeUs,
@@ -118,17 +138,18 @@ impl OpenRun {
     /// A run that begins with this record.
     fn before(pack: u64, room: RoomId, category: CategoryId, first: &TailEntry) -> Self {
         let run = run_before(pack, room, category, first);
-        let (block, time_base) = (BlockBuilder::default(), TimeUs::MIN);
-        Self { seq_base: run.seq_base, run, block, first_rev: first.rev, time_base }
+        let (first_time, time_base) = (TimeUs::MIN, TimeUs::MIN);
+        let (seq_base, first_rev) = (run.seq_base, first.rev);
+        Self { run, blocks: 0, first_time, first_rev, seq_base, time_base }
     }
 
     /// True if a record can stand in this run.
     fn takes(&self, room: RoomId, next: &TailEntry) -> bool {
-        let Run { room: own, last_rev, last_seq, last_time, blocks, .. } = &self.run;
+        let Run { room: own, last_rev, last_seq, last_time, .. } = &self.run;
         // So that a reader of a day reads little else, a run that is long enough ends with it.
         let another_day = *last_time > TimeUs::MIN
             && next.kind.is_entry()
-            && blocks.len() >= limits::RUN_DAY_BLOCKS
+            && self.blocks >= limits::RUN_DAY_BLOCKS
             && last_time.day() != next.time_at.day();
         // Readers count places from where a run begins: it holds them without a hole.
         let place = last_seq.0.saturating_add(u64::from(next.kind.takes_seq()));
@@ -136,7 +157,7 @@ impl OpenRun {
         *own == room && follows && !another_day
     }
 
-    fn push(&mut self, entry: &TailEntry) -> Result<()> {
+    fn push(&mut self, block: &mut BlockBuilder, entry: &TailEntry) -> Result<()> {
         let run = &mut self.run;
         if entry.kind.is_amendment() {
             let of = decode_record(&entry.bytes)?.payload.amends().unwrap_or_default();
@@ -144,19 +165,17 @@ impl OpenRun {
             run.amended_from = if none { of } else { run.amended_from.min(of) };
             run.amended_to = run.amended_to.max(of);
         }
-        if self.block.is_empty() {
+        if block.is_empty() {
             (self.first_rev, self.seq_base) = (entry.rev, run.last_seq);
             self.time_base = run.last_time;
         }
-        self.block.push(&entry.bytes);
+        block.push(&entry.bytes);
         (run.last_rev, run.last_seq) = (entry.rev, entry.seq_at);
         run.first_lsn = run.first_lsn.min(entry.lsn);
         run.last_lsn = run.last_lsn.max(entry.lsn);
         if entry.kind.is_entry() {
             if run.last_time == TimeUs::MIN {
-                // Nothing before the first entry of a run is earlier than it.
-                self.time_base = entry.time_at;
-                run.blocks.iter_mut().for_each(|block| block.time_base = entry.time_at);
+                (self.first_time, self.time_base) = (entry.time_at, entry.time_at);
             }
             run.first_time = run.first_time.min(entry.time_at);
             run.last_time = run.last_time.max(entry.time_at);
@@ -206,7 +225,10 @@ impl PackWriter {
             disk: disk.clone(),
             file,
             name,
-            compressor,
+            press: Press::new(compressor),
+            block: BlockBuilder::default(),
+            awaited: VecDeque::new(),
+            blocks: Vec::new(),
             dictionary,
             hasher: Sha256::new(),
             buffer: Vec::with_capacity(BUFFER_BYTES * 2),
@@ -235,7 +257,7 @@ impl PackWriter {
         }
     }
 
-    /// Bytes so far, but for the block being filled.
+    /// Bytes so far, but for the blocks being filled and on their way.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.written + self.buffer.len() as u64
@@ -249,15 +271,15 @@ impl PackWriter {
         if self.dropping.is_some() || self.open.as_ref().is_some_and(|o| !o.takes(room, entry)) {
             self.end_run()?;
         }
-        let full = |open: &OpenRun| open.block.is_full_for(entry.bytes.len());
-        if self.open.as_ref().is_some_and(full) {
+        if self.open.is_some() && self.block.is_full_for(entry.bytes.len()) {
             self.end_block()?;
-            if self.open.as_ref().is_some_and(|o| o.run.blocks.len() >= limits::RUN_BLOCKS_MAX) {
+            if self.open.as_ref().is_some_and(|open| open.blocks >= limits::RUN_BLOCKS_MAX) {
                 self.end_run()?;
             }
         }
         let id = self.meta.id;
-        self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry)).push(entry)
+        let open = self.open.get_or_insert_with(|| OpenRun::before(id, room, category, entry));
+        open.push(&mut self.block, entry)
     }
 
     /// Notes that a record of a room is dropped, behind those of smaller revs; `leaf` is what its
@@ -318,31 +340,60 @@ impl PackWriter {
 
     /// Ends the block being filled.
     fn end_block(&mut self) -> Result<()> {
-        let Some(open) = self.open.as_mut().filter(|open| !open.block.is_empty()) else {
+        let Some(open) = self.open.as_mut().filter(|_| !self.block.is_empty()) else {
             return Ok(());
         };
-        self.meta.plain_bytes += open.block.record_bytes() as u64;
-        let records = u32::try_from(open.block.records()).unwrap_or(u32::MAX);
+        open.blocks += 1;
+        self.meta.plain_bytes += self.block.record_bytes() as u64;
+        let records = u32::try_from(self.block.records()).unwrap_or(u32::MAX);
         self.meta.records += u64::from(records);
-        let start = self.buffer.len();
-        open.block
-            .finish(&mut self.compressor, &mut self.buffer)
-            .map_err(|e| Error::io("zstd", self.file.path(), &e))?;
-        let block = self.buffer.get(start..).unwrap_or_default();
-        open.run.blocks.push(BlockRef {
-            offset: self.written + start as u64,
-            bytes: u32::try_from(block.len()).unwrap_or(u32::MAX),
-            crc: checksum(block),
+        self.awaited.push_back(Awaited::Block(BlockRef {
+            offset: 0,
+            bytes: 0,
+            crc: 0,
             records,
             first_rev: open.first_rev,
             seq_base: open.seq_base,
             time_base: open.time_base,
-        });
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.spill()?;
-        }
+        }));
+        let pressed = self.press.push(&mut self.block);
+        self.place(pressed)?;
         give_way();
         Ok(())
+    }
+
+    /// Puts blocks that became bytes into the file, in order, and runs into the index behind their
+    /// last.
+    fn place(&mut self, pressed: std::io::Result<Vec<Pressed>>) -> Result<()> {
+        let pressed = pressed.map_err(|e| Error::io("zstd", self.file.path(), &e))?;
+        for Pressed { bytes, crc } in pressed {
+            self.place_runs();
+            let Some(Awaited::Block(block)) = self.awaited.pop_front() else {
+                let what = "a block of a pack came that was not awaited";
+                return Err(Error::corrupt(what, self.file.path(), self.bytes(), 0, 0));
+            };
+            let (offset, size) = (self.bytes(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            self.blocks.push(BlockRef { offset, bytes: size, crc, ..block });
+            self.buffer.extend_from_slice(&bytes);
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.spill()?;
+            }
+        }
+        self.place_runs();
+        Ok(())
+    }
+
+    /// Runs of which every block is placed.
+    fn place_runs(&mut self) {
+        while let Some(Awaited::End(run, first_time)) =
+            self.awaited.pop_front_if(|awaited| matches!(awaited, Awaited::End(..)))
+        {
+            // Nothing before the first entry of a run is earlier than it.
+            let no_time_yet = |block: &&mut BlockRef| block.time_base == TimeUs::MIN;
+            let blocks = &mut self.blocks;
+            blocks.iter_mut().filter(no_time_yet).for_each(|block| block.time_base = first_time);
+            self.runs.push(&Run { blocks: std::mem::take(blocks), ..run });
+        }
     }
 
     /// Ends the run being written: the next record begins another.
@@ -352,7 +403,9 @@ impl PackWriter {
     pub fn end_run(&mut self) -> Result<()> {
         self.end_block()?;
         let dropped = self.dropping.take().map(|(run, nodes)| Run { nodes: nodes.hashes(), ..run });
-        for run in self.open.take().map(|open| open.run).into_iter().chain(dropped) {
+        let open = self.open.take().map(|open| (open.run, open.first_time));
+        let dropped = dropped.map(|run| (run, TimeUs::MIN));
+        for (run, first_time) in open.into_iter().chain(dropped) {
             let meta = &mut self.meta;
             if !run.is_dropped() {
                 meta.min_time = meta.min_time.min(run.first_time);
@@ -367,8 +420,9 @@ impl PackWriter {
                 return Err(Error::corrupt(what, self.file.path(), 0, expected, found));
             }
             self.last = place;
-            self.runs.push(&run);
+            self.awaited.push_back(Awaited::End(run, first_time));
         }
+        self.place_runs();
         Ok(())
     }
 
@@ -386,6 +440,8 @@ impl PackWriter {
     /// `NoSpace` or `Io`; the temporary file is left for [`super::remove_unfinished`].
     pub fn finish(mut self) -> Result<Written> {
         self.end_run()?;
+        let pressed = self.press.finish();
+        self.place(pressed)?;
         let dropped = self.dropped.places();
         self.meta.dropped = dropped.count();
         if let (Some(first), Some(last)) = (dropped.0.first(), dropped.0.last()) {
