@@ -6,8 +6,8 @@
 //! page for each run whose filter says so. Runs that this process wrote stand in groups, each with
 //! a sieve over all of its names: most questions end there.
 //!
-//! The applier makes runs of what it has gathered (`apply/remembered`); what is gathered and not yet
-//! written `sequence` knows by itself. This module decides nothing about windows of time.
+//! The applier makes runs of what it has gathered (`apply/remembered`); what is gathered and not
+//! yet written `sequence` knows by itself. This module decides nothing about windows of time.
 //!
 //! INVARIANT: every key of a record up to `kept` stands in a run here, or went with its span, or
 //! was erased with its record.

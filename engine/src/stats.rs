@@ -66,7 +66,7 @@ impl Durations {
 }
 
 /// A running measurement.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::format::block::{BlockBuilder, checksum};
 use crate::format::dictionary::Compressor;
@@ -19,6 +19,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 const BATCH_BLOCKS: usize = 256;
 /// Batches that are on their way at once: one being compressed, one that waits.
 const BATCHES: usize = 2;
+/// What a way to the thread and back takes: all that is on its way, and the last, so that nobody
+/// waits there.
+const CHANNEL: usize = BATCHES + 1;
 /// Builders that are kept to be filled again.
 const SPARE_BUILDERS: usize = BATCH_BLOCKS;
 
@@ -55,7 +58,7 @@ type Outcome = io::Result<Batch>;
 
 /// The thread, and the way to it and back.
 struct Helper {
-    to: Option<Sender<Batch>>,
+    to: Option<SyncSender<Batch>>,
     from: Receiver<Outcome>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -64,8 +67,9 @@ impl Helper {
     /// None where there is no thread to be had: then its work is done by the caller.
     fn start(compressor: Compressor) -> Result<Self, Compressor> {
         // The compressor must not be lost with a thread that did not start.
-        let ((to, work), (done, from)) = (channel::<Batch>(), channel::<Outcome>());
-        let (hand, own) = channel::<Compressor>();
+        let (to, work) = sync_channel::<Batch>(CHANNEL);
+        let (done, from) = sync_channel::<Outcome>(CHANNEL);
+        let (hand, own) = sync_channel::<Compressor>(1);
         let run = move || {
             let Ok(mut compressor) = own.recv() else { return };
             while let Ok(mut batch) = work.recv() {
