@@ -78,6 +78,7 @@ pub fn bounded(engine: &Engine, base: &Base) {
         let _ = engine.page(*room, Anchor::Last, 7);
         let _ = engine.page(*room, Anchor::Around(Seq(3)), 5);
         let _ = engine.page(*room, Anchor::AroundTime(crate::support::START), 5);
+        let _ = engine.entries(*room, Anchor::Last, 50);
         let _ = engine.entry(*room, Seq(2));
         let _ = engine.head(*room);
         let (mut at, mut after) = (Anchor::At(Seq(1)), Rev::ZERO);
@@ -97,6 +98,7 @@ pub fn bounded(engine: &Engine, base: &Base) {
     for order in [Order::Ascending, Order::Descending] {
         let (from, to, category) = (TimeUs::FLOOR, TimeUs::CEILING, base.category);
         let mut request = CategoryRequest { category, from, to, order, cursor: None, limit: 25 };
+        let _ = engine.category_entries(&request, &mut |_| true);
         for _ in 0..PAGES_MAX {
             match engine.category_page(&request, &mut |_| true) {
                 Ok(page) if page.next.is_some() => request.cursor = page.next,

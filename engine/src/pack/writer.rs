@@ -403,11 +403,12 @@ impl PackWriter {
     pub fn end_run(&mut self) -> Result<()> {
         self.end_block()?;
         let dropped = self.dropping.take().map(|(run, nodes)| Run { nodes: nodes.hashes(), ..run });
-        let open = self.open.take().map(|open| (open.run, open.first_time));
-        let dropped = dropped.map(|run| (run, TimeUs::MIN));
-        for (run, first_time) in open.into_iter().chain(dropped) {
+        // The blocks of a run that is written are not in it yet: it has some, and is not dropped.
+        let open = self.open.take().map(|open| (open.run, Some(open.first_time)));
+        let dropped = dropped.map(|run| (run, None));
+        for (run, written) in open.into_iter().chain(dropped) {
             let meta = &mut self.meta;
-            if !run.is_dropped() {
+            if written.is_some() {
                 meta.min_time = meta.min_time.min(run.first_time);
                 meta.max_time = meta.max_time.max(run.last_time);
             }
@@ -420,7 +421,7 @@ impl PackWriter {
                 return Err(Error::corrupt(what, self.file.path(), 0, expected, found));
             }
             self.last = place;
-            self.awaited.push_back(Awaited::End(run, first_time));
+            self.awaited.push_back(Awaited::End(run, written.unwrap_or(TimeUs::MIN)));
         }
         self.place_runs();
         Ok(())
@@ -495,7 +496,7 @@ mod tests {
             epoch: Epoch(1),
             lsn: Lsn(rev + 100),
             recorded: TimeUs(7),
-            time: TimeUs(7),
+            time: TimeUs(10 + i64::try_from(seq).unwrap()),
             room: RoomId(900),
             seq: Seq(seq),
             rev: Rev(rev),
@@ -527,8 +528,48 @@ mod tests {
         for (rev, seq, seq_at) in records {
             writer.add(RoomId(900), CategoryId(4), &entry(rev, seq, seq_at)).unwrap();
         }
-        let runs: Vec<Run> = writer.finish().unwrap().runs.iter().collect();
+        let Written { meta, runs, .. } = writer.finish().unwrap();
+        let runs: Vec<Run> = runs.iter().collect();
         let places = runs.iter().map(|run| (run.first_rev.0, run.seq_base.0, run.last_seq.0));
         assert_eq!(places.collect::<Vec<_>>(), [(2, 0, 1), (6, 1, 1), (7, 3, 5)]);
+        let times = runs.iter().map(|run| (run.first_time.0, run.last_time.0));
+        let none = (i64::MAX, i64::MIN);
+        assert_eq!((meta.min_time, meta.max_time), (TimeUs(11), TimeUs(15)));
+        assert_eq!(times.collect::<Vec<_>>(), [(11, 11), none, (14, 15)]);
+    }
+
+    /// What the manifest says of a pack is what its index says, however many blocks were on their
+    /// way when a run ended.
+    #[test]
+    fn the_manifest_is_told_what_the_index_says() {
+        let disk = Disk::new(Arc::new(SimStorage::new()));
+        disk.create_dir(DIR).unwrap();
+        let kind = PackKind { class: 0, level: 0, day: 0 };
+        for records in [1, 200, 20_000] {
+            let mut writer = PackWriter::create(&disk, records, kind, None).unwrap();
+            for rev in 1..=records {
+                // The first messages of the room come behind many changes.
+                let seq = rev.saturating_sub(records / 2);
+                writer.add(RoomId(900), CategoryId(4), &entry(rev, seq, seq)).unwrap();
+            }
+            let Written { meta, runs, .. } = writer.finish().unwrap();
+            let runs: Vec<Run> = runs.iter().collect();
+            let all = |of: fn(&Run) -> i64| runs.iter().map(of).collect::<Vec<_>>();
+            assert_eq!(meta.min_time.0, *all(|run| run.first_time.0).iter().min().unwrap());
+            assert_eq!(meta.max_time.0, *all(|run| run.last_time.0).iter().max().unwrap());
+            let newest = i64::try_from(10 + records - records / 2).unwrap();
+            assert_eq!(meta.max_time, TimeUs(newest));
+            assert_eq!((meta.first_lsn, meta.last_lsn), (Lsn(101), Lsn(100 + records)));
+            let blocks = || runs.iter().flat_map(|run| &run.blocks);
+            let counted: u64 = blocks().map(|block| u64::from(block.records)).sum();
+            assert_eq!((meta.records, counted), (records, records));
+            let first = |run: &Run| run.blocks.iter().map(|b| b.time_base).min().unwrap();
+            // Of a run with messages no block says that nothing is known of when it begins.
+            let timed = runs.iter().filter(|run| run.has_entries());
+            assert!(timed.clone().count() > 0 && timed.clone().all(|r| first(r) == r.first_time));
+            let ends = blocks().map(|block| block.offset + u64::from(block.bytes));
+            let starts = blocks().skip(1).map(|block| block.offset);
+            assert!(ends.zip(starts).all(|(end, start)| end == start), "{records}");
+        }
     }
 }
