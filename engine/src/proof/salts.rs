@@ -151,11 +151,11 @@ impl Salts {
                 chunk.forget(place.0, 0);
                 continue;
             }
-            if whole.node(*place).is_none() {
-                continue;
-            }
+            let Some(node) = whole.node(*place) else { continue };
             changed = true;
-            if whole.level <= CHUNK_LEVEL {
+            // A seed for less than a chunk, which no build writes into a wider span, is none of a
+            // chunk's either.
+            if whole.level <= CHUNK_LEVEL || node.level < CHUNK_LEVEL {
                 whole.forget(place.0, 0);
                 continue;
             }

@@ -126,3 +126,19 @@ fn unsound_seeds_are_told() {
     let many = (0..1025).map(|n| node(0, n)).collect();
     assert!(!Salts { first: Lsn(0), level: 20, nodes: many }.is_sound());
 }
+
+/// As fuzzing found it: the second place's seed was taken to be under the first one's.
+#[test]
+fn seeds_below_a_chunk_in_a_wider_span_are_forgotten_too() {
+    let node = |level, index| SaltNode { level, index, seed: [7; 16] };
+    let nodes = vec![node(0, 0), node(0, 8), node(4, 1)];
+    let salts = Salts { first: Lsn(0), level: 20, nodes };
+    assert!(salts.is_sound());
+    let gone = [Lsn(0), Lsn(8), Lsn(20)];
+    let left = salts.without(&gone);
+    assert!(left.iter().all(Salts::is_sound));
+    for span in &left {
+        assert!(gone.iter().all(|place| span.of(*place).is_none()), "{span:?}");
+    }
+    assert_eq!(left.last().and_then(|span| span.of(Lsn(21))), salts.of(Lsn(21)));
+}
