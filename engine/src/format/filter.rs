@@ -30,8 +30,9 @@ const MULTIPLIERS: [u32; WORDS] = [
 
 type Block = [u32; WORDS];
 
-/// A name's block of so many, and its bit in each word of it.
-fn place(blocks: usize, high: u32, low: u32) -> (usize, Block) {
+/// A block of so many, and a bit in each word of it, by eight bytes of a name.
+fn place(blocks: usize, [a, b, c, d, e, f, g, h]: [u8; 8]) -> (usize, Block) {
+    let (high, low) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
     let at = (u64::from(high) * blocks as u64) >> 32;
     let bits = MULTIPLIERS.map(|by| 1 << (low.wrapping_mul(by) >> 27));
     (usize::try_from(at).unwrap_or(usize::MAX), bits)
@@ -70,9 +71,8 @@ impl Sieve {
     }
 
     fn place(&self, KeyName(name): &KeyName) -> (usize, Block) {
-        let [a, b, c, d, e, f, g, h, ..] = *name;
-        let (high, low) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        place(self.blocks.len(), high, low)
+        let [first @ .., _, _, _, _] = *name;
+        place(self.blocks.len(), first)
     }
 
     /// Puts a name in.
@@ -108,9 +108,8 @@ impl Filter {
 
     fn place(&self, KeyName(name): &KeyName) -> (usize, Block) {
         // The first bytes order the names of a run; the last are as good and independent of them.
-        let [.., a, b, c, d, e, f, g, h] = *name;
-        let (high, low) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        place(self.blocks.len(), high, low)
+        let [_, _, _, _, last @ ..] = *name;
+        place(self.blocks.len(), last)
     }
 
     /// False if a name is not there.
