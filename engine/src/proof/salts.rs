@@ -153,8 +153,8 @@ impl Salts {
             }
             let Some(node) = whole.node(*place) else { continue };
             changed = true;
-            // A seed for less than a chunk, which no build writes into a wider span, is none of a
-            // chunk's either.
+            // A seed for less than a chunk, which no build writes into a wider span, covers nothing
+            // else of its chunk: that has no root to go on with.
             if whole.level <= CHUNK_LEVEL || node.level < CHUNK_LEVEL {
                 whole.forget(place.0, 0);
                 continue;
