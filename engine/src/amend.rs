@@ -9,8 +9,8 @@
 //! neither those that were said first nor those of an edit. Only `versions` gives those of a
 //! redacted one, for callers who may see them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::apply::decode_row;
 use crate::catalog::rows::AmendRow;
@@ -64,40 +64,14 @@ impl History {
         Ok(Amendment { room, seq, changed, edits, edit, redacted, redaction })
     }
 
-    /// The same for entries as bytes: only those of rooms in which something was amended are
-    /// decoded.
-    pub(crate) fn amend_bytes(
-        &self,
-        entries: &mut Vec<CategoryEntry>,
-        gaps: &mut Vec<Gap>,
-    ) -> Result<Vec<Amendment>> {
-        let mut rooms: BTreeMap<RoomId, bool> = BTreeMap::new();
-        let mut last = None;
-        for CategoryEntry { room, .. } in &*entries {
-            if last.replace(*room) != Some(*room)
-                && let Entry::Vacant(unknown) = rooms.entry(*room)
-            {
-                unknown.insert(self.has_amended(*room)?);
+    /// Those of some rooms in which something was amended.
+    fn amended_among(&self, rooms: impl Iterator<Item = RoomId>) -> Result<BTreeSet<RoomId>> {
+        let mut amended = BTreeSet::new();
+        for room in rooms.collect::<BTreeSet<_>>() {
+            if self.has_amended(room)? {
+                amended.insert(room);
             }
         }
-        let mut amended = Vec::new();
-        if !rooms.values().any(|any| *any) {
-            return Ok(amended);
-        }
-        for found in std::mem::take(entries) {
-            if rooms.get(&found.room) != Some(&true) {
-                entries.push(found);
-                continue;
-            }
-            let CategoryEntry { room, time, entry } = found;
-            let decoded = entry.record();
-            let failed = |error: &Error| tracing::error!(%error, "record cannot be decoded");
-            let mut record: Vec<Record> = decoded.inspect_err(failed).into_iter().collect();
-            amended.extend(self.amend(&mut record, gaps)?);
-            let entry = record.first().and_then(reads::Entry::of);
-            entries.extend(entry.map(|entry| CategoryEntry { room, time, entry }));
-        }
-        amended.sort_by_key(|amendment: &Amendment| (amendment.room, amendment.seq));
         Ok(amended)
     }
 
@@ -108,21 +82,16 @@ impl History {
         records: &mut Vec<Record>,
         gaps: &mut Vec<Gap>,
     ) -> Result<Vec<Amendment>> {
-        let mut rooms: BTreeMap<RoomId, bool> = BTreeMap::new();
-        for record in &*records {
-            if let Entry::Vacant(room) = rooms.entry(record.room) {
-                room.insert(self.has_amended(record.room)?);
-            }
-        }
+        let rooms = self.amended_among(records.iter().map(|record| record.room))?;
         let mut amended = Vec::new();
-        if !rooms.values().any(|any| *any) {
+        if rooms.is_empty() {
             return Ok(amended);
         }
         for mut record in std::mem::take(records) {
             let (room, seq) = (record.room, record.seq);
-            let row = match rooms.get(&room) {
-                Some(true) => self.amend_row(room, seq)?,
-                _ => None,
+            let row = match rooms.contains(&room) {
+                true => self.amend_row(room, seq)?,
+                false => None,
             };
             let Some(row) = row else {
                 records.push(record);
@@ -149,6 +118,35 @@ impl History {
             amended.push(amendment);
         }
         amended.sort_by_key(|amendment| (amendment.room, amendment.seq));
+        Ok(amended)
+    }
+
+    /// As [`Self::amend`] for entries as bytes: only those of rooms in which something was amended
+    /// are decoded.
+    pub(crate) fn amend_bytes(
+        &self,
+        entries: &mut Vec<CategoryEntry>,
+        gaps: &mut Vec<Gap>,
+    ) -> Result<Vec<Amendment>> {
+        let rooms = self.amended_among(entries.iter().map(|entry| entry.room))?;
+        let mut amended = Vec::new();
+        if rooms.is_empty() {
+            return Ok(amended);
+        }
+        for found in std::mem::take(entries) {
+            if !rooms.contains(&found.room) {
+                entries.push(found);
+                continue;
+            }
+            let CategoryEntry { room, time, entry } = found;
+            let decoded = entry.record();
+            let failed = |error: &Error| tracing::error!(%error, "record cannot be decoded");
+            let mut record: Vec<Record> = decoded.inspect_err(failed).into_iter().collect();
+            amended.extend(self.amend(&mut record, gaps)?);
+            let entry = record.first().and_then(reads::Entry::of);
+            entries.extend(entry.map(|entry| CategoryEntry { room, time, entry }));
+        }
+        amended.sort_by_key(|amendment: &Amendment| (amendment.room, amendment.seq));
         Ok(amended)
     }
 
