@@ -125,7 +125,7 @@ impl Metrics {
             ),
             (
                 "hansard_category_blocks_overlapping",
-                "Blocks that overlap the time asked for.",
+                "Blocks that overlap the time asked for, of each page what is left of it.",
                 &self.category_blocks_overlapping,
             ),
         ] {
