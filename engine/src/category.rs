@@ -8,10 +8,8 @@
 mod stream;
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::collections::HashMap;
 use std::collections::binary_heap::PeekMut;
-use std::collections::hash_map;
+use std::collections::{BinaryHeap, HashMap, hash_map};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,7 +22,7 @@ use crate::catalog::{Family, Go, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::record::Record;
 use crate::format::run::Run;
-use crate::history::{History, Take, block_has_entries};
+use crate::history::{History, Take, block_has_entries, joined};
 use crate::limits;
 use crate::lists::{Placed, RoomList};
 use crate::reads::{
@@ -76,7 +74,7 @@ struct Candidate {
     index: usize,
     /// The last entry of its room that retention took.
     floor: Seq,
-    /// All of its entries are in the span, and none was given out before.
+    /// All of its entries are in the span, as far as times go.
     within: bool,
 }
 
@@ -131,21 +129,14 @@ impl<T> Default for Gathered<T> {
     }
 }
 
-/// Whom a room's entries are for.
-#[derive(Clone, Copy, Debug)]
-enum Known {
-    /// Not for this caller.
-    Hidden,
-    /// For him, behind this entry, the last that retention took.
-    Seen(Seq),
-}
-
 struct Merge<'a, T> {
     history: &'a History,
     request: &'a CategoryRequest,
     span: Span,
     see: &'a mut dyn FnMut(RoomId) -> bool,
-    rooms: HashMap<RoomId, Known, RandomState>,
+    /// Of rooms that were asked about the last entry that retention took; none of those that the
+    /// caller may not see.
+    rooms: HashMap<RoomId, Option<Seq>, RandomState>,
     heap: BinaryHeap<InOrder>,
     blocks: Vec<Candidate>,
     streams: Vec<Stream>,
@@ -189,11 +180,12 @@ impl History {
         request: &CategoryRequest,
         see: &mut dyn FnMut(RoomId) -> bool,
     ) -> Result<Gathered<T>> {
-        if request.from >= request.to {
-            return Ok(Gathered::default());
-        }
         // ORDERING: tails before runs, as in every read of history.
         let mut merge = Merge::new(self, request, see);
+        if merge.span.from >= merge.span.to {
+            // Nothing was asked for, or the cursor, which anybody can make up, stands behind it.
+            return Ok(merge.page);
+        }
         merge.take_tails()?;
         let stamp = self.runs.stamp();
         merge.take_runs()?;
@@ -226,19 +218,11 @@ impl History {
     }
 }
 
-/// Gaps in order of rooms, neighbours made one. What is gone on purpose is none here: once it has
-/// left the packs nothing tells when it was said.
+/// What is gone on purpose is no gap here: once it has left the packs nothing tells when it was
+/// said.
 fn without_erased(mut gaps: Vec<Gap>) -> Vec<Gap> {
     gaps.retain(|gap| gap.reason != GapReason::Erased);
-    gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
-    gaps.dedup_by(|next, before| {
-        let joins = before.room == next.room && next.from_seq <= before.to_seq.next();
-        if joins {
-            before.to_seq = before.to_seq.max(next.to_seq);
-        }
-        joins
-    });
-    gaps
+    joined(gaps)
 }
 
 impl<'a, T: Give> Merge<'a, T> {
@@ -273,20 +257,16 @@ impl<'a, T: Give> Merge<'a, T> {
 
     /// The last entry of a room that retention took; none if the caller may not see the room.
     fn floor(&mut self, room: RoomId) -> Result<Option<Seq>> {
-        let known = match self.rooms.entry(room) {
-            hash_map::Entry::Occupied(known) => *known.get(),
-            hash_map::Entry::Vacant(place) => {
-                let seen = (self.see)(room);
-                *place.insert(match seen {
-                    true => Known::Seen(self.history.past(room)?.floor),
-                    false => Known::Hidden,
-                })
+        match self.rooms.entry(room) {
+            hash_map::Entry::Occupied(known) => Ok(*known.get()),
+            hash_map::Entry::Vacant(unknown) => {
+                let floor = match (self.see)(room) {
+                    true => Some(self.history.past(room)?.floor),
+                    false => None,
+                };
+                Ok(*unknown.insert(floor))
             }
-        };
-        Ok(match known {
-            Known::Hidden => None,
-            Known::Seen(floor) => Some(floor),
-        })
+        }
     }
 
     fn take_tails(&mut self) -> Result<()> {

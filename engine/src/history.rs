@@ -114,11 +114,12 @@ fn expired(room: RoomId, from: Seq, to: Seq) -> Gap {
     Gap { room, from_seq: from, to_seq: to, reason: GapReason::Expired }
 }
 
-/// Gaps in order of seq, neighbours of one reason made one.
-fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
-    gaps.sort_by_key(|gap| gap.from_seq);
+/// Gaps in order of room and seq, neighbours of one reason made one.
+pub(crate) fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
+    gaps.sort_by_key(|gap| (gap.room, gap.from_seq));
     gaps.dedup_by(|next, before| {
-        let neighbours = before.reason == next.reason && next.from_seq <= before.to_seq.next();
+        let neighbours = (before.room, before.reason) == (next.room, next.reason)
+            && next.from_seq <= before.to_seq.next();
         if neighbours {
             before.to_seq = before.to_seq.max(next.to_seq);
         }

@@ -10,7 +10,7 @@ mod support;
 use hansard_engine::catalog::rows::HeadRow;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::format::payload::*;
-use hansard_engine::reads::{Anchor, CategoryRequest, Order, Page};
+use hansard_engine::reads::{Anchor, CategoryCursor, CategoryRequest, Order, Page};
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Health};
 use support::*;
@@ -276,6 +276,24 @@ fn a_category_by_time_is_that_of_the_rooms_it_has_now() {
                 }
                 assert_eq!(got, want, "{category} {from}..{to} {order:?}");
             }
+        }
+        stand_anywhere(&engine, category, (at(190), at(310)));
+    }
+}
+
+/// A cursor is text that anybody can make up.
+fn stand_anywhere(engine: &Engine, category: CategoryId, (from, to): (TimeUs, TimeUs)) {
+    for order in [Order::Ascending, Order::Descending] {
+        let all = walk_category(engine, category, from, to, order).len();
+        assert!(all > 0);
+        for time in [i64::MIN, from.0 - 1, to.0, to.0 + 1, i64::MAX].map(TimeUs) {
+            let (room, seq, limit) = (RoomId(u64::MAX), Seq(u64::MAX), all + 1);
+            let cursor = Some(CategoryCursor { time, room, seq });
+            let request = CategoryRequest { category, from, to, order, cursor, limit };
+            let page = engine.category_page(&request, &mut |_| true).unwrap();
+            let behind = (time >= to) == (order == Order::Ascending);
+            let expected = if behind { 0 } else { all };
+            assert_eq!((page.records.len(), page.next), (expected, None), "{request:?}");
         }
     }
 }
