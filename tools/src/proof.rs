@@ -8,6 +8,7 @@
 
 mod check;
 mod file;
+mod salts;
 mod source;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,6 @@ use hansard_engine::format::payload::{Payload, RoomHead, RoomHeads};
 use hansard_engine::format::record::Record;
 use hansard_engine::proof::leaf::{Leaf, heads_path, origin_bytes, said_bytes};
 use hansard_engine::proof::note::{NOTE_BYTES_MAX, Verifier, open_note};
-use hansard_engine::proof::salts::Chunk;
 use hansard_engine::proof::tree::{consistency, inclusion, root_at};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::real::RealStorage;
@@ -209,8 +209,7 @@ impl Maker<'_> {
         let Some(head) = heads.get(index) else {
             return Err(invalid("the record that lists the room's head is another one"));
         };
-        let mut chunk = Chunk::default();
-        let salts = self.trees.salts(record.lsn, &mut chunk);
+        let salts = self.trees.salts(record.lsn);
         let salts = salts.ok_or_else(|| invalid("the salts of a list of heads are not known"))?;
         let leaf = Leaf::of(&record, &salts);
         let mut of_heads = self.trees.nodes(RoomId::SYSTEM_HEADS)?;
@@ -250,7 +249,6 @@ impl Maker<'_> {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         let (mut made, mut failed) = (BTreeSet::new(), None);
         let redacted = self.trees.redacted(room)?;
-        let mut chunk = Chunk::default();
         self.trees.each(room, &mut |step| {
             let Step::Record(record) = step else { return Ok(()) };
             // An entry, or what was done to it.
@@ -260,9 +258,7 @@ impl Maker<'_> {
             }
             let hidden = redacted.contains(&of) && !matches!(record.payload, Payload::Redacted(_));
             let words = !self.args.without_words && !hidden;
-            let Some(proof) =
-                self.proof(&record, words, head, (listed, heads), (&mut nodes, &mut chunk))?
-            else {
+            let Some(proof) = self.proof(&record, words, head, (listed, heads), &mut nodes)? else {
                 return Ok(());
             };
             made.insert(record.seq);
@@ -300,9 +296,9 @@ impl Maker<'_> {
         words: bool,
         head: &RoomHead,
         (listed, heads): (&Listed, &Heads),
-        (nodes, chunk): (&mut source::Nodes<'_>, &mut Chunk),
+        nodes: &mut source::Nodes<'_>,
     ) -> Result<Option<Proof>> {
-        let Some(salts) = self.trees.salts(record.lsn, chunk) else { return Ok(None) };
+        let Some(salts) = self.trees.salts(record.lsn) else { return Ok(None) };
         let leaf = Leaf::of(record, &salts);
         let path = inclusion(record.rev.0 - 1, head.size, &mut |l, i| nodes.node(l, i))?;
         let said = words

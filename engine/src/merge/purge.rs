@@ -22,7 +22,7 @@ use crate::format::record::{Outline, without_key};
 use crate::format::run::Run;
 use crate::history::{block_has_entries, decode_record};
 use crate::proof::Hash;
-use crate::proof::book::{Book, salt_row};
+use crate::proof::book::{Scattered, salt_row};
 use crate::proof::leaf::record_leaf;
 use crate::types::{Lsn, RoomId, Seq};
 
@@ -43,7 +43,7 @@ pub(super) struct Purge<'a> {
     /// No row repeats a record before this one.
     bound: Lsn,
     last: Option<(RoomId, Past)>,
-    book: Book,
+    salts: Scattered,
     /// A floor did not count because no pack has its record yet.
     pub waits: bool,
 }
@@ -67,8 +67,8 @@ impl<'a> Purge<'a> {
     pub(super) fn new(store: &'a dyn CatalogStore, sealed: Lsn) -> Result<Self> {
         let event = first_event(store)?;
         let bound = event.min(first_key(store)?).min(sealed.next());
-        let book = Book::default();
-        Ok(Self { store, sealed, bound, last: None, book, waits: false })
+        let salts = Scattered::default();
+        Ok(Self { store, sealed, bound, last: None, salts, waits: false })
     }
 
     /// What went of a room, as far as it counts.
@@ -94,7 +94,7 @@ impl<'a> Purge<'a> {
     /// `Io` or `Corrupt`.
     pub(super) fn leaf(&mut self, bytes: &bytes::Bytes) -> Result<Hash> {
         let record = decode_record(bytes)?;
-        let salts = self.book.of(record.lsn, self.store)?;
+        let salts = self.salts.of(record.lsn, self.store)?;
         Ok(record_leaf(&record, salts.as_ref()))
     }
 

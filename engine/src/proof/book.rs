@@ -1,13 +1,13 @@
-//! Salts as the catalog's rows have them, near one place of the log at a time.
+//! Salts as the catalog's rows have them, along the log or all over it.
 //!
-//! It keeps the rows that it read, and the seeds on the way down to one place, so that going
-//! through the log costs about one hash a place, and going through a room about twenty. Whoever
-//! changes the rows makes a new one.
+//! What was read of the rows is kept. `Book` keeps the seeds on the way down to one place, so that
+//! going through the log costs about one hash a place; `Scattered` opens chunks, so that going
+//! through a room does not cost twenty. Whoever changes the rows makes a new one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::salts::{CHUNK_LEVEL, Chunk, PlaceSalts, SPAN_LEVEL, Salts};
+use super::salts::{CHUNK_LEVEL, Chunk, PlaceSalts, SPAN_LEVEL, Salts, Steps};
 use crate::apply::decode_row;
 use crate::catalog::rows::SaltRow;
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
@@ -52,11 +52,28 @@ const SPAN: u64 = 1 << SPAN_LEVEL;
 /// Spans of which the rows are kept; a row is small.
 const SPANS_MAX: usize = 64;
 
-/// The salts of places.
+/// What the rows say of spans of the highest level, as far as they were read.
+#[derive(Debug, Default)]
+struct Known(HashMap<u64, Vec<Salts>>);
+
+impl Known {
+    /// What may have a seed for a place.
+    fn of(&mut self, place: Lsn, rows: Rows<'_>) -> Result<&[Salts]> {
+        let span = place.0 >> SPAN_LEVEL;
+        if !self.0.contains_key(&span) {
+            if self.0.len() >= SPANS_MAX {
+                self.0.clear();
+            }
+            self.0.insert(span, spans(rows, span)?);
+        }
+        Ok(self.0.get(&span).map(Vec::as_slice).unwrap_or_default())
+    }
+}
+
+/// The salts of places, one after the other in the log.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    /// What the rows say, by the span of the highest level that they are of.
-    spans: HashMap<u64, Vec<Salts>>,
+    known: Known,
     chunk: Chunk,
 }
 
@@ -67,15 +84,7 @@ impl Book {
     /// What reading the rows fails with.
     pub(crate) fn get(&mut self, place: Lsn, rows: Rows<'_>) -> Result<Option<PlaceSalts>> {
         if !self.chunk.has(place) {
-            let span = place.0 >> SPAN_LEVEL;
-            if !self.spans.contains_key(&span) {
-                if self.spans.len() >= SPANS_MAX {
-                    self.spans.clear();
-                }
-                self.spans.insert(span, spans(rows, span)?);
-            }
-            let known = self.spans.get(&span).map(Vec::as_slice).unwrap_or_default();
-            self.chunk = Chunk::of(Chunk::first_of(place), known);
+            self.chunk = Chunk::of(Chunk::first_of(place), self.known.of(place, rows)?);
         }
         Ok(self.chunk.get(place))
     }
@@ -90,6 +99,43 @@ impl Book {
         store: &dyn CatalogStore,
     ) -> Result<Option<PlaceSalts>> {
         self.get(place, &|from, to| rows_of(store, from, to))
+    }
+}
+
+/// Places that share a seed that is kept, as a power of two.
+const STEP_LEVEL: u8 = 3;
+/// Chunks that are open at once: with their seeds some 9 MiB for four million places.
+const OPEN_MAX: usize = 4096;
+
+/// The salts of places all over the log.
+#[derive(Debug, Default)]
+pub(crate) struct Scattered {
+    known: Known,
+    open: HashMap<Lsn, Steps>,
+}
+
+impl Scattered {
+    /// The salts of a place as a store's rows stand, if they are known.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt`.
+    pub(crate) fn of(
+        &mut self,
+        place: Lsn,
+        store: &dyn CatalogStore,
+    ) -> Result<Option<PlaceSalts>> {
+        let first = Chunk::first_of(place);
+        if let Some(steps) = self.open.get(&first) {
+            return Ok(steps.get(place));
+        }
+        if self.open.len() >= OPEN_MAX {
+            self.open.clear();
+        }
+        let known = self.known.of(place, &|from, to| rows_of(store, from, to))?;
+        let steps = Steps::of(first, known, STEP_LEVEL);
+        let found = steps.get(place);
+        self.open.insert(first, steps);
+        Ok(found)
     }
 }
 

@@ -128,12 +128,7 @@ impl Salts {
     #[must_use]
     pub fn of(&self, place: Lsn) -> Option<PlaceSalts> {
         let node = self.node(place)?;
-        let mut seed = node.seed;
-        for level in (0..node.level).rev() {
-            let (left, right) = halves(&seed);
-            seed = if place.0 >> level & 1 == 0 { left } else { right };
-        }
-        Some(PlaceSalts::of(&seed))
+        Some(PlaceSalts::of(&down(node.seed, node.level, place)))
     }
 
     /// Forgets places of the span. What is left of it stands in the last of these; where the span
@@ -187,6 +182,29 @@ impl Salts {
     }
 }
 
+/// The seeds of the chunk that begins at `first` as far as these spans have them, none for more
+/// than the chunk.
+fn roots_of(first: Lsn, spans: &[Salts]) -> Vec<SaltNode> {
+    let end = first.0.saturating_add(1 << CHUNK_LEVEL);
+    let mut roots: Vec<SaltNode> = Vec::new();
+    let near = spans.iter().filter(|span| span.first.0 < end && span.end() > first);
+    for node in near.flat_map(|span| &span.nodes) {
+        let behind = node.first().saturating_add(1 << node.level.min(63));
+        if node.first() >= end || behind <= first.0 {
+            continue;
+        }
+        let (mut seed, mut level) = (node.seed, node.level);
+        while level > CHUNK_LEVEL {
+            level -= 1;
+            let (left, right) = halves(&seed);
+            seed = if first.0 >> level & 1 == 0 { left } else { right };
+        }
+        let index = node.first().max(first.0) >> level;
+        roots.push(SaltNode { level, index, seed });
+    }
+    roots
+}
+
 /// Salts of places near each other: the seeds on the way down to the last one are kept, and their
 /// siblings. So the places of a chunk in order take about one hash each, and a place alone about
 /// twenty.
@@ -213,25 +231,7 @@ impl Chunk {
     /// The seeds of the chunk that begins at `first`, as far as these spans have them.
     #[must_use]
     pub fn of(first: Lsn, spans: &[Salts]) -> Self {
-        let end = first.0.saturating_add(1 << CHUNK_LEVEL);
-        let mut roots: Vec<SaltNode> = Vec::new();
-        let near = spans.iter().filter(|span| span.first.0 < end && span.end() > first);
-        for node in near.flat_map(|span| &span.nodes) {
-            let behind = node.first().saturating_add(1 << node.level.min(63));
-            if node.first() >= end || behind <= first.0 {
-                continue;
-            }
-            let (mut seed, mut level) = (node.seed, node.level);
-            // Down to the chunk, where the seed is for more than it.
-            while level > CHUNK_LEVEL {
-                level -= 1;
-                let (left, right) = halves(&seed);
-                seed = if first.0 >> level & 1 == 0 { left } else { right };
-            }
-            let index = node.first().max(first.0) >> level;
-            roots.push(SaltNode { level, index, seed });
-        }
-        Self { first: first.0, some: true, roots, ..Self::default() }
+        Self { first: first.0, some: true, roots: roots_of(first, spans), ..Self::default() }
     }
 
     /// True if a place is of this chunk.
@@ -270,6 +270,79 @@ impl Chunk {
         }
         Some(PlaceSalts::of(&seed))
     }
+}
+
+/// A chunk's salts in whatever order they are asked for: the seeds of `level` are kept, so that a
+/// place takes so many hashes and one more, wherever the one before it was. A room's records stand
+/// all over the log; each would take a [`Chunk`] of its own.
+#[derive(Clone, Debug)]
+pub struct Steps {
+    first: u64,
+    level: u8,
+    /// The seeds for 2^`level` places each, in order.
+    seeds: Vec<Option<Seed>>,
+    /// Seeds for fewer, of a chunk that lost places or of short spans; those for the fewest first.
+    below: Vec<SaltNode>,
+}
+
+impl Steps {
+    /// Bytes of memory, about, for the places of one chunk.
+    #[must_use]
+    pub const fn weight(level: u8) -> usize {
+        size_of::<Self>() + (size_of::<Option<Seed>>() << CHUNK_LEVEL.saturating_sub(level))
+    }
+
+    /// The seeds of the chunk that begins at `first`, as far as these spans have them.
+    #[must_use]
+    pub fn of(first: Lsn, spans: &[Salts], level: u8) -> Self {
+        let level = level.min(CHUNK_LEVEL);
+        let mut roots = roots_of(first, spans);
+        // Where two seeds are for a place, that for fewer counts.
+        roots.sort_by_key(|root| root.level);
+        let above = roots.split_off(roots.partition_point(|root| root.level < level));
+        let seeds = vec![None; 1 << (CHUNK_LEVEL - level)];
+        let mut steps = Self { first: first.0, level, seeds, below: roots };
+        above.iter().rev().for_each(|root| steps.open(root));
+        steps
+    }
+
+    /// Puts what is under a seed in its places.
+    fn open(&mut self, node: &SaltNode) {
+        if node.level > self.level {
+            let (left, right) = halves(&node.seed);
+            let level = node.level - 1;
+            self.open(&SaltNode { level, index: node.index << 1, seed: left });
+            self.open(&SaltNode { level, index: node.index << 1 | 1, seed: right });
+        } else if let Some(slot) = self.slot(node.first())
+            && let Some(place) = self.seeds.get_mut(slot)
+        {
+            *place = Some(node.seed);
+        }
+    }
+
+    fn slot(&self, place: u64) -> Option<usize> {
+        usize::try_from(place.checked_sub(self.first)? >> self.level).ok()
+    }
+
+    /// The salts of a place of this chunk, if they are known.
+    #[must_use]
+    pub fn get(&self, place: Lsn) -> Option<PlaceSalts> {
+        let lower = self.below.iter().find(|node| node.covers(place.0));
+        let (seed, level) = match lower {
+            Some(node) => (node.seed, node.level),
+            None => ((*self.seeds.get(self.slot(place.0)?)?)?, self.level),
+        };
+        Some(PlaceSalts::of(&down(seed, level, place)))
+    }
+}
+
+/// A place's own seed, under one of a level over it.
+fn down(mut seed: Seed, level: u8, place: Lsn) -> Seed {
+    for level in (0..level).rev() {
+        let (left, right) = halves(&seed);
+        seed = if place.0 >> level & 1 == 0 { left } else { right };
+    }
+    seed
 }
 
 #[cfg(test)]

@@ -44,6 +44,10 @@ fn a_chunk_gives_what_its_spans_give() {
             assert!(chunk.has(Lsn(place)));
             let expected = all(&spans, place, place + 1);
             assert_eq!(vec![chunk.get(Lsn(place))], expected, "place {place}");
+            for level in [0, 3, 10, 60] {
+                let steps = Steps::of(Chunk::first_of(Lsn(place)), &spans, level);
+                assert_eq!(vec![steps.get(Lsn(place))], expected, "place {place} level {level}");
+            }
         }
         // Whatever was asked before, in any order: what one place needs does not change another.
         let expected = all(&spans, 1024, 2048);
@@ -54,6 +58,13 @@ fn a_chunk_gives_what_its_spans_give() {
                 assert_eq!(chunk.get(Lsn(1024 + at as u64)), expected[at], "{at} by {step}");
             }
             assert_eq!((chunk.get(Lsn(1023)), chunk.get(Lsn(2048))), (None, None));
+        }
+        for level in 0..=CHUNK_LEVEL {
+            let steps = Steps::of(Lsn(1024), &spans, level);
+            let found: Vec<_> = (1024..2048).map(|place| steps.get(Lsn(place))).collect();
+            assert_eq!(found, expected, "level {level}");
+            assert_eq!((steps.get(Lsn(1023)), steps.get(Lsn(2048))), (None, None));
+            assert_eq!((steps.get(Lsn(0)), steps.get(Lsn(u64::MAX))), (None, None));
         }
     }
     assert!(!Chunk::default().has(Lsn(0)));
@@ -125,6 +136,27 @@ fn unsound_seeds_are_told() {
     }
     let many = (0..1025).map(|n| node(0, n)).collect();
     assert!(!Salts { first: Lsn(0), level: 20, nodes: many }.is_sound());
+}
+
+/// A catalog may have both for a while: what is left of a chunk is written before what is left of
+/// its span.
+#[test]
+fn of_two_seeds_for_a_place_the_one_for_fewer_counts() {
+    let whole = Salts::rooted(Lsn(0), SPAN_LEVEL, [1; 16]);
+    let half = Salts::rooted(Lsn(1024), CHUNK_LEVEL - 1, [2; 16]);
+    let tiny = Salts::rooted(Lsn(1032), 1, [3; 16]);
+    let spans = [whole.clone(), tiny.clone(), half.clone()];
+    for level in 0..=CHUNK_LEVEL {
+        let steps = Steps::of(Lsn(1024), &spans, level);
+        for (place, of) in [(1024, &half), (1032, &tiny), (1033, &tiny), (1535, &half)] {
+            let mut found = Chunk::of(Lsn(1024), &spans);
+            assert_eq!(found.get(Lsn(place)), of.of(Lsn(place)));
+            assert_eq!(steps.get(Lsn(place)), of.of(Lsn(place)), "{place} level {level}");
+        }
+        assert_eq!(steps.get(Lsn(1536)), whole.of(Lsn(1536)));
+        let before = Steps::of(Lsn(0), &spans, level);
+        assert_eq!(before.get(Lsn(7)), whole.of(Lsn(7)));
+    }
 }
 
 /// As fuzzing found it: the second place's seed was taken to be under the first one's.

@@ -16,13 +16,14 @@ use hansard_engine::notary::HeadLog;
 use hansard_engine::pack::Packs;
 use hansard_engine::proof::Tree;
 use hansard_engine::proof::leaf::record_leaf;
-use hansard_engine::proof::salts::{Chunk, PlaceSalts, Salts};
+use hansard_engine::proof::salts::{PlaceSalts, Salts};
 use hansard_engine::proof::tree::{
     Hash, KEPT_LEAVES, KEPT_LEVEL, node_hash, span_level, unknown_leaf,
 };
 use hansard_engine::stats::Stats;
 use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
 
+use super::salts::LogSalts;
 use crate::dump::Journal;
 use crate::open::Directory;
 
@@ -116,7 +117,7 @@ pub(crate) struct Trees<'a> {
     bytes: u64,
     records: u64,
     journal: Journal,
-    salts: Vec<Salts>,
+    salts: LogSalts,
     /// What of it cannot be read.
     pub damage: Vec<String>,
     _directory: PhantomData<&'a Directory>,
@@ -181,7 +182,7 @@ impl<'a> Trees<'a> {
         let cuts = cut(&rooms, SHARE_RUNS.max(rooms.len().div_ceil(SHARES_MAX)));
         let journal = Journal::read(directory)?;
         damage.extend(journal.said.iter().cloned());
-        let (share, salts, _directory) = (Part::default(), Vec::new(), PhantomData);
+        let (share, salts, _directory) = (Part::default(), LogSalts::default(), PhantomData);
         let mut trees = Self {
             packs,
             sound,
@@ -205,7 +206,8 @@ impl<'a> Trees<'a> {
             }
             Ok(())
         })?;
-        trees.salts = newest.into_values().map(|(_, salts)| salts).collect();
+        let newest = newest.into_values().map(|(_, salts)| salts).collect();
+        trees.salts = LogSalts::new(newest, records);
         Ok(trees)
     }
 
@@ -254,17 +256,14 @@ impl<'a> Trees<'a> {
         self.bytes / self.records.max(1)
     }
 
-    /// The salts of a place, unless they are forgotten or lost. `chunk` is of the place before.
-    pub(crate) fn salts(&self, place: Lsn, chunk: &mut Chunk) -> Option<PlaceSalts> {
-        if !chunk.has(place) {
-            *chunk = Chunk::of(Chunk::first_of(place), &self.salts);
-        }
-        chunk.get(place)
+    /// The salts of a place, unless they are forgotten or lost.
+    pub(crate) fn salts(&self, place: Lsn) -> Option<PlaceSalts> {
+        self.salts.of(place)
     }
 
     /// A record's leaf.
-    pub(crate) fn leaf(&self, record: &Record, chunk: &mut Chunk) -> Hash {
-        record_leaf(record, self.salts(record.lsn, chunk).as_ref())
+    pub(crate) fn leaf(&self, record: &Record) -> Hash {
+        record_leaf(record, self.salts(record.lsn).as_ref())
     }
 
     /// Everything of a room, in order of rev. Its runs must have been taken, unless it is one of
@@ -431,12 +430,9 @@ impl<'a> Trees<'a> {
     /// None of its own.
     pub(crate) fn nodes(&self, room: RoomId) -> Result<Nodes<'_>> {
         let (mut tree, mut known) = (Tree::default(), HashMap::new());
-        let mut chunk = Chunk::default();
         self.each(room, &mut |step| {
             let kept = match step {
-                Step::Record(record) => {
-                    tree.push(self.leaf(&record, &mut chunk)).into_iter().collect()
-                }
+                Step::Record(record) => tree.push(self.leaf(&record)).into_iter().collect(),
                 Step::Dropped(run) => tree.push_nodes(run.last_rev.0, &run.nodes).0,
                 Step::Missing(last) => {
                     tree.push_unknown(last.0);
@@ -446,7 +442,7 @@ impl<'a> Trees<'a> {
             known.extend(kept.into_iter().map(|(index, node)| ((KEPT_LEVEL, index), node)));
             Ok(())
         })?;
-        Ok(Nodes { trees: self, room, known, parts: VecDeque::new(), chunk })
+        Ok(Nodes { trees: self, room, known, parts: VecDeque::new() })
     }
 }
 
@@ -469,7 +465,6 @@ pub(crate) struct Nodes<'a> {
     known: HashMap<(u32, u64), Hash>,
     /// What stands under some of the nodes that are kept, the newest last.
     parts: VecDeque<(u64, Parts)>,
-    chunk: Chunk,
 }
 
 /// Leaves, and roots of subtrees that were dropped, by their first leaf and level.
@@ -512,7 +507,7 @@ impl Nodes<'_> {
         self.trees.between(self.room, (Rev(first + 1), Rev(end)), &mut |step| {
             match step {
                 Step::Record(record) => {
-                    let leaf = self.trees.leaf(&record, &mut self.chunk);
+                    let leaf = self.trees.leaf(&record);
                     parts.insert((record.rev.0 - 1, 0), leaf);
                 }
                 Step::Dropped(run) => {

@@ -19,7 +19,6 @@ use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
 use hansard_engine::notary::{HeadLog, KEY, KEYS, NEXT_KEY};
 use hansard_engine::proof::note::{Checkpoint, Signer, Verifier, endorsement, open_note};
-use hansard_engine::proof::salts::Chunk;
 use hansard_engine::proof::{Hash, Tree};
 use hansard_engine::storage::{Disk, join};
 use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
@@ -426,13 +425,13 @@ impl<'a> Room<'a> {
 
     /// The outcome, and the whole tree; none if a record of it was lost.
     fn run(mut self, progress: &Progress) -> (RoomCheck, Option<Tree>) {
-        let (room, trees, mut chunk) = (self.room, self.trees, Chunk::default());
+        let (room, trees) = (self.room, self.trees);
         let bytes = trees.mean_bytes();
         let walked = trees.each(room, &mut |step| {
             match step {
                 Step::Record(record) => {
                     progress.add(bytes);
-                    self.record(&record, &mut chunk);
+                    self.record(&record);
                 }
                 Step::Dropped(run) => self.drop_run(run),
                 Step::Missing(last) => self.miss(last),
@@ -446,14 +445,14 @@ impl<'a> Room<'a> {
         (self.done, (!self.lost).then_some(self.tree))
     }
 
-    fn record(&mut self, record: &Record, chunk: &mut Chunk) {
+    fn record(&mut self, record: &Record) {
         self.lost |= matches!(record.payload, Payload::Lost(_));
         match &record.payload {
             Payload::Expired(expired) => self.floor = self.floor.max(expired.floor),
             Payload::Erased(erased) => drop(self.erased.insert(erased.seq)),
             _ => {}
         }
-        self.tree.push(self.trees.leaf(record, chunk));
+        self.tree.push(self.trees.leaf(record));
         self.done.leaves += 1;
         if record.lsn <= self.upto {
             self.covered = record.rev.0;
