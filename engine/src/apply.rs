@@ -386,6 +386,24 @@ impl Applier {
         self.put(Family::State, keys::APPLIED.to_vec(), applied);
     }
 
+    /// Reads at once what applying these records will ask for one after the other.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` from earlier rows.
+    pub(crate) fn read_ahead<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> Result<()> {
+        let mut rooms = Vec::new();
+        for record in records.filter(|record| record.lsn > self.applied.lsn) {
+            match record.payload {
+                Payload::RoomCreated(_) => self.rooms.begin(record.room),
+                _ => rooms.push(record.room),
+            }
+        }
+        self.rooms.read_ahead(rooms, &*self.store)
+    }
+
     /// Applies one record; `bytes` are its own. Records at or below the position are skipped, but
     /// for idempotency keys that stand in no run.
     ///

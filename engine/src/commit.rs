@@ -182,6 +182,10 @@ impl Encoder {
     /// and every append was answered.
     pub(crate) fn group(&mut self, incoming: Vec<Incoming>, applied: Lsn) -> Result<Group> {
         self.state.forget_applied(applied);
+        let mut rooms: Vec<RoomId> =
+            incoming.iter().flat_map(|i| &i.drafts).map(|d| d.room).collect();
+        rooms.retain(|room| !room.is_none() && !room.is_system());
+        self.state.read_ahead(rooms);
         let first = self.state.next_lsn();
         let bytes = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum::<usize>();
         let drafts = incoming.iter().map(|i| i.drafts.len()).sum::<usize>();

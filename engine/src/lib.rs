@@ -36,6 +36,7 @@ mod pace;
 pub mod pack;
 pub mod proof;
 pub mod reads;
+mod recent;
 mod recovery;
 pub mod remembered;
 pub mod scrub;

@@ -455,6 +455,7 @@ impl Inner {
             return Err(poisoned);
         }
         let mut applier = self.applier.lock();
+        applier.read_ahead(work.iter().flat_map(|w| &w.records).map(|c| &c.record))?;
         for committed in work.iter().flat_map(|w| &w.records) {
             applier.apply(&committed.record, &committed.bytes)?;
         }

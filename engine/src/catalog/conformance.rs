@@ -23,6 +23,14 @@ fn conforms(store: &dyn CatalogStore) {
     store.write(&[put(b"a", b"1"), put(b"b", b"2"), put(b"c", b"3")]).unwrap();
     assert_eq!(store.get(Family::State, b"b").unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(store.get(Family::Index, b"b").unwrap(), None, "families are apart");
+    let many = |keys: &[&[u8]]| {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+        let found = store.get_many(Family::State, &keys).unwrap();
+        found.into_iter().map(|row| row.map_or(0, |row| row[0] - b'0')).collect::<Vec<u8>>()
+    };
+    assert_eq!(many(&[]), [0; 0]);
+    assert_eq!(many(&[b"a", b"aa", b"b", b"c", b"d"]), [1, 0, 2, 3, 0]);
+    assert_eq!(many(&[b"d", b"c", b"a", b"c", b""]), [0, 3, 1, 3, 0], "in any order, twice too");
     assert_eq!(keys(store, b"a", b"c", Walk::Up, 9), [b"a", b"b"], "the end is excluded");
     assert_eq!(keys(store, b"a", b"d", Walk::Down, 2), [b"c", b"b"]);
     assert_eq!(keys(store, b"d", b"a", Walk::Up, 9), Vec::<Vec<u8>>::new());

@@ -82,6 +82,15 @@ pub trait CatalogStore: Send + Sync {
     /// `Io` or `Corrupt`.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
+    /// The values of rows in the order of their keys, at a lower cost than one by one, above all
+    /// where the keys are given in order.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().map(|key| self.get(family, key)).collect()
+    }
+
     /// Visits the rows with `from <= key < to`.
     ///
     /// # Errors

@@ -17,8 +17,8 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::properties::BACKGROUND_ERRORS;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily,
-    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, Direction, FlushOptions,
-    IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, DBPinnableSlice, Direction,
+    FlushOptions, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use super::framing::is_broken;
@@ -240,6 +240,16 @@ impl CatalogStore for RocksCatalog {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let handle = self.family(family)?;
         self.db.get_cf(handle, key).map_err(|e| self.failed("read catalog", &e))
+    }
+
+    fn get_many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let handle = self.family(family)?;
+        let rows = self.db.batched_multi_get_cf(handle, keys, keys.is_sorted());
+        let value = |row: std::result::Result<Option<DBPinnableSlice<'_>>, _>| {
+            let row = row.map_err(|e| self.failed("read catalog", &e))?;
+            Ok(row.map(|bytes| bytes.to_vec()))
+        };
+        rows.into_iter().map(value).collect()
     }
 
     fn range(

@@ -98,6 +98,9 @@ struct Place {
     at: usize,
 }
 
+/// Rooms that are looked up at once.
+const ROOMS_A_PIECE: usize = 256;
+
 /// Packs being written anew.
 pub(super) struct Rewrite<'a> {
     tools: Tools<'a>,
@@ -206,20 +209,27 @@ impl<'a> Rewrite<'a> {
     /// room is in now.
     fn parts(&mut self, old: &Runs, places: &mut [Place]) -> Result<Vec<(RoomId, Part)>> {
         let mut classes = seal::Classes::new(self.tools.store)?;
-        let mut parts = Vec::new();
-        for of_room in places.chunk_by_mut(|a, b| a.room == b.room) {
-            let Some(room) = of_room.first().map(|place| place.room) else { continue };
-            let seal::Place { category, class: due } = classes.place(room)?;
-            let mut part = Part { category, bytes: 0, class: seal::CLASS_KEPT };
-            for place in of_room {
-                place.category = category;
-                let Some(run) = old.at(place.at) else { continue };
-                part.bytes += run.blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>();
-                if !self.tools.purge.settles(&run)? {
-                    part.class = due;
+        let mut of_rooms: Vec<&mut [Place]> =
+            places.chunk_by_mut(|a, b| a.room == b.room).collect();
+        let mut parts = Vec::with_capacity(of_rooms.len());
+        for some in of_rooms.chunks_mut(ROOMS_A_PIECE) {
+            give_way();
+            let rooms: Vec<RoomId> =
+                some.iter().filter_map(|of| of.first()).map(|place| place.room).collect();
+            let found = classes.places(&rooms)?;
+            for ((of_room, room), found) in some.iter_mut().zip(rooms).zip(found) {
+                let seal::Place { category, class: due } = found;
+                let mut part = Part { category, bytes: 0, class: seal::CLASS_KEPT };
+                for place in of_room.iter_mut() {
+                    place.category = category;
+                    let Some(run) = old.at(place.at) else { continue };
+                    part.bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+                    if !self.tools.purge.settles(&run)? {
+                        part.class = due;
+                    }
                 }
+                parts.push((room, part));
             }
-            parts.push((room, part));
         }
         Ok(parts)
     }

@@ -24,6 +24,7 @@ use crate::format::codec::DecodeError;
 use crate::format::payload::{ImportProgress, Payload};
 use crate::format::record::Record;
 use crate::format::wire::{Wire, from_bytes};
+use crate::recent::Recent;
 use crate::remembered::{First, Remembered};
 use crate::types::{CategoryId, Epoch, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
@@ -49,7 +50,7 @@ const POLICY_MAX: usize = 64 * 1024;
 /// Heads kept although the catalog has them, because their rooms are busy.
 const HEADS_MAX: usize = 64 * 1024;
 /// Rows of rooms kept although the catalog has them: every post looks at its room's.
-const ROOMS_MAX: usize = 16 * 1024;
+const ROOMS_MAX: usize = 64 * 1024;
 
 /// A map whose changes can be taken back, and whose entries leave once applied.
 #[derive(Debug)]
@@ -110,7 +111,10 @@ pub struct SeqState {
     rooms: Overlay<RoomId, Arc<RoomRow>>,
     /// Rows of rooms as the catalog has them; none of a room in `rooms`, for only a record that was
     /// sequenced here changes one.
-    known_rooms: RefCell<HashMap<RoomId, Arc<RoomRow>>>,
+    known_rooms: RefCell<Recent<RoomId, Arc<RoomRow>>>,
+    /// Heads as the catalog has them, of rooms in the group that is sequenced. None of a room is
+    /// asked for that is in `heads`, and what leaves there takes these with it.
+    ahead: HashMap<RoomId, HeadRow, RandomState>,
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
     keys: Overlay<KeyName, Option<First>>,
@@ -155,7 +159,8 @@ impl SeqState {
             policy_floor: Lsn::ZERO,
             heads: Overlay::default(),
             rooms: Overlay::default(),
-            known_rooms: RefCell::default(),
+            known_rooms: RefCell::new(Recent::of(ROOMS_MAX)),
+            ahead: HashMap::default(),
             names: Overlay::default(),
             keys: Overlay::default(),
             remembered,
@@ -196,7 +201,40 @@ impl SeqState {
         if let Some(head) = self.heads.get(&room) {
             return Ok(head.clone());
         }
+        if let Some(head) = self.ahead.get(&room) {
+            return Ok(head.clone());
+        }
         Ok(self.row(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY))
+    }
+
+    /// Reads at once what drafts on these rooms will ask for one after the other. What cannot be
+    /// read is read again, and told, where it is asked for.
+    pub fn read_ahead(&mut self, mut rooms: Vec<RoomId>) {
+        self.ahead.clear();
+        rooms.sort_unstable();
+        rooms.dedup();
+        let read = |rooms: &[RoomId], key: fn(RoomId) -> Vec<u8>| {
+            // One alone is read when it is asked for.
+            let keys: Vec<Vec<u8>> = rooms.iter().map(|room| key(*room)).collect();
+            let many = keys.len() > 1;
+            let read = many.then(|| self.store.get_many(Family::State, &keys).ok()).flatten();
+            read.unwrap_or_default()
+        };
+        let known = self.known_rooms.get_mut();
+        let of_row = |room: &RoomId| self.rooms.get(room).is_none() && known.peek(*room).is_none();
+        let unknown: Vec<RoomId> = rooms.iter().copied().filter(of_row).collect();
+        for (room, row) in unknown.iter().zip(read(&unknown, keys::room)) {
+            if let Some(Ok(row)) = row.map(|row| decode(&row, "room row")) {
+                known.insert(*room, Arc::new(row));
+            }
+        }
+        known.turn();
+        rooms.retain(|room| self.heads.get(room).is_none());
+        for (room, row) in rooms.iter().zip(read(&rooms, keys::head)) {
+            if let Ok(head) = row.map_or(Ok(HeadRow::EMPTY), |row| decode(&row, "head row")) {
+                self.ahead.insert(*room, head);
+            }
+        }
     }
 
     /// A room's row, newest version.
@@ -205,17 +243,14 @@ impl SeqState {
             return Ok(Some(Arc::clone(row)));
         }
         let mut known = self.known_rooms.borrow_mut();
-        if let Some(row) = known.get(&room) {
+        if let Some(row) = known.get(room) {
             return Ok(Some(Arc::clone(row)));
         }
         let Some(row) = self.row(&keys::room(room), "room row")?.map(Arc::new) else {
             return Ok(None);
         };
-        if known.len() >= ROOMS_MAX {
-            // All at once: which rooms are busy is soon seen again.
-            known.clear();
-        }
         known.insert(room, Arc::clone(&row));
+        known.turn();
         Ok(Some(row))
     }
 
@@ -481,7 +516,7 @@ impl SeqState {
             deleted,
         };
         self.policies.put(Policy::Room(record.room), (), record.lsn);
-        self.known_rooms.get_mut().remove(&record.room);
+        self.known_rooms.get_mut().remove(record.room);
         self.rooms.put(record.room, Arc::new(row), record.lsn);
     }
 
@@ -492,6 +527,7 @@ impl SeqState {
             return;
         }
         self.swept = applied;
+        self.ahead.clear();
         if self.heads.map.len() > HEADS_MAX {
             self.heads.forget(applied);
         }
@@ -510,5 +546,57 @@ impl SeqState {
             self.policy_floor = self.policy_floor.max(applied);
             self.policies.forget(applied);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Change;
+    use crate::catalog::memory::MemoryCatalog;
+    use crate::format::record::tests::samples;
+    use crate::format::wire::to_bytes;
+    use crate::types::Rev;
+
+    fn set(store: &MemoryCatalog, key: Vec<u8>, row: &impl Wire) {
+        let change = Change { family: Family::State, key, value: Some(to_bytes(row)) };
+        store.write(&[change]).unwrap();
+    }
+
+    fn head_at(seq: u64) -> HeadRow {
+        HeadRow { seq: Seq(seq), rev: Rev(seq), time: TimeUs(5) }
+    }
+
+    #[test]
+    fn a_head_read_ahead_counts_until_the_room_goes_on_and_never_once_the_catalog_has_more() {
+        let store = MemoryCatalog::default();
+        let rooms = [RoomId(100), RoomId(200), RoomId(300)];
+        rooms.iter().for_each(|room| set(&store, keys::head(*room), &head_at(1)));
+        let remembered = Arc::new(Remembered::read(Arc::new(store.clone())).unwrap());
+        let mut state =
+            SeqState::new(Arc::new(store.clone()), remembered, Epoch(1), Lsn(1), TimeUs(1));
+        let heads = |state: &SeqState| rooms.map(|room| state.head(room).unwrap().seq.0);
+        state.read_ahead(vec![rooms[1], rooms[0], rooms[1], RoomId(400)]);
+        assert_eq!(state.ahead.len(), 3, "each once, and one of which nothing is known");
+        assert_eq!(heads(&state), [1, 1, 1]);
+        assert_eq!(state.head(RoomId(400)).unwrap(), HeadRow::EMPTY);
+        let record = Record { room: rooms[0], lsn: Lsn(10_000), ..samples().remove(0) };
+        state.advance(&record, None, head_at(2));
+        assert_eq!(heads(&state), [2, 1, 1]);
+        state.keep();
+        // The next group: what is newer than the catalog is not read ahead.
+        state.read_ahead(rooms.to_vec());
+        assert_eq!((state.ahead.len(), heads(&state)), (2, [2, 1, 1]));
+        // The catalog goes on, and what stood here beyond it leaves: so does what was read before.
+        rooms.iter().for_each(|room| set(&store, keys::head(*room), &head_at(3)));
+        state.heads.forget(Lsn(10_000));
+        state.forget_applied(Lsn(10_000));
+        assert_eq!(heads(&state), [3, 3, 3]);
+        state.read_ahead(vec![rooms[2]]);
+        assert_eq!(
+            (state.ahead.len(), heads(&state)),
+            (0, [3, 3, 3]),
+            "one is not ahead of itself"
+        );
     }
 }
