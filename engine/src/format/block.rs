@@ -159,12 +159,16 @@ impl BlockBuilder {
             self.columns.put(&mut self.numbers, &mut self.words);
             (AS_COLUMNS, &self.words)
         };
-        let compressed = compressor.compress(words)?;
-        let (body, dictionary) = if compressed.len() < words.len() {
-            (&compressed, compressor.kind())
-        } else {
-            form |= WORDS_AS_THEY_ARE;
-            (words, DictionaryKind::None)
+        let compressed = match compressor.is_for(words.len()) {
+            true => Some(compressor.compress(words)?).filter(|bytes| bytes.len() < words.len()),
+            false => None,
+        };
+        let (body, dictionary) = match &compressed {
+            Some(compressed) => (compressed, compressor.kind()),
+            None => {
+                form |= WORDS_AS_THEY_ARE;
+                (words, DictionaryKind::None)
+            }
         };
         let header = BlockHeader {
             form,

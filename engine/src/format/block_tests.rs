@@ -37,6 +37,28 @@ fn of_one_room(times: usize) -> Vec<Vec<u8>> {
     records
 }
 
+#[test]
+fn words_that_are_not_worth_it_stay_as_they_are() {
+    let records = of_one_room(1);
+    let of = |least: usize| {
+        let mut builder = BlockBuilder::default();
+        records.iter().for_each(|record| builder.push(record));
+        let mut out = Vec::new();
+        let mut compressor = Compressor::generic(3).unwrap().from_bytes_on(least);
+        builder.finish(&mut compressor, &mut out).unwrap();
+        out
+    };
+    let words = BlockHeader::get(&mut Reader::new(&of(0))).unwrap().words;
+    for (least, as_they_are) in [(0, false), (words, false), (words + 1, true)] {
+        let block = of(least);
+        let header = BlockHeader::get(&mut Reader::new(&block)).unwrap();
+        assert_eq!(header.form & WORDS_AS_THEY_ARE != 0, as_they_are, "{least}");
+        let dictionary = if as_they_are { DictionaryKind::None } else { DictionaryKind::Generic };
+        assert_eq!(header.dictionary, dictionary);
+        assert_eq!(records_of(&block), records);
+    }
+}
+
 /// Posts as a busy room has them.
 fn talk(count: u64) -> Vec<Vec<u8>> {
     let Some(sample) = samples().into_iter().next() else { return Vec::new() };

@@ -111,6 +111,7 @@ pub struct Compressor {
     level: i32,
     dictionary: Option<CDict<'static>>,
     kind: DictionaryKind,
+    least: usize,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -125,7 +126,7 @@ impl Compressor {
             Some(bytes) => Some(CDict::try_create(bytes, level)?),
             None => None,
         };
-        Some(Self { context: CCtx::try_create()?, level, dictionary, kind })
+        Some(Self { context: CCtx::try_create()?, level, dictionary, kind, least: 0 })
     }
 
     /// One without a dictionary; none for want of memory.
@@ -144,6 +145,18 @@ impl Compressor {
     #[must_use]
     pub fn own(level: i32, dictionary: &Dictionary) -> Option<Self> {
         Self::make(level, DictionaryKind::Own, Some(&dictionary.bytes))
+    }
+
+    /// The same, for which fewer words than so many bytes are not worth its time.
+    #[must_use]
+    pub fn from_bytes_on(self, least: usize) -> Self {
+        Self { least, ..self }
+    }
+
+    /// True if so many bytes of words are worth its time.
+    #[must_use]
+    pub const fn is_for(&self, bytes: usize) -> bool {
+        bytes >= self.least
     }
 
     /// The dictionary it uses.

@@ -33,6 +33,10 @@ use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
 /// zstd's level for blocks.
 const LEVEL: i32 = 3;
+/// What a seal writes, a merge writes again: there fewer words than these bytes are not compressed.
+/// Of many small rooms a seal has a block for each record, and zstd takes longer over its tables
+/// than over the words.
+const SEALED_WORDS_LEAST: usize = 192;
 /// Bytes gathered before a write.
 const BUFFER_BYTES: usize = 1024 * 1024;
 
@@ -203,8 +207,11 @@ impl PackWriter {
             Some(dictionary) => Compressor::own(LEVEL, dictionary),
             None => Compressor::generic(LEVEL),
         };
-        let compressor =
+        let mut compressor =
             compressor.ok_or(Error::Unavailable { why: "memory for a pack is short" })?;
+        if kind.level == 0 {
+            compressor = compressor.from_bytes_on(SEALED_WORDS_LEAST);
+        }
         let meta = PackMeta {
             id,
             bytes: 0,
