@@ -377,7 +377,11 @@ fn rocksdb_killed_between_flushes_holds_the_rows_of_a_prefix() {
             let store = RocksCatalog::open(dir.path(), tiny()).unwrap();
             let applied = applied_row(&store).unwrap().lsn;
             let prefix = &records[..usize::try_from(applied.0).unwrap()];
-            same(&rows_in(&store), &rows_of(prefix), &format!("kill {kills}, applied {applied}"));
+            let rows = rows_in(&store);
+            // Before the first flush there is nothing at all.
+            if !(rows.is_empty() && prefix.is_empty()) {
+                same(&rows, &rows_of(prefix), &format!("kill {kills}, applied {applied}"));
+            }
             flushed.insert(applied);
             let whole = prefix.len() == records.len();
             if whole || kills >= number("HANSARD_CATALOG_KILLS", KILLS) {
