@@ -19,7 +19,7 @@ use crate::catalog::keys::{self, KeyName, KeySpan};
 use crate::catalog::memory::Rows;
 use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
 use crate::catalog::{CatalogStore, Change, Family, Go, Walk, walk_prefix};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::filter::{Filter, Sieve};
 use crate::format::wire::to_bytes;
 use crate::limits;
@@ -176,10 +176,14 @@ impl Remembered {
     pub fn read(store: Arc<dyn CatalogStore>) -> Result<Self> {
         let mut runs = Runs::default();
         walk_prefix(&*store, Family::State, keys::KEY_FILTERS, &mut |key, value| {
-            let wrong = |what, at| Error::corrupt(what, std::path::Path::new("catalog"), at, 0, 0);
-            let filter = Filter::from_bytes(value).map_err(|e| wrong(e.what, e.at as u64))?;
             let (span, first) = (keys::span_at(key), Lsn(keys::number_at(key, keys::KEY_FIRST_AT)));
-            runs.add(KeyRun { span, first, filter: Some(filter) }, None);
+            // Without a filter the run's pages say the same.
+            let filter = Filter::from_bytes(value);
+            if let Err(error) = &filter {
+                let what = error.what;
+                tracing::warn!(what, ?span, %first, "filter of keys is damaged: pages are asked");
+            }
+            runs.add(KeyRun { span, first, filter: filter.ok() }, None);
             Ok(Go::On)
         })?;
         let applied = applied_row(&*store)?.lsn;
@@ -443,6 +447,23 @@ mod tests {
         all_found(&keys, 10, 2_900, 3_000, true);
         keys.forget(KeySpan(10));
         assert_eq!((groups(&keys), keys.runs.read().weight), (vec![], 0));
+    }
+
+    #[test]
+    fn a_filter_that_is_damaged_costs_time_and_no_key() {
+        let store = MemoryCatalog::default();
+        let keys = Remembered::read(Arc::new(store.clone())).unwrap();
+        written(&store, &keys, 9, 1, 400);
+        written(&store, &keys, 9, 400, 800);
+        let key = keys::key_filter(KeySpan(9), Lsn(400));
+        for damaged in [&[][..], b"no filter of a whole number of blocks"] {
+            let value = Some(damaged.to_vec());
+            store.write(&[Change { family: Family::State, key: key.clone(), value }]).unwrap();
+            let again = Remembered::read(Arc::new(store.clone())).unwrap();
+            assert_eq!(again.maybe(&name(5_000)).len(), 1, "the run of which nothing is known");
+            all_found(&again, 9, 1, 800, true);
+            all_found(&again, 9, 2_000, 3_000, false);
+        }
     }
 
     #[test]
