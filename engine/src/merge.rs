@@ -3,7 +3,8 @@
 //! Packs of one retention class and one period merge: parts of the day that is, days that are over,
 //! then months and years whose packs are still small. A period waits until nobody remembers its
 //! idempotency keys, so that its merge leaves them behind; and parts of a day merge to packs that
-//! are small still, so that there is such a merge. A merge writes new packs, reads them back,
+//! are small still, so that there is such a merge. A pack that is alone in its day is written anew
+//! for that, and because a seal compresses less. A merge writes new packs, reads them back,
 //! commits them to the manifest in the place of the old ones, and lets the last reader unlink
 //! those. Every record is moved as it is, or dropped because retention took it; and a pack of which
 //! much is to be dropped is written anew for that alone. What has more runs than memory is to hold
@@ -171,6 +172,8 @@ pub(crate) fn pick(
 fn job(mut group: Vec<&PackMeta>, class: u32, level: u32) -> Option<Job> {
     let (least, bytes_max) = match level {
         LEVEL_PARTS => (limits::MERGE_FAN, limits::PACK_BYTES_SMALL - 1),
+        // Also of one alone the keys go.
+        LEVEL_DAY => (1, limits::MERGE_BYTES_MAX),
         _ => (2, limits::MERGE_BYTES_MAX),
     };
     group.sort_by_key(|meta| (meta.level, meta.first_lsn));

@@ -110,15 +110,21 @@ fn days_months_and_years_merge_when_they_are_over() {
     let packs = [pack(1, today - 1, 0, 1), pack(2, today - 1, 1, 1)];
     assert_eq!(picked(&packs, today), Some((vec![1, 2], 2, today - 1)));
     assert_eq!(picked(&packs, today - 1), None, "the day is not over");
-    assert_eq!(picked(&packs[..1], today), None, "one alone stays as it is");
+    // One alone once, for its keys.
+    for (at, level) in [(0, 0), (1, 1)] {
+        let job = Some((vec![packs[at].id], 2, today - 1));
+        assert_eq!(picked(&packs[at..=at], today), job, "of level {level}");
+        assert_eq!(picked_with(&packs[at..=at], today, Lsn(1)), None, "which are remembered");
+    }
+    assert_eq!(picked(&[pack(1, today - 1, 2, 1)], today), None, "one alone stays as it is");
     // Two days of November: a month, and not in November.
-    let packs = [pack(1, today - 3, 0, 1), pack(2, today - 2, 2, 1)];
+    let packs = [pack(1, today - 3, 2, 1), pack(2, today - 2, 2, 1)];
     assert_eq!(picked(&packs, today), Some((vec![1, 2], 3, today - 3)));
     assert_eq!(picked(&packs, today - 1), None);
     // What a seal wrote joins its day whatever its size; what was merged is left alone then.
     let large = [pack(1, today - 1, 0, 90), pack(2, today - 1, 1, 1), pack(3, today - 1, 2, 64)];
     assert_eq!(picked(&large, today), Some((vec![1, 2], 2, today - 1)));
-    assert_eq!(picked(&large[1..], today), None);
+    assert_eq!(picked(&large[2..], today), None);
     // A month that was merged waits for another of its year, and both for the year's end.
     let month = [pack(1, today - 3, 3, 1), pack(2, today - 40, 3, 1)];
     assert_eq!(picked(&month, today), None);
@@ -126,10 +132,12 @@ fn days_months_and_years_merge_when_they_are_over() {
     let year = [pack(1, today - 3, 4, 1), pack(2, today - 40, 4, 1)];
     assert_eq!(picked(&year, today + 400), None, "merged as far as it goes");
     // What comes late joins its year.
-    let late = [pack(1, today - 3, 4, 1), pack(2, today - 40, 4, 1), pack(3, today - 40, 0, 1)];
+    let mut late = [pack(1, today - 3, 4, 1), pack(2, today - 40, 4, 1), pack(3, today - 40, 0, 1)];
+    assert_eq!(picked(&late, today + 400), Some((vec![3], 2, today - 40)));
+    late[2].level = 2;
     assert_eq!(picked(&late, today + 400), Some((vec![3, 1, 2], 4, today - 40)));
     // Of another retention class.
-    let mut apart = [pack(1, today - 1, 0, 1), pack(2, today - 1, 1, 1)];
+    let mut apart = [pack(1, today - 3, 2, 1), pack(2, today - 2, 2, 1)];
     apart[1].class = 1;
     assert_eq!(picked(&apart, today), None);
 }
@@ -147,6 +155,8 @@ fn a_merge_reads_no_more_than_it_may_and_passes_over_what_is_damaged() {
     runs[0].runs = limits::MERGE_RUNS_MAX / 5 * 6;
     assert_eq!(picked(&runs, today).unwrap().0, [2, 3]);
     runs.iter_mut().for_each(|meta| meta.runs = limits::MERGE_RUNS_MAX / 5 * 3);
+    assert_eq!(picked(&runs, today).unwrap().0, [1], "no two of them");
+    runs.iter_mut().for_each(|meta| meta.level = 2);
     assert_eq!(picked(&runs, today), None);
     let packs = known(&[pack(1, 5, 0, 1), pack(2, 5, 0, 1), pack(3, 5, 0, 1)]);
     let job = pick(&packs, due(today), &BTreeSet::from([2])).unwrap();
@@ -197,5 +207,5 @@ fn what_is_owed_is_what_merges_will_read() {
         [(1, 40), (2, 40), (3, 41), (4, 41)].map(|(id, ago)| pack(id, today - ago, 0, 5)).into();
     assert_eq!(owes(&packs, u64::MAX), 40);
     let passed_over = BTreeSet::from([1, 3]);
-    assert_eq!(owed(known(&packs), due(today), &passed_over) >> 20, 10, "only what can be read");
+    assert_eq!(owed(known(&packs), due(today), &passed_over) >> 20, 20, "only what can be read");
 }

@@ -334,6 +334,9 @@ impl Desk {
 fn an_entry_whose_edit_left_the_disk_before_it_is_erased() {
     let (desk, engine) = Desk::new(false);
     engine.seal().unwrap();
+    desk.world.clock.pass_us(2 * TimeUs::DAY_US);
+    make_room(&engine, desk.category, "of a later day");
+    assert!(engine.merge(&mut |_| true).unwrap().merges > 0, "the day's");
     // Most of its pack, however little the rest of one is.
     let long: String =
         (0..800u32).map(|n| format!("{:08x}", n.wrapping_mul(0x9e37_79b1))).collect();
