@@ -22,7 +22,7 @@ use crate::catalog::{Family, Go, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::record::Record;
 use crate::format::run::Run;
-use crate::history::{History, Take, block_has_entries, joined};
+use crate::history::{History, block_has_entries, entry, joined};
 use crate::limits;
 use crate::lists::{Placed, RoomList};
 use crate::reads::{
@@ -42,15 +42,15 @@ trait Give: Sized {
 }
 
 impl Give for Record {
-    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self> {
-        Self::take(place.seq, bytes, words)
+    fn give(_: Place, bytes: Bytes, _: u32) -> Option<Self> {
+        entry(&bytes)
     }
 }
 
 impl Give for CategoryEntry {
     fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self> {
         let Place { time, room, seq } = place;
-        Some(Self { room, time, entry: Entry::take(seq, bytes, words)? })
+        Some(Self { room, time, entry: Entry::new(seq, bytes, words)? })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::format::run::Run;
 use crate::limits;
 use crate::lists::RunLists;
 use crate::pack::Packs;
-use crate::reads::{Anchor, Changes, Entries, Entry, Gap, GapReason, Page};
+use crate::reads::{Anchor, Changes, Entries, EntryList, Gap, GapReason, Page};
 use crate::tail::{TailEntry, Tails};
 use crate::types::{Rev, RoomId, Seq, TimeUs};
 use crate::views::Views;
@@ -35,57 +35,136 @@ pub(crate) struct History {
     pub holed: bool,
 }
 
-/// What readers get of a timeline entry.
-pub(crate) trait Take: Sized {
-    /// Of its stored bytes; none if they are of no entry, or cannot be read. Where its words begin
-    /// in them, if that is known.
-    fn take(seq: Seq, bytes: Bytes, words: u32) -> Option<Self>;
+/// What a page gathers of timeline entries: those that cannot be read are left out.
+pub(crate) trait Gather: Default {
+    /// Makes room for so many.
+    fn reserve(&mut self, count: usize);
 
-    fn seq(&self) -> Seq;
+    /// Record `at` of a block.
+    fn take_of(&mut self, seq: Seq, block: &Arc<Block>, at: usize);
+
+    /// An entry of a tail.
+    fn take(&mut self, entry: TailEntry);
+
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// The place of one in the timeline.
+    fn seq(&self, at: usize) -> Option<Seq>;
+
+    fn truncate(&mut self, count: usize);
+
+    fn retain(&mut self, stays: impl Fn(Seq) -> bool);
+
+    fn reverse(&mut self);
+
+    /// Adds others behind these.
+    fn append(&mut self, other: Self);
+
+    /// The places of all in the timeline.
+    fn seqs(&self) -> impl Iterator<Item = Seq> {
+        (0..self.len()).map_while(|at| self.seq(at))
+    }
+
+    /// The place of the last.
+    fn last_seq(&self) -> Option<Seq> {
+        self.seq(self.len().checked_sub(1)?)
+    }
 }
 
-impl Take for Record {
-    fn take(_: Seq, bytes: Bytes, _: u32) -> Option<Self> {
-        entry(&bytes)
+impl Gather for Vec<Record> {
+    fn reserve(&mut self, count: usize) {
+        Self::reserve(self, count);
     }
 
-    fn seq(&self) -> Seq {
-        self.seq
+    fn take_of(&mut self, _: Seq, block: &Arc<Block>, at: usize) {
+        self.extend(block.record(at).and_then(|bytes| entry(&bytes)));
+    }
+
+    fn take(&mut self, found: TailEntry) {
+        self.extend(entry(&found.bytes));
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn seq(&self, at: usize) -> Option<Seq> {
+        self.get(at).map(|record| record.seq)
+    }
+
+    fn truncate(&mut self, count: usize) {
+        Self::truncate(self, count);
+    }
+
+    fn retain(&mut self, stays: impl Fn(Seq) -> bool) {
+        Self::retain(self, |record| stays(record.seq));
+    }
+
+    fn reverse(&mut self) {
+        <[Record]>::reverse(self);
+    }
+
+    fn append(&mut self, other: Self) {
+        self.extend(other);
     }
 }
 
-impl Take for Entry {
-    fn take(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
-        Self::new(seq, bytes, words)
+impl Gather for EntryList {
+    fn reserve(&mut self, count: usize) {
+        Self::reserve(self, count);
     }
 
-    fn seq(&self) -> Seq {
-        self.seq
+    fn take_of(&mut self, seq: Seq, block: &Arc<Block>, at: usize) {
+        self.push_of(seq, block, at);
+    }
+
+    fn take(&mut self, entry: TailEntry) {
+        self.push(entry.seq_at, entry.bytes, entry.words);
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn seq(&self, at: usize) -> Option<Seq> {
+        Self::seq(self, at)
+    }
+
+    fn truncate(&mut self, count: usize) {
+        Self::truncate(self, count);
+    }
+
+    fn retain(&mut self, stays: impl Fn(Seq) -> bool) {
+        Self::retain(self, stays);
+    }
+
+    fn reverse(&mut self) {
+        Self::reverse(self);
+    }
+
+    fn append(&mut self, other: Self) {
+        Self::append(self, other);
     }
 }
 
 /// Entries gathered for a page, with what was seen on the way.
-struct Gathered<T> {
-    records: Vec<T>,
+#[derive(Default)]
+struct Gathered<G> {
+    records: G,
     gaps: Vec<Gap>,
     blocks: u64,
 }
 
-impl<T> Default for Gathered<T> {
-    fn default() -> Self {
-        Self { records: Vec::new(), gaps: Vec::new(), blocks: 0 }
-    }
-}
-
 /// What was gathered, between which places, and the room's newest.
-struct Span<T> {
-    found: Gathered<T>,
+struct Span<G> {
+    found: Gathered<G>,
     low: Seq,
     high: Seq,
     head: Seq,
 }
 
-impl<T> Span<T> {
+impl<G> Span<G> {
     /// Where the entries before it end, if there are any.
     fn older(&self) -> Option<Seq> {
         (self.low > Seq(1)).then_some(self.low)
@@ -134,8 +213,8 @@ pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 
-/// A timeline entry with its seq, or nothing.
-fn entry(bytes: &Bytes) -> Option<Record> {
+/// A timeline entry, or nothing.
+pub(crate) fn entry(bytes: &Bytes) -> Option<Record> {
     match decode_record(bytes) {
         Ok(record) if matches!(record.payload, Payload::Post(_)) => Some(record),
         Ok(_) => None,
@@ -181,7 +260,7 @@ impl History {
 
     /// A page of a room as it was said. The caller holds a view.
     pub(crate) fn page_as_said(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Page> {
-        let span = self.span::<Record>(room, anchor, limit)?;
+        let span = self.span::<Vec<Record>>(room, anchor, limit)?;
         let (older, newer) = (span.older(), span.newer());
         let Gathered { records, gaps, blocks } = span.found;
         Ok(Page { records, amended: Vec::new(), gaps: joined(gaps), older, newer, blocks })
@@ -194,13 +273,13 @@ impl History {
             drop(view);
             return self.page(room, anchor, limit).map(Entries::of);
         }
-        let span = self.span::<Entry>(room, anchor, limit)?;
+        let span = self.span::<EntryList>(room, anchor, limit)?;
         let (older, newer) = (span.older(), span.newer());
         let Gathered { records: entries, gaps, blocks } = span.found;
         Ok(Entries { entries, amended: Vec::new(), gaps: joined(gaps), older, newer, blocks })
     }
 
-    fn span<T: Take>(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Span<T>> {
+    fn span<G: Gather>(&self, room: RoomId, anchor: Anchor, limit: usize) -> Result<Span<G>> {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let head = self.head(room)?.seq;
         let live = Live { floor: self.past(room)?.floor, head };
@@ -232,7 +311,7 @@ impl History {
     /// holds a view.
     pub(crate) fn stored(&self, room: RoomId, seq: Seq) -> Result<Option<Record>> {
         let live = Live { floor: Seq::ZERO, head: self.head(room)?.seq.min(seq) };
-        let (found, ..) = self.from::<Record>(room, seq, 1, live)?;
+        let (found, ..) = self.from::<Vec<Record>>(room, seq, 1, live)?;
         Ok(found.records.into_iter().find(|record| record.seq == seq))
     }
 
@@ -263,40 +342,41 @@ impl History {
         Ok((found.into_values().collect(), damaged))
     }
 
-    fn around<T: Take>(
+    fn around<G: Gather>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered<T>, Seq, Seq)> {
+    ) -> Result<(Gathered<G>, Seq, Seq)> {
         let seq = seq.max(Seq(1)).min(live.head.next());
         let half = limit / 2;
-        let (mut older, low, _) = if half == 0 {
+        let (mut older, low, _): (Gathered<G>, _, _) = if half == 0 {
             (Gathered::default(), seq, seq)
         } else {
             self.before(room, seq, half, live)?
         };
         let rest = limit - older.records.len();
         let (newer, _, high) = self.from(room, seq, rest, live)?;
-        older.records.extend(newer.records);
+        older.records.append(newer.records);
         older.gaps.extend(newer.gaps);
         older.blocks += newer.blocks;
         Ok((older, low, high.max(Seq(seq.0.saturating_sub(1)))))
     }
 
     /// The newest entries before `seq`: with them the lowest seq covered and the highest.
-    fn before<T: Take>(
+    fn before<G: Gather>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered<T>, Seq, Seq)> {
+    ) -> Result<(Gathered<G>, Seq, Seq)> {
         let high = Seq(seq.0.saturating_sub(1));
         let tail = self.tails.before(room, seq, limit);
-        let mut taken: Vec<T> = Vec::with_capacity(limit);
-        taken.extend(tail.entries.into_iter().rev().filter_map(take));
+        let mut taken = G::default();
+        taken.reserve(limit);
+        tail.entries.into_iter().rev().for_each(|entry| taken.take(entry));
         let mut blocks = 0;
         if taken.len() < limit {
             let list = self.runs.get(room)?;
@@ -331,10 +411,10 @@ impl History {
             }
         }
         taken.truncate(limit);
-        taken.retain(|record| record.seq() > live.floor);
+        taken.retain(|seq| seq > live.floor);
         let mut gaps = Vec::new();
         let mut expected = high;
-        for seq in taken.iter().map(T::seq) {
+        for seq in taken.seqs() {
             if seq < expected {
                 gaps.push(damaged(room, seq.next(), expected));
             }
@@ -347,23 +427,23 @@ impl History {
         if !full && live.floor.min(high) > Seq::ZERO {
             gaps.push(expired(room, Seq(1), live.floor.min(high)));
         }
-        let low = if full { taken.last().map_or(seq, T::seq) } else { Seq(1) };
+        let low = if full { taken.last_seq().unwrap_or(seq) } else { Seq(1) };
         taken.reverse();
         Ok((Gathered { records: taken, gaps, blocks }, low, high))
     }
 
     /// The entries from `seq` on: with them the lowest seq covered and the highest.
-    fn from<T: Take>(
+    fn from<G: Gather>(
         &self,
         room: RoomId,
         seq: Seq,
         limit: usize,
         live: Live,
-    ) -> Result<(Gathered<T>, Seq, Seq)> {
+    ) -> Result<(Gathered<G>, Seq, Seq)> {
         let low = seq.max(Seq(1));
         let seq = low.max(live.floor.next());
         let tail = self.tails.from(room, seq, limit);
-        let mut records = Vec::new();
+        let mut records = G::default();
         let mut blocks = 0;
         if tail.first_rev.is_none() || seq <= tail.seq_before {
             let below = if tail.first_rev.is_some() { tail.seq_before } else { live.head };
@@ -389,15 +469,19 @@ impl History {
                 }
             }
         }
-        let more = tail.entries.into_iter().filter_map(take);
-        records.extend(more.take(limit.saturating_sub(records.len())));
-        records.retain(|r: &T| r.seq() <= live.head);
+        for entry in tail.entries {
+            if records.len() >= limit {
+                break;
+            }
+            records.take(entry);
+        }
+        records.retain(|seq| seq <= live.head);
         let mut gaps = Vec::new();
         if low < seq && low <= live.head {
             gaps.push(expired(room, low, live.floor.min(live.head)));
         }
         let mut expected = seq;
-        for seq in records.iter().map(T::seq) {
+        for seq in records.seqs() {
             if seq > expected {
                 gaps.push(damaged(room, expected, Seq(seq.0 - 1)));
             }
@@ -561,13 +645,8 @@ pub(crate) fn block_has_entries(run: &Run, index: usize) -> bool {
     run.blocks.get(index).is_some_and(|b| run.block_last_seq(index) > b.seq_base)
 }
 
-/// An entry of a tail.
-fn take<T: Take>(entry: TailEntry) -> Option<T> {
-    T::take(entry.seq_at, entry.bytes, entry.words)
-}
-
 /// Takes entries below `below` from a block, newest first. `last` is the room's seq at its end.
-fn push_down<T: Take>(block: &Block, last: Seq, below: Seq, limit: usize, taken: &mut Vec<T>) {
+fn push_down(block: &Arc<Block>, last: Seq, below: Seq, limit: usize, taken: &mut impl Gather) {
     let mut seq = last;
     for at in (0..block.len()).rev() {
         if taken.len() >= limit {
@@ -577,7 +656,7 @@ fn push_down<T: Take>(block: &Block, last: Seq, below: Seq, limit: usize, taken:
             continue;
         }
         if seq < below {
-            taken.extend(block.record(at).and_then(|bytes| T::take(seq, bytes, block.words(at))));
+            taken.take_of(seq, block, at);
         }
         seq = Seq(seq.0.saturating_sub(1));
     }
@@ -585,12 +664,12 @@ fn push_down<T: Take>(block: &Block, last: Seq, below: Seq, limit: usize, taken:
 
 /// Takes entries between two places, both included, from a block, oldest first. `base` is the
 /// room's seq before it.
-fn push_up<T: Take>(
-    block: &Block,
+fn push_up(
+    block: &Arc<Block>,
     base: Seq,
     (from, upto): (Seq, Seq),
     limit: usize,
-    taken: &mut Vec<T>,
+    taken: &mut impl Gather,
 ) {
     let mut seq = base;
     for at in (0..block.len()).filter(|at| block.takes_seq(*at)) {
@@ -599,7 +678,7 @@ fn push_up<T: Take>(
         }
         seq = seq.next();
         if seq >= from && seq <= upto {
-            taken.extend(block.record(at).and_then(|bytes| T::take(seq, bytes, block.words(at))));
+            taken.take_of(seq, block, at);
         }
     }
 }

@@ -3,16 +3,15 @@
 //! Only the shapes; `history` answers them. A page never fails for a hole: it walks over it and
 //! names it.
 
-use std::path::Path;
+mod list;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
-use crate::format::codec::{DecodeError, Reader};
-use crate::format::record::{Record, is_post, words_at};
-use crate::history::decode_record;
-use crate::limits;
+use crate::error::Result;
+use crate::format::record::{Record, is_post};
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
+use list::words_of;
+pub use list::{EntryList, EntryRef, Iter};
 
 /// Where a page of a room stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +137,7 @@ impl Entry {
     /// `words`: where what it says begins in them, which is known of posts only; zero if it is not.
     pub(crate) fn new(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
         debug_assert!(words == 0 || is_post(&bytes), "words of what is no post");
-        // A post's bytes are not touched before somebody wants its words.
-        let words = if words > 0 { words } else { u32::try_from(words_at(&bytes)?).ok()? };
+        let words = words_of(&bytes, words)?;
         Some(Self { seq, bytes, words })
     }
 
@@ -150,12 +148,16 @@ impl Entry {
         Self::new(record.seq, bytes.into(), u32::try_from(words).unwrap_or(0))
     }
 
+    fn as_ref(&self) -> EntryRef<'_> {
+        EntryRef { seq: self.seq, bytes: &self.bytes, words: self.words }
+    }
+
     /// What it says.
     ///
     /// # Errors
     /// As [`Self::record`].
     pub fn body(&self) -> Result<&str> {
-        self.said(|reader, what| reader.text(limits::RECORD_BYTES_MAX, what))
+        self.as_ref().body()
     }
 
     /// The same bytes without a look at whether they are UTF-8, as they were when they were
@@ -164,17 +166,7 @@ impl Entry {
     /// # Errors
     /// As [`Self::record`].
     pub fn words(&self) -> Result<&[u8]> {
-        self.said(|reader, what| reader.bytes(limits::RECORD_BYTES_MAX, what))
-    }
-
-    fn said<'a, T>(
-        &'a self,
-        read: impl FnOnce(&mut Reader<'a>, &'static str) -> std::result::Result<T, DecodeError>,
-    ) -> Result<T> {
-        let at = self.words as usize;
-        let mut reader = Reader::new(self.bytes.get(at..).unwrap_or_default());
-        read(&mut reader, "Post.body")
-            .map_err(|e| Error::corrupt(e.what, Path::new("record"), (at + e.at) as u64, 0, 0))
+        self.as_ref().words()
     }
 
     /// All that is recorded of it.
@@ -182,7 +174,7 @@ impl Entry {
     /// # Errors
     /// `Corrupt` if its bytes, which passed their checksum, are of no form that this build reads.
     pub fn record(&self) -> Result<Record> {
-        decode_record(&self.bytes)
+        self.as_ref().record()
     }
 }
 
@@ -191,7 +183,7 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
     /// Timeline entries, with what they say now; redacted ones without a body.
-    pub entries: Vec<Entry>,
+    pub entries: EntryList,
     /// What became of those that were edited or redacted, by seq.
     pub amended: Vec<Amendment>,
     /// What is missing between and beside them.
@@ -208,7 +200,7 @@ impl Entries {
     /// The same entries as their bytes.
     pub(crate) fn of(page: Page) -> Self {
         let Page { records, amended, gaps, older, newer, blocks } = page;
-        let entries = records.iter().filter_map(Entry::of).collect();
+        let entries = EntryList::of(&records);
         Self { entries, amended, gaps, older, newer, blocks }
     }
 }

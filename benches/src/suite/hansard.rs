@@ -453,7 +453,7 @@ impl Store for Hansard {
         // There is no anchor before a time: the first entry from then on, and what is before it.
         let (room, mut sum) = (self.room(room)?, Sum::default());
         let page = self.engine.entries(room, Anchor::AtTime(TimeUs(time_us)), 1)?;
-        let at = page.entries.first().map_or(Anchor::Last, |next| Anchor::Before(next.seq));
+        let at = page.entries.get(0).map_or(Anchor::Last, |next| Anchor::Before(next.seq));
         self.page(room, at, count, &mut sum)?;
         Ok(sum)
     }

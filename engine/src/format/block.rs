@@ -303,6 +303,19 @@ impl Block {
         self.plain.get(start as usize..start as usize + bytes as usize)
     }
 
+    /// The bytes of all records.
+    #[inline]
+    #[must_use]
+    pub fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// Where in them record `index` begins, and how long it is.
+    #[must_use]
+    pub fn place(&self, index: usize) -> Option<(u32, u32)> {
+        self.spans.get(index).map(|span| (span.start, span.bytes))
+    }
+
     /// True if record `index` takes a place in its room's timeline.
     #[must_use]
     pub fn takes_seq(&self, index: usize) -> bool {
