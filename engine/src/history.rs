@@ -502,6 +502,13 @@ impl History {
         Ok(found.max(self.past(room)?.floor.next()))
     }
 
+    /// The time of an entry behind which a run ends, as the run says; none of any other.
+    pub(crate) fn time_of_last(&self, room: RoomId, seq: Seq) -> Result<Option<TimeUs>> {
+        let list = self.runs.get(room)?;
+        let run = list.runs.iter().find(|run| run.has_entries() && run.last_seq == seq);
+        Ok(run.map(|run| run.last_time))
+    }
+
     fn seek_all(&self, room: RoomId, time: TimeUs) -> Result<Seq> {
         let head = self.head(room)?;
         let in_tail = self.tails.seek_time(room, time);
