@@ -568,8 +568,10 @@ impl Applier {
             return Ok(());
         }
         let rows: [(RowOf, bool); 3] =
-            [(keys::amended, true), (keys::edits, false), (keys::lost, false)];
-        for (of, is_amended) in rows {
+            [(keys::lost, false), (keys::amended, true), (keys::edits, false)];
+        // Where nothing was edited, redacted or erased there is no row of it.
+        let count = if past.amended > 0 { rows.len() } else { 1 };
+        for (of, is_amended) in rows.into_iter().take(count) {
             let (from, to) = (of(room, Seq::ZERO), of(room, floor.next()));
             for (key, row) in self.rows_between(&from, &to, usize::MAX)? {
                 if is_amended {
