@@ -4,6 +4,7 @@
 //! kept for reuse apart; bytes that reach a device of the store's own, over what is left and over
 //! what it was given; and what dropping a day takes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use hansard_benches::suite::world::{self, World};
 use hansard_benches::tournament::Outcome;
 use hansard_peers::{Budget, CacheState, Durability, Quiet, Store};
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Compressor;
 
 const QUESTION: &str = "What does a message take on disk, and how often is it written?";
 /// Messages of a group whose writes are counted.
@@ -25,6 +27,10 @@ const GROUP: usize = 64;
 /// Bytes of a message beside its words that every store is given: a header as the peers store it,
 /// the key and the digest.
 const GIVEN_BYTES: u64 = 28 + 16 + 16;
+/// What bounds the words of a store that reads a room's part of them alone: bytes that are
+/// compressed together, and zstd's level.
+const WORDS_BLOCK_BYTES: usize = 64 << 10;
+const WORDS_LEVEL: i32 = 19;
 /// A volume whose writes are counted: at least, and for each message.
 const VOLUME_BYTES: u64 = 4 << 30;
 const MESSAGE_BYTES: u64 = 4 << 10;
@@ -140,6 +146,12 @@ fn forgotten(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outco
         }
         store.close()?;
     }
+    values.push(("words alone".to_owned(), words_alone(world)?));
+    suite.say(format!(
+        "words alone: of each room what was said and nothing else, {} KiB at a time in zstd \
+         {WORDS_LEVEL}: less than this takes another room's words",
+        WORDS_BLOCK_BYTES >> 10
+    ));
     suite.say(
         "without keys: Hansard two days later, its day merged; the peers with all keys removed and \
          compacted; raft-engine cannot list them",
@@ -147,6 +159,31 @@ fn forgotten(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outco
     let what = ("space-forgotten", "bytes a message at rest, keys past their window", "bytes");
     suite.given(what, Better::Less, values);
     Ok(())
+}
+
+/// Bytes a message of the words of each room, as small as zstd makes them without another room's:
+/// no name, no time, no number, no index.
+fn words_alone(world: &World) -> Outcome<f64> {
+    let (mut stream, mut left, mut bytes) = (world.stream(), world.messages, 0);
+    let mut compressor = Compressor::new(WORDS_LEVEL)?;
+    let mut open: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    while left > 0 {
+        let batch = stream.take(left.min(16 * 1024));
+        left -= batch.len() as u64;
+        for message in batch {
+            let block = open.entry(message.room).or_default();
+            let words: &[u8] = message.body.as_ref();
+            if block.len() + words.len() > WORDS_BLOCK_BYTES {
+                bytes += compressor.compress(block)?.len() as u64;
+                block.clear();
+            }
+            block.extend_from_slice(words);
+        }
+    }
+    for block in open.values().filter(|block| !block.is_empty()) {
+        bytes += compressor.compress(block)?.len() as u64;
+    }
+    Ok(per(bytes, world.messages))
 }
 
 /// The same messages with compliance's own copy of each.
