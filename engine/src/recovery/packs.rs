@@ -5,7 +5,8 @@
 //! applier's, through the same function as ever, so a rebuilt row equals a row that was kept.
 //!
 //! INVARIANT: a record missing from the packs is named, unless a pack says that it was dropped, or
-//! nothing but messages can be missing.
+//! nothing but messages can be missing. A change of an entry that was dropped is named too where
+//! the record that let it go may itself be missing: the entry may be there, as it was first said.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -50,13 +51,13 @@ pub(crate) fn survey<'a>(
     after: Lsn,
     upto: Lsn,
 ) -> Survey {
-    let mut seen = LsnSet::default();
+    let (mut seen, mut dropped, mut gone) = (LsnSet::default(), LsnSet::default(), Gone::default());
     let mut survey = Survey { only_messages: true, ..Survey::default() };
     let mut lost: Vec<LsnSpan> = Vec::new();
     for meta in metas.filter(|m| m.last_lsn > after && m.first_lsn <= upto) {
         let runs = match packs.index(meta) {
             Ok(index) => {
-                seen.insert_all(&index.dropped);
+                dropped.insert_all(&index.dropped);
                 index.runs
             }
             Err(error) => {
@@ -80,7 +81,7 @@ pub(crate) fn survey<'a>(
             }
             for (index, fence) in run.blocks.iter().enumerate() {
                 match packs.block(run.pack, fence) {
-                    Ok(block) => survey.take(&block, &mut seen),
+                    Ok(block) => survey.take(&block, &mut seen, &mut gone),
                     Err(_) => {
                         survey.only_messages &= holds_only_messages(run, index, fence);
                         lost.push(LsnSpan { first: run.first_lsn, last: run.last_lsn });
@@ -90,12 +91,46 @@ pub(crate) fn survey<'a>(
             }
         }
     }
-    survey.missing = seen.missing(after.next(), upto);
+    let missing = |but_for: &[LsnSpan]| {
+        let mut known = seen.clone();
+        let doubted = |lsn: &Lsn| {
+            let at = but_for.partition_point(|span| span.last < *lsn);
+            but_for.get(at).is_some_and(|span| span.first <= *lsn) && !gone.erased.has(*lsn)
+        };
+        dropped.from(Lsn::ZERO).filter(|lsn| !doubted(lsn)).for_each(|lsn| known.insert(lsn));
+        known.missing(after.next(), upto)
+    };
+    survey.missing = missing(&[]);
     let lost = union(lost);
     let explained =
         |span: &LsnSpan| lost.iter().any(|l| l.first <= span.first && span.last <= l.last);
     survey.only_messages = survey.only_messages && survey.missing.iter().all(explained);
+    if !survey.only_messages && !survey.missing.is_empty() {
+        let runs = survey.dropped.iter().filter(|run| gone.leaves_open(run));
+        let spans = runs.map(|run| LsnSpan { first: run.first_lsn, last: run.last_lsn });
+        survey.missing = missing(&union(spans.collect()));
+    }
     survey
+}
+
+/// What records say that they let go.
+#[derive(Debug, Default)]
+struct Gone {
+    /// The last entry of a room that retention took.
+    floors: BTreeMap<RoomId, Seq>,
+    /// Records of entries that were erased, their changes among them.
+    erased: LsnSet,
+}
+
+impl Gone {
+    /// True if changes of entries were dropped with a run and no record that is there says that
+    /// retention took these. Only entries and their changes are dropped in a room.
+    fn leaves_open(&self, run: &Run) -> bool {
+        let records = run.last_rev.next().0.saturating_sub(run.first_rev.0);
+        let entries = run.last_seq.0.saturating_sub(run.seq_base.0);
+        let floor = self.floors.get(&run.room).copied().unwrap_or_default();
+        !run.room.is_system() && entries < records && floor < run.last_seq
+    }
 }
 
 /// Every record of a block takes a place in a room's timeline if there are as many places.
@@ -113,7 +148,7 @@ fn head_after(run: &Run, index: usize) -> HeadRow {
 }
 
 impl Survey {
-    fn take(&mut self, block: &Block, seen: &mut LsnSet) {
+    fn take(&mut self, block: &Block, seen: &mut LsnSet, gone: &mut Gone) {
         for at in 0..block.len() {
             match block.record(at).map(|bytes| decode_record(&bytes)) {
                 Some(Ok(record)) => {
@@ -121,6 +156,13 @@ impl Survey {
                     match record.payload {
                         Payload::LossAccepted(accepted) => self.accepted.extend(accepted.holes),
                         Payload::Salts(salts) => self.salts.push((record.lsn, salts)),
+                        Payload::Expired(expired) => {
+                            let floor = gone.floors.entry(record.room).or_default();
+                            *floor = expired.floor.max(*floor);
+                        }
+                        Payload::Erased(erased) => {
+                            erased.records.iter().for_each(|it| gone.erased.insert(it.lsn));
+                        }
                         _ => {}
                     }
                 }

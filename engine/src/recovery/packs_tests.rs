@@ -5,7 +5,7 @@
 
 use super::*;
 use crate::format::pack::FOOTER_BYTES;
-use crate::format::payload::{EntryKind, Kind, Post};
+use crate::format::payload::{Edited, EntryKind, Erased, ErasedRecord, Expired, Kind, Post};
 use crate::format::record::{Actor, Door};
 use crate::open::FOLDERS;
 use crate::pack::{PackKind, PackWriter, Packs};
@@ -119,6 +119,14 @@ fn flip(sim: &SimStorage, at: u64) {
 
 /// A directory of one pack of these rooms.
 fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec<Run>) {
+    packed_without(rooms, &[])
+}
+
+/// The same, of which the records at these places of the log are dropped.
+fn packed_without(
+    rooms: &[(RoomId, &[TailEntry])],
+    gone: &[u64],
+) -> (SimStorage, Packs, PackMeta, Vec<Run>) {
     let sim = SimStorage::new();
     let disk = Disk::new(Arc::new(sim.clone()));
     for folder in FOLDERS {
@@ -128,12 +136,67 @@ fn packed(rooms: &[(RoomId, &[TailEntry])]) -> (SimStorage, Packs, PackMeta, Vec
     let mut writer = PackWriter::create(&disk, 1, kind, None).unwrap();
     for (room, entries) in rooms {
         for entry in *entries {
-            writer.add(*room, CategoryId(1), entry).unwrap();
+            match gone.contains(&entry.lsn.0) {
+                true => writer.drop_record(*room, CategoryId(1), entry, [7; 32]).unwrap(),
+                false => writer.add(*room, CategoryId(1), entry).unwrap(),
+            }
         }
     }
     let written = writer.finish().unwrap();
     let runs = written.runs.iter().collect();
     (sim, Packs::new(&disk, 0, Arc::default()), written.meta, runs)
+}
+
+/// A record that takes no place behind `seq`.
+fn change(room: RoomId, lsn: u64, rev: u64, seq: u64, payload: Payload) -> TailEntry {
+    let post = entry(room, lsn, rev);
+    let record = Record { seq: Seq::ZERO, payload, ..decode_record(&post.bytes).unwrap() };
+    let (kind, bytes) = (record.payload.kind(), record.to_bytes().into());
+    TailEntry { seq_at: Seq(seq), kind, bytes, ..post }
+}
+
+/// The entry may be there, as it was first said, where the record that let its change go is not.
+#[test]
+fn a_change_that_was_dropped_is_named_if_what_let_it_go_may_be_missing() {
+    let [room, other] = [RoomId(1 << 20), RoomId(2 << 20)];
+    let edit = |lsn, rev| {
+        let edited = Edited { seq: Seq(1), body: "anew".into() };
+        change(room, lsn, rev, 2, Payload::Edited(edited))
+    };
+    let expired = |floor| {
+        let expired = Expired { floor: Seq(floor), time: TimeUs(100) };
+        change(room, 7, 4, 2, Payload::Expired(expired))
+    };
+    let erased = ErasedRecord {
+        lsn: Lsn(4),
+        recorded: TimeUs(100),
+        actor: PrincipalId(1),
+        key: String::new(),
+    };
+    let erased = Payload::Erased(Erased {
+        seq: Seq(1),
+        time: TimeUs(100),
+        author: PrincipalId(1),
+        reason: String::new(),
+        records: vec![erased],
+    });
+    // Of the room the second post and an edit of the first are dropped. At 3 there is another's.
+    let missing = |last: TailEntry, upto| {
+        let of_room = [entry(room, 1, 1), entry(room, 2, 2), edit(4, 3), last];
+        let of_other = [entry(other, 3, 1)];
+        let rooms: [(RoomId, &[TailEntry]); 2] = [(room, &of_room), (other, &of_other)];
+        let (_, packs, meta, _) = packed_without(&rooms, &[2, 4]);
+        let survey = survey(&packs, std::iter::once(&meta), Lsn::ZERO, Lsn(upto));
+        survey.missing.iter().map(|span| (span.first.0, span.last.0)).collect::<Vec<_>>()
+    };
+    // Nothing stands at 5 and 6; an expiry at 7 is there, or one that says too little.
+    assert_eq!(missing(expired(2), 7), [(5, 6)]);
+    assert_eq!(missing(expired(1), 7), [(2, 2), (4, 6)]);
+    // Nobody says why anything went.
+    assert_eq!(missing(entry(room, 5, 4), 5), [], "but nothing is missing that may say it");
+    assert_eq!(missing(entry(room, 5, 4), 6), [(2, 2), (4, 4), (6, 6)]);
+    // An erasure says it of the edit, and not of the post that a gap stands for.
+    assert_eq!(missing(change(room, 5, 4, 2, erased), 6), [(2, 2), (6, 6)]);
 }
 
 #[test]
