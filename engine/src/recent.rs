@@ -3,7 +3,9 @@
 //! Two generations: what is asked for stands in the young one, which becomes the old one when it
 //! has half of what may be remembered, and what was in the old one is gone. So a few questions
 //! about everything do not cost what is asked for again and again, as a map that is cleared when it
-//! is full does, and nothing is counted or linked for each question.
+//! is full does, and nothing is counted or linked for each question. (Blocks and lists of runs
+//! stand in `quick_cache`, which many threads ask and which lets go whenever something comes; here
+//! one thread asks, and what a batch has changed must stay until it is written.)
 //!
 //! INVARIANT: nothing goes but in `turn`, and behind it there is no more than may be.
 

@@ -46,7 +46,8 @@ pub struct First {
 pub(crate) struct KeyRun {
     span: KeySpan,
     first: Lsn,
-    /// None where memory had no more room for it: its pages are asked each time.
+    /// None where memory had no more room for it, or its row is damaged: its pages are asked each
+    /// time.
     filter: Option<Filter>,
 }
 

@@ -2,8 +2,9 @@
 //! it has.
 //!
 //! Nobody but the applier writes these rows, so what it wrote last is remembered and not read
-//! again: a busy room would cost two look-ups of the catalog for each record. INVARIANT: what is
-//! remembered is what the newest batch wrote, or is about to be written.
+//! again: a busy room would cost two look-ups of the catalog for each record. What is not known of
+//! a batch's rooms is read at once before it is applied. INVARIANT: what is remembered is what the
+//! catalog has, or is about to be written.
 
 use crate::catalog::rows::HeadRow;
 use crate::catalog::{CatalogStore, Family, keys};
