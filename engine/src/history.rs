@@ -20,7 +20,7 @@ use crate::limits;
 use crate::lists::RunLists;
 use crate::pack::Packs;
 use crate::reads::{Anchor, Changes, Entries, EntryList, Gap, GapReason, Page};
-use crate::tail::{TailEntry, Tails};
+use crate::tail::{TailEntry, TailStart, Tails};
 use crate::types::{Rev, RoomId, Seq, TimeUs};
 use crate::views::Views;
 
@@ -45,6 +45,15 @@ pub(crate) trait Gather: Default {
 
     /// An entry of a tail.
     fn take(&mut self, entry: TailEntry);
+
+    /// The entries that [`Tails::before`] shows, and what it says.
+    fn take_before(
+        &mut self,
+        tails: &Tails,
+        room: RoomId,
+        seq: Seq,
+        most: usize,
+    ) -> Option<TailStart>;
 
     /// How many there are.
     fn len(&self) -> usize;
@@ -85,6 +94,20 @@ impl Gather for Vec<Record> {
         self.extend(entry(&found.bytes));
     }
 
+    fn take_before(
+        &mut self,
+        tails: &Tails,
+        room: RoomId,
+        seq: Seq,
+        most: usize,
+    ) -> Option<TailStart> {
+        // Decoding is not quick.
+        let mut shown = Vec::with_capacity(most);
+        let start = tails.before(room, seq, most, |entry| shown.push(entry.bytes.clone()));
+        self.extend(shown.iter().filter_map(entry));
+        start
+    }
+
     fn len(&self) -> usize {
         Self::len(self)
     }
@@ -121,6 +144,18 @@ impl Gather for EntryList {
 
     fn take(&mut self, entry: TailEntry) {
         self.push(entry.seq_at, entry.bytes, entry.words);
+    }
+
+    fn take_before(
+        &mut self,
+        tails: &Tails,
+        room: RoomId,
+        seq: Seq,
+        most: usize,
+    ) -> Option<TailStart> {
+        tails.before(room, seq, most, |entry| {
+            self.push(entry.seq_at, entry.bytes.clone(), entry.words);
+        })
     }
 
     fn len(&self) -> usize {
@@ -373,18 +408,14 @@ impl History {
         live: Live,
     ) -> Result<(Gathered<G>, Seq, Seq)> {
         let high = Seq(seq.0.saturating_sub(1));
-        let tail = self.tails.before(room, seq, limit);
         let mut taken = G::default();
         taken.reserve(limit);
-        tail.entries.into_iter().rev().for_each(|entry| taken.take(entry));
+        let tail = taken.take_before(&self.tails, room, seq, limit);
         let mut blocks = 0;
         if taken.len() < limit {
             let list = self.runs.get(room)?;
             let runs = &list.runs;
-            let below = match tail.first_rev {
-                Some(_) => seq.min(tail.seq_before.next()),
-                None => seq,
-            };
+            let below = tail.map_or(seq, |tail| seq.min(tail.seq_before.next()));
             let mut at = runs.partition_point(|r| r.seq_base < below);
             'runs: while at > 0 {
                 at -= 1;
@@ -445,8 +476,8 @@ impl History {
         let tail = self.tails.from(room, seq, limit);
         let mut records = G::default();
         let mut blocks = 0;
-        if tail.first_rev.is_none() || seq <= tail.seq_before {
-            let below = if tail.first_rev.is_some() { tail.seq_before } else { live.head };
+        if tail.start.is_none_or(|tail| seq <= tail.seq_before) {
+            let below = tail.start.map_or(live.head, |tail| tail.seq_before);
             let list = self.runs.get(room)?;
             let runs = &list.runs;
             let start = runs.partition_point(|r| r.last_seq < seq);
@@ -566,8 +597,8 @@ impl History {
         let head = self.head(room)?;
         let tail = self.tails.after_rev(room, after, limit);
         let (mut records, mut expired) = (Vec::new(), Vec::new());
-        if tail.first_rev.is_none_or(|first| first > after.next()) {
-            let end = tail.first_rev.unwrap_or(head.rev.next());
+        if tail.start.is_none_or(|tail| tail.rev > after.next()) {
+            let end = tail.start.map_or(head.rev.next(), |tail| tail.rev);
             self.changes_from_packs(room, (after, end), limit, (&mut records, &mut expired))?;
         }
         let room_left = limit.saturating_sub(records.len());

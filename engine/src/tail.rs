@@ -75,15 +75,29 @@ impl Default for Tails {
     }
 }
 
+/// Where a room's tail begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TailStart {
+    /// The first rev it holds.
+    pub rev: Rev,
+    /// The room's seq before it.
+    pub seq_before: Seq,
+}
+
+impl TailStart {
+    fn at(first: &TailEntry) -> Self {
+        let own = u64::from(first.kind.takes_seq());
+        Self { rev: first.rev, seq_before: Seq(first.seq_at.0.saturating_sub(own)) }
+    }
+}
+
 /// Part of a room's tail.
 #[derive(Clone, Debug, Default)]
 pub struct TailPart {
     /// The records asked for, in order of rev.
     pub entries: Vec<TailEntry>,
-    /// The first rev the tail holds; none if the room has no tail.
-    pub first_rev: Option<Rev>,
-    /// The room's seq before the tail.
-    pub seq_before: Seq,
+    /// Where the tail begins; none if the room has none.
+    pub start: Option<TailStart>,
 }
 
 /// Consecutive records of a room that no pack holds yet.
@@ -173,33 +187,31 @@ impl Tails {
             return TailPart::default();
         };
         let Some(first) = entries.front() else { return TailPart::default() };
-        let own = u64::from(first.kind.takes_seq());
+        let start = Some(TailStart::at(first));
         let (from, to) = pick(entries);
         // What is skipped may be missing, so the iterator does not say how many there are.
         let mut part = Vec::with_capacity(to.saturating_sub(from));
         part.extend(entries.range(from, to).cloned());
-        TailPart {
-            entries: part,
-            first_rev: Some(first.rev),
-            seq_before: Seq(first.seq_at.0.saturating_sub(own)),
-        }
+        TailPart { entries: part, start }
     }
 
-    /// At most `most` timeline entries before `seq`, in order: the newest of them.
-    #[must_use]
-    pub fn before(&self, room: RoomId, seq: Seq, most: usize) -> TailPart {
-        let mut part = self.part(room, |entries| {
-            let to = entries.partition_point(|e| e.seq_at < seq);
-            let mut from = to;
-            let mut taken = 0;
-            while from > 0 && taken < most {
-                from -= 1;
-                taken += usize::from(entries.get(from).is_some_and(|e| e.kind.is_entry()));
-            }
-            (from, to)
-        });
-        part.entries.retain(|e| e.kind.is_entry());
-        part
+    /// Shows `take` at most `most` timeline entries before `seq`, the newest first. It must be
+    /// quick: records of the room and of some others wait for it.
+    pub fn before(
+        &self,
+        room: RoomId,
+        seq: Seq,
+        most: usize,
+        take: impl FnMut(&TailEntry),
+    ) -> Option<TailStart> {
+        let shard = self.shard(room).read();
+        let entries = &shard.get(&room)?.entries;
+        let to = match entries.back() {
+            Some(last) if last.seq_at < seq => entries.len(),
+            _ => entries.partition_point(|e| e.seq_at < seq),
+        };
+        entries.range(0, to).rev().filter(|e| e.kind.is_entry()).take(most).for_each(take);
+        entries.front().map(TailStart::at)
     }
 
     /// At most `most` timeline entries from `seq` on.
@@ -352,11 +364,17 @@ mod tests {
         part.entries.iter().map(|e| e.seq_at.0).collect()
     }
 
+    fn before(tails: &Tails, seq: Seq, most: usize) -> Vec<u64> {
+        let mut seqs = Vec::new();
+        tails.before(ROOM, seq, most, |e| seqs.push(e.seq_at.0));
+        seqs
+    }
+
     #[test]
     fn pages_of_a_tail_hold_entries_only() {
         let tails = sample();
-        assert_eq!(seqs(&tails.before(ROOM, Seq(5), 2)), [2, 4]);
-        assert_eq!(seqs(&tails.before(ROOM, Seq(2), 9)), [1]);
+        assert_eq!(before(&tails, Seq(5), 2), [4, 2]);
+        assert_eq!(before(&tails, Seq(2), 9), [1]);
         assert_eq!(seqs(&tails.from(ROOM, Seq(2), 2)), [2, 4]);
         assert_eq!(seqs(&tails.from(ROOM, Seq(1), 9)), [1, 2, 4]);
         assert_eq!(tails.after_rev(ROOM, Rev(2), 2).entries.len(), 2);
@@ -369,7 +387,8 @@ mod tests {
         let tails = sample();
         assert_eq!(tails.rooms(), 1);
         tails.drop_sealed(Lsn(4), 0);
-        assert_eq!(tails.after_rev(ROOM, Rev(0), 9).first_rev, Some(Rev(5)));
+        let start = tails.after_rev(ROOM, Rev(0), 9).start;
+        assert_eq!(start, Some(TailStart { rev: Rev(5), seq_before: Seq(2) }));
         tails.drop_sealed(Lsn(6), 0);
         assert_eq!((tails.bytes(), tails.rooms()), (0, 0));
     }
@@ -378,7 +397,7 @@ mod tests {
     fn a_busy_room_keeps_its_last_page_until_it_is_idle() {
         let tails = sample();
         tails.drop_sealed(Lsn(6), 1 << 20);
-        assert_eq!(seqs(&tails.before(ROOM, Seq(9), 9)), [1, 2, 4]);
+        assert_eq!(before(&tails, Seq(9), 9), [4, 2, 1]);
         tails.drop_sealed(Lsn(6), 1 << 20);
         assert_eq!((tails.bytes(), tails.rooms()), (0, 0));
     }
