@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::format::manifest::Edit;
 use crate::format::payload::{LsnSpan, Payload};
 use crate::format::record::{Actor, Door};
-use crate::format::{FORMAT, LAYOUT, layout_of};
+use crate::format::{FORMAT, LAYOUT, layout_of, reads};
 use crate::history::History;
 use crate::index;
 use crate::journal::witness::WitnessFile;
@@ -119,11 +119,11 @@ pub fn write_version(disk: &Disk) -> Result<()> {
     disk.write_whole("", VERSION, format!("{VERSION_TITLE}\nformat {FORMAT}\n").as_bytes())
 }
 
-/// Refuses a directory of another layout.
+/// The layout that a directory says it is of. Refuses one that this build does not read.
 ///
 /// # Errors
 /// `Unsupported`, `Io`, or `NotFound` if there is none.
-pub fn check_version(disk: &Disk) -> Result<()> {
+pub fn check_version(disk: &Disk) -> Result<u32> {
     if !disk.exists(VERSION)? {
         return Err(Error::NotFound { what: "data directory (no VERSION file)" });
     }
@@ -136,9 +136,19 @@ pub fn check_version(disk: &Disk) -> Result<()> {
     // Directories of before format 1 name a layout.
     let found = number("format ").map(layout_of).or(number("layout ").map(u32::from));
     match found {
-        Some(LAYOUT) => Ok(()),
+        Some(layout) if reads(layout) => Ok(layout),
         found => Err(Error::Unsupported { file: disk.full(VERSION), found: found.unwrap_or(0) }),
     }
+}
+
+/// Makes a directory of the format before one of this build's, before anything is written that the
+/// program of that format could not read: from here on it refuses the directory.
+fn take_over_format(disk: &Disk) -> Result<()> {
+    if check_version(disk)? != LAYOUT {
+        write_version(disk)?;
+        tracing::info!(format = FORMAT, "directory is taken over from the format before");
+    }
+    Ok(())
 }
 
 #[cfg(feature = "rocksdb")]
@@ -276,6 +286,7 @@ fn open_locked(
     let cache = options.cache_bytes;
     let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
     if !restricted {
+        take_over_format(&ground.disk)?;
         let keys = take_over(&*ground.store)?;
         if keys > 0 {
             tracing::info!(keys, "idempotency keys of an earlier build are taken over");

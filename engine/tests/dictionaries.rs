@@ -188,7 +188,7 @@ fn a_dictionary_has_what_many_say_in_many_rooms_and_nothing_else() {
     let talk = Talk::new(5_000);
     let mut found = 0;
     for pack in talk.packs() {
-        if !pack.header().unwrap().is_some() {
+        if !pack.header().unwrap().dictionary.is_some() {
             continue;
         }
         let own = pack.dictionary().unwrap().bytes().to_vec();
@@ -221,7 +221,8 @@ fn a_dictionary_has_what_many_say_in_many_rooms_and_nothing_else() {
 #[test]
 fn one_sound_copy_of_a_dictionary_is_enough_and_none_is_named_damage() {
     let mut talk = Talk::new(5_000);
-    let own = talk.packs().into_iter().find(|pack| pack.header().unwrap().is_some()).unwrap();
+    let own =
+        talk.packs().into_iter().find(|pack| pack.header().unwrap().dictionary.is_some()).unwrap();
     let name = format!("packs/{}", own.file().path().file_name().unwrap().to_str().unwrap());
     let second = usize::try_from(own.footer().unwrap().blocks_end()).unwrap();
     let Talk { engine, .. } = &mut talk;
@@ -259,7 +260,7 @@ fn what_is_erased_leaves_packs_with_dictionaries_too() {
     one(talk.engine(), Draft { expect: Some(expect), ..draft });
     talk.engine().erase_owed().unwrap();
     assert_eq!(files_with(&talk.world.sim, "", &canary), [] as [String; 0]);
-    let own = |pack: &PackFile| pack.header().unwrap().is_some();
+    let own = |pack: &PackFile| pack.header().unwrap().dictionary.is_some();
     assert!(talk.packs().iter().any(own), "the pack was written anew with one");
     let mut left = talk.bodies();
     left[1][4] = None;

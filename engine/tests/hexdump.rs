@@ -102,7 +102,7 @@ const ROOM: u64 = (1 << 48) + 9;
 const CATEGORY: u64 = (1 << 48) + 8;
 const ANN: u64 = (1 << 48) + 6;
 const SESSION: u64 = (1 << 48) + 7;
-const LAYOUT: u32 = 1 << 16;
+const LAYOUT: u32 = 2 << 16;
 
 fn record() -> Record {
     Record {
@@ -183,6 +183,9 @@ fn pack_by_hand(record: usize) -> Dump {
         .put([2], "first rev")
         .put([1], "heads")
         .put([1], "makers");
+    numbers.put([0, 0x80, 5], "actors: 3 less than the room");
+    numbers.put([0, 0x80, 3], "sessions: 2 less than the room").put([0x80, 3], "names: 3 bytes");
+    numbers.put([0xc0], "places: each a new one");
     numbers.put([0, 0x80, 22], "policy: 11 more than nothing before");
     numbers.put([0xc0], "head: all 0").put([0xc0], "maker: all 0").put([0x80, 24], "lsn: 12 more");
     numbers.put([&[0x80][..], &zigzag(NOON)].concat(), "recorded: so much more than 0");
@@ -197,16 +200,13 @@ fn pack_by_hand(record: usize) -> Dump {
         .put([1, 1, 1, 1], "version, kind, flags, epoch")
         .put([1], "Post.kind")
         .put([0], "Post.import");
-    let maker = maker();
-    words
-        .put(varint(maker.bytes().len() as u64), "a maker")
-        .all(&maker)
-        .put("Order, order!", "the text");
+    words.put("ann", "a name").put([10, 2], "a place: 10 bytes, door http");
+    words.put("127.0.0.1", "client address").put("Order, order!", "the text");
     let (numbers_len, words_len) = (numbers.bytes().len(), words.bytes().len());
     let mut block = Dump::default();
     block
         .put("HnBk", "block: magic")
-        .put([3], "form: columns, words as they are")
+        .put([7], "form: columns, words as they are, makers as columns")
         .put([0], "dictionary: none");
     block.put([1], "records").put(varint(record as u64), "bytes of the records");
     block
@@ -236,7 +236,7 @@ fn pack_by_hand(record: usize) -> Dump {
 
     let mut head = Dump::default();
     head.put("HnPk", "header: magic")
-        .put(le4(LAYOUT), "layout: format 1")
+        .put(le4(LAYOUT), "layout: format 2")
         .put(le8(5), "pack number");
     head.put(le4(0), "bytes of its own dictionary").put(le4(0), "its CRC-32");
     let at = 28 + block.bytes().len() as u64;

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hansard_engine::format::LAYOUT;
 use hansard_engine::format::block::checksum;
 use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{
@@ -39,6 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = Footer::parse(data, data.len() as u64);
     let _ = check_header(data, 1);
     let footer = Footer {
+        layout: LAYOUT,
         id: 1,
         index_offset: 4096,
         index_bytes: data.len() as u64,

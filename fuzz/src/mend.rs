@@ -5,7 +5,6 @@
 //!
 //! INVARIANT: no bytes make a mender panic; what is too mangled to be mended stays as it is.
 
-use hansard_engine::format::SECTOR_BYTES;
 use hansard_engine::format::block::{Block, BlockBuilder, checksum};
 use hansard_engine::format::dictionary::{Compressor, Decompressor};
 use hansard_engine::format::frame::{ENTRY_BYTES, FRAME_MAGIC, HEADER_BYTES, record_crc};
@@ -16,6 +15,7 @@ use hansard_engine::format::pack::{
 };
 use hansard_engine::format::run::Run;
 use hansard_engine::format::wire::from_bytes;
+use hansard_engine::format::{LAYOUT, SECTOR_BYTES};
 use hansard_engine::types::Lsn;
 use sha2::{Digest, Sha256};
 
@@ -130,6 +130,7 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
     let mut index = bytes[index_at..end].to_vec();
     let contents = from_bytes::<PackIndex>(&index, "index");
     let mut footer = Footer {
+        layout: LAYOUT,
         id,
         index_offset: index_at as u64,
         index_bytes: index.len() as u64,

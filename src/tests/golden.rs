@@ -17,6 +17,9 @@ use support::api::{Api, text};
 use support::history::number;
 use support::{Server, Site, done, fails, hansard, tool};
 
+/// The formats that this program reads; it writes the last.
+const READ: [u32; 2] = [1, 2];
+
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/golden").join(name)
 }
@@ -120,8 +123,11 @@ fn what_the_golden_directory_was_made_by_still_makes_the_like() {
         let file = golden(&format!("format-{format}.jsonl"));
         fs::write(file, lines.join("\n") + "\n").expect("space");
     }
-    let meant = fs::read_to_string(golden("format-1.jsonl")).expect("what it held");
-    assert_eq!(said(&lines), said(&meant.lines().collect::<Vec<_>>()));
+    for format in READ {
+        let file = golden(&format!("format-{format}.jsonl"));
+        let meant = fs::read_to_string(file).expect("what it held");
+        assert_eq!(said(&lines), said(&meant.lines().collect::<Vec<_>>()));
+    }
 }
 
 /// Every command that takes a directory, and how it exits with one that it does not read.
@@ -172,12 +178,12 @@ fn state(witness: &Path, format: u32) {
 
 #[test]
 fn a_directory_of_a_later_format_is_left_alone() {
-    let site = unpacked(1);
+    let site = unpacked(2);
     let version = site.data().join("VERSION");
     let kept = fs::read_to_string(&version).expect("a version");
-    assert_eq!(kept, "hansard data directory\nformat 1\n");
-    for later in [2, 3, 65_535] {
-        let text = kept.replace("format 1", &format!("format {later}"));
+    assert_eq!(kept, "hansard data directory\nformat 2\n");
+    for later in [3, 4, 65_535] {
+        let text = kept.replace("format 2", &format!("format {later}"));
         fs::write(&version, text).expect("it can be changed");
         // A later program has also written its own witness: no repair takes VERSION for damaged.
         state(&site.data().join("journal/WITNESS"), later);
@@ -202,10 +208,67 @@ fn a_directory_of_a_later_format_is_left_alone() {
 }
 
 #[test]
-fn a_directory_of_format_1_is_read_as_it_was_meant() {
+fn a_directory_of_a_format_that_is_read_is_read_as_it_was_meant() {
+    READ.iter().for_each(|format| read_as_meant(*format));
+}
+
+/// The layouts that sectors of the witness, and the headers of files in a folder, state.
+fn stated(data: &Path, folder: &str) -> Vec<u32> {
+    let mut stated = Vec::new();
+    for file in fs::read_dir(data.join(folder)).expect("a folder") {
+        let path = file.expect("a file").path();
+        let bytes = fs::read(&path).expect("it can be read");
+        let at = if bytes.starts_with(b"HnPk") { 4 } else { 8 };
+        let sectors = if path.ends_with("WITNESS") { 4 } else { 1 };
+        for sector in bytes.chunks(4096).take(sectors).filter(|sector| sector.starts_with(b"Hn")) {
+            stated.push(u32::from_le_bytes(sector[at..at + 4].try_into().expect("four")));
+        }
+    }
+    stated.sort_unstable();
+    stated.dedup();
+    stated
+}
+
+/// Reading changes nothing; the first start makes it one of this format, which every file that is
+/// written from then on states.
+#[test]
+fn a_directory_of_the_format_before_is_taken_over_by_the_first_start() {
     let site = unpacked(1);
     let data = site.data();
-    let meant = fs::read_to_string(golden("format-1.jsonl")).expect("what it held");
+    let before = tool::contents(&data);
+    for verb in ["inspect", "stats", "verify", "dump"] {
+        done(tool::tool().arg(verb).arg(&data));
+    }
+    assert_eq!(tool::contents(&data), before);
+    assert_eq!(stated(&data, "packs"), [1 << 16]);
+
+    let server = site.serve();
+    let version = fs::read_to_string(data.join("VERSION")).expect("a version");
+    assert_eq!(version, "hansard data directory\nformat 2\n");
+    server.kill();
+    assert_eq!(stated(&data, "packs"), [1 << 16], "packs stay as they are");
+    let witness = fs::read(data.join("journal/WITNESS")).expect("a witness");
+    let layout = (2u32 << 16).to_le_bytes();
+    assert!(witness.chunks(4096).all(|sector| sector[8..12] == layout), "the witness is anew");
+    let server = site.serve();
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(stated(&data, "journal").contains(&(2 << 16)), "a journal file was begun");
+    // Also without the file that says so.
+    fs::remove_file(data.join("VERSION")).expect("it is there");
+    let repaired = tool::done("repair", &data);
+    let repaired = Path::new(text(&repaired["target"]).as_str()).to_owned();
+    assert_eq!(fs::read_to_string(repaired.join("VERSION")).expect("a version"), version);
+    assert_eq!(tool::done("verify", &repaired)["ok"], true);
+    tool::done("compact", &repaired);
+    assert!(stated(&repaired, "packs").contains(&(2 << 16)), "new packs are of this format");
+    assert_eq!(tool::done("verify", &repaired)["ok"], true);
+}
+
+fn read_as_meant(format: u32) {
+    let site = unpacked(format);
+    let data = site.data();
+    let meant = fs::read_to_string(golden(&format!("format-{format}.jsonl")));
+    let meant = meant.expect("what it held");
     let meant: Vec<&str> = meant.lines().collect();
     assert!(meant.len() > 200);
     assert_eq!(dump(&data), meant);
@@ -217,7 +280,7 @@ fn a_directory_of_format_1_is_read_as_it_was_meant() {
 
     // Without its catalog everything is there as well.
     for catalog in [true, false] {
-        let site = unpacked(1);
+        let site = unpacked(format);
         if !catalog {
             fs::remove_dir_all(site.data().join("catalog")).expect("it can go");
         }

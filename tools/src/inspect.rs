@@ -298,7 +298,7 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
             level: meta.level,
             bytes: meta.bytes,
             plain_bytes: meta.plain_bytes,
-            dictionary_bytes: header.map(|mark| mark.bytes),
+            dictionary_bytes: header.map(|header| header.dictionary.bytes),
             first_lsn: meta.first_lsn.0,
             last_lsn: meta.last_lsn.0,
             records: meta.records,

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
-use super::columns::{self, Columns};
+use super::columns::{self, Columns, MakersAs};
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
 use super::payload::Kind;
 use super::record::kind_of;
@@ -25,6 +25,8 @@ pub const BLOCK_HEADER_BYTES_MAX: usize = 6 + 4 * 5;
 const AS_COLUMNS: u8 = 1;
 /// The words are not compressed.
 const WORDS_AS_THEY_ARE: u8 = 2;
+/// The makers stand as columns; with columns only.
+const MAKERS_AS_COLUMNS: u8 = 4;
 
 /// The checksum of a block, which stands in its run.
 #[must_use]
@@ -58,7 +60,8 @@ impl BlockHeader {
             return Err(DecodeError { what: "block.magic", at: 0 });
         }
         let form = reader.u8("block.form")?;
-        if form & !(AS_COLUMNS | WORDS_AS_THEY_ARE) != 0 {
+        let known = form & !(AS_COLUMNS | WORDS_AS_THEY_ARE | MAKERS_AS_COLUMNS) == 0;
+        if !known || form & (AS_COLUMNS | MAKERS_AS_COLUMNS) == MAKERS_AS_COLUMNS {
             return Err(DecodeError { what: "block.form", at: 4 });
         }
         let dictionary = DictionaryKind::of(reader.u8("block.dictionary")?)
@@ -157,7 +160,7 @@ impl BlockBuilder {
             (0, &self.rows)
         } else {
             self.columns.put(&mut self.numbers, &mut self.words);
-            (AS_COLUMNS, &self.words)
+            (AS_COLUMNS | MAKERS_AS_COLUMNS, &self.words)
         };
         let compressed = match compressor.is_for(words.len()) {
             true => Some(compressor.compress(words)?).filter(|bytes| bytes.len() < words.len()),
@@ -245,8 +248,13 @@ impl Block {
         if header.form & AS_COLUMNS == 0 {
             return Self::of_rows(words, numbers, header).map_err(wrong);
         }
-        let (plain, ends) =
-            columns::get(numbers, words, header.records, header.record_bytes).map_err(wrong)?;
+        let makers_as = match header.form & MAKERS_AS_COLUMNS {
+            0 => MakersAs::Whole,
+            _ => MakersAs::Columns,
+        };
+        let sections = (numbers, words);
+        let (plain, ends) = columns::get(sections, makers_as, header.records, header.record_bytes)
+            .map_err(wrong)?;
         if plain.len() != header.record_bytes {
             return Err(DecodeError { what: "block.record_bytes", at });
         }

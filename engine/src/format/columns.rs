@@ -2,8 +2,8 @@
 //! bits, and what was said side by side.
 //!
 //! Two sections come of it. `numbers` is dense already and is stored as it is; `words`, the texts,
-//! is for zstd. The tables in it: heads (version, kind, flags and epoch; of a post also its kind
-//! and its mark of an import) and makers (who, from where).
+//! is for zstd. The table in it is of heads: version, kind, flags and epoch; of a post also its
+//! kind and its mark of an import. Who made the records, and from where, is `makers`'.
 //!
 //! Only records that one room's revs number without a gap fit; others are kept as rows.
 //!
@@ -11,6 +11,7 @@
 //! expect.
 
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::makers::{Made, Makers};
 use super::payload::{EntryKind, Kind};
 use super::record::Parts;
 use super::rice;
@@ -40,7 +41,7 @@ impl<'a> Said<'a> {
 
 /// Entries that many records share, in the order in which they were first met.
 #[derive(Debug, Default)]
-struct Table {
+pub(super) struct Table {
     entries: Vec<Vec<u8>>,
     bytes: usize,
     /// Where the last one was found: neighbours are often alike.
@@ -48,20 +49,42 @@ struct Table {
 }
 
 impl Table {
-    /// The number of an entry, which is added if it is new.
-    fn number(&mut self, entry: &[u8]) -> u64 {
+    /// The number of an entry that was met before.
+    pub(super) fn find(&mut self, entry: &[u8]) -> Option<u64> {
         let is = |at: &usize| self.entries.get(*at).is_some_and(|known| known == entry);
         let found = Some(self.last).filter(is);
-        let found = found.or_else(|| self.entries.iter().position(|known| known == entry));
-        self.last = found.unwrap_or(self.entries.len());
-        if found.is_none() {
-            self.entries.push(entry.to_vec());
-            self.bytes += entry.len() + 1;
+        let found = found.or_else(|| self.entries.iter().position(|known| known == entry))?;
+        self.last = found;
+        Some(found as u64)
+    }
+
+    /// Adds a new entry.
+    pub(super) fn add(&mut self, entry: &[u8]) {
+        self.last = self.entries.len();
+        self.entries.push(entry.to_vec());
+        self.bytes += entry.len() + 1;
+    }
+
+    /// The number of an entry, which is added if it is new.
+    fn number(&mut self, entry: &[u8]) -> u64 {
+        if let Some(number) = self.find(entry) {
+            return number;
         }
+        self.add(entry);
         self.last as u64
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    pub(super) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What `put` appends, about.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends them, each behind its length.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         for entry in &self.entries {
             put_bytes(out, entry);
         }
@@ -74,7 +97,7 @@ pub(super) struct Columns {
     room: u64,
     first_rev: u64,
     heads: Table,
-    makers: Table,
+    makers: Makers,
     head: Vec<u64>,
     maker: Vec<u64>,
     lsn: Vec<u64>,
@@ -110,7 +133,7 @@ const POLICY_STEPS: u8 = 0;
 const POLICY_LAGS: u8 = 1;
 
 /// The difference of two numbers as one that is small if they are near.
-const fn difference(number: u64, from: u64) -> u64 {
+pub(super) const fn difference(number: u64, from: u64) -> u64 {
     let by = number.wrapping_sub(from).cast_signed();
     ((by << 1) ^ (by >> 63)).cast_unsigned()
 }
@@ -119,7 +142,7 @@ const fn difference_i(number: i64, from: i64) -> u64 {
     difference(number.cast_unsigned(), from.cast_unsigned())
 }
 
-const fn apart(by: u64, from: u64) -> u64 {
+pub(super) const fn apart(by: u64, from: u64) -> u64 {
     from.wrapping_add((by >> 1) ^ (by & 1).wrapping_neg())
 }
 
@@ -136,14 +159,16 @@ impl Columns {
             return false;
         }
         let mut head = parts.head.to_vec();
-        let mut text = parts.payload;
+        let (mut text, mut reply_to) = (parts.payload, None);
         if parts.kind == Kind::Post {
             let Ok(said) = Said::of(parts.payload) else { return false };
             head.push(said.kind);
             head.extend_from_slice(said.rest);
             text = said.body;
-            self.reply_to.push(said.reply_to);
+            reply_to = Some(said.reply_to);
         }
+        let Some(maker) = self.makers.number(parts.maker) else { return false };
+        self.reply_to.extend(reply_to);
         if self.head.is_empty() {
             (self.room, self.first_rev) = (parts.room, parts.rev);
         }
@@ -152,7 +177,7 @@ impl Columns {
         let mut entry = vec![u8::try_from(parts.head.len()).unwrap_or(u8::MAX)];
         entry.append(&mut head);
         self.head.push(self.heads.number(&entry));
-        self.maker.push(self.makers.number(parts.maker));
+        self.maker.push(maker);
         self.lsn.push(difference(parts.lsn, before.lsn));
         self.recorded.push(difference_i(parts.recorded, before.recorded));
         self.policy.push(difference(parts.policy, before.policy));
@@ -180,7 +205,7 @@ impl Columns {
 
     /// About the bytes of both sections.
     pub(super) fn weight(&self) -> usize {
-        let tables = self.heads.bytes + self.makers.bytes;
+        let tables = self.heads.bytes() + self.makers.weight();
         let keys = self.keys.len() + self.digests.len();
         tables + keys + self.texts.len() + self.head.len() * RECORD_WEIGHT
     }
@@ -189,8 +214,9 @@ impl Columns {
     pub(super) fn put(&self, numbers: &mut Vec<u8>, words: &mut Vec<u8>) {
         put_varint(numbers, self.room);
         put_varint(numbers, self.first_rev);
-        put_varint(numbers, self.heads.entries.len() as u64);
-        put_varint(numbers, self.makers.entries.len() as u64);
+        put_varint(numbers, self.heads.len() as u64);
+        put_varint(numbers, self.makers.len() as u64);
+        self.makers.put_numbers(self.room, numbers);
         // Whichever takes less: one check may stand for many records, or for each the newest place.
         let (mut steps, mut lags) = (vec![POLICY_STEPS], vec![POLICY_LAGS]);
         rice::put(&mut steps, &self.policy);
@@ -202,7 +228,7 @@ impl Columns {
         }
         numbers.extend_from_slice(&self.digests);
         self.heads.put(words);
-        self.makers.put(words);
+        self.makers.put_words(words);
         words.extend_from_slice(&self.keys);
         words.extend_from_slice(&self.texts);
     }
@@ -219,7 +245,7 @@ impl Columns {
         for bytes in [&mut self.digests, &mut self.keys, &mut self.texts] {
             bytes.clear();
         }
-        (self.heads, self.makers) = (Table::default(), Table::default());
+        (self.heads, self.makers) = (Table::default(), Makers::default());
         self.before = Before::default();
     }
 }
@@ -252,15 +278,34 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A table's entries; no more than could stand in what is left.
-fn table<'a, T>(
-    words: &mut Reader<'a>,
-    count: u64,
-    get: impl Fn(&mut Reader<'a>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let wrong = words.error("block.table");
-    let count = usize::try_from(count).ok().filter(|count| *count <= words.remaining());
-    (0..count.ok_or(wrong)?).map(|_| get(words)).collect()
+/// How many there are of what each record has one of.
+fn count(
+    reader: &mut Reader<'_>,
+    records: usize,
+    what: &'static str,
+) -> Result<usize, DecodeError> {
+    let wrong = reader.error(what);
+    let count = usize::try_from(reader.varint(what)?);
+    count.ok().filter(|count| *count <= records).ok_or(wrong)
+}
+
+/// True if policies are differences to places in the log.
+fn has_lags(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    let wrong = reader.error("block.policies");
+    match reader.u8("block.policies")? {
+        POLICY_STEPS => Ok(false),
+        POLICY_LAGS => Ok(true),
+        _ => Err(wrong),
+    }
+}
+
+/// How a block has its makers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MakersAs {
+    /// As columns.
+    Columns,
+    /// As records have them: so wrote format 1.
+    Whole,
 }
 
 /// A record that was read: where it ends among all of them, and where in it the length of a post's
@@ -273,27 +318,25 @@ pub(super) type End = (u32, u32);
 /// # Errors
 /// If the sections are not of so many records.
 pub(super) fn get(
-    numbers: &[u8],
-    words: &[u8],
+    (numbers, words): (&[u8], &[u8]),
+    makers_as: MakersAs,
     records: usize,
     bytes: usize,
 ) -> Result<(Vec<u8>, Vec<End>), DecodeError> {
     let reader = &mut Reader::new(numbers);
     let room = reader.varint("block.room")?;
     let first_rev = reader.varint("block.first_rev")?;
-    let counts = [reader.varint("block.heads")?, reader.varint("block.makers")?];
+    let heads = count(reader, records, "block.heads")?;
+    let makers = count(reader, records, "block.makers")?;
     let words = &mut Reader::new(words);
-    let heads = table(words, counts[0], Head::get)?;
-    let makers =
-        table(words, counts[1], |words| words.bytes(limits::RECORD_BYTES_MAX, "block.maker"))?;
+    let heads = (0..heads).map(|_| Head::get(words)).collect::<Result<Vec<_>, _>>()?;
+    let made = match makers_as {
+        MakersAs::Columns => Made::get(reader, words, room, (makers, bytes))?,
+        MakersAs::Whole => Made::get_whole(words, makers)?,
+    };
 
     let column = |reader: &mut Reader<'_>, what| rice::get(reader, records, what);
-    let wrong = reader.error("block.policies");
-    let lags = match reader.u8("block.policies")? {
-        POLICY_STEPS => false,
-        POLICY_LAGS => true,
-        _ => return Err(wrong),
-    };
+    let lags = has_lags(reader)?;
     let policy = column(reader, "block.policies")?;
     let head = column(reader, "block.head_numbers")?;
     let maker = column(reader, "block.maker_numbers")?;
@@ -341,7 +384,7 @@ pub(super) fn get(
             }
             false => None,
         };
-        let maker = usize::try_from(*maker).ok().and_then(|nth| makers.get(nth)).ok_or(wrong)?;
+        let maker = made.at(*maker).ok_or(wrong)?;
         let text = usize::try_from(*text).map_err(|_| wrong)?;
         let text = words.take(text, "block.text")?;
         let policy = match lags {

@@ -9,7 +9,7 @@
 
 use super::codec::{DecodeError, Reader};
 use super::payload::Kind;
-use super::{LAYOUT, SECTOR_BYTES};
+use super::{LAYOUT, SECTOR_BYTES, reads};
 use crate::limits;
 use crate::types::{Epoch, Lsn, Rev, RoomId, Seq, TimeUs};
 
@@ -85,7 +85,7 @@ impl FileHeader {
         if crc32fast::hash(covered) != crc {
             return Err(DecodeError { what: "journal.header_crc", at: 4 });
         }
-        if reader.u32("journal.layout")? != LAYOUT {
+        if !reads(reader.u32("journal.layout")?) {
             return Err(DecodeError { what: "journal.layout", at: 8 });
         }
         Ok(Some(Self {

@@ -9,6 +9,7 @@ pub mod columns;
 pub mod dictionary;
 pub mod filter;
 pub mod frame;
+mod makers;
 pub mod manifest;
 pub mod pack;
 pub mod payload;
@@ -20,8 +21,8 @@ pub mod settings;
 pub mod wire;
 pub mod witness;
 
-/// The version of the format that this build writes and reads.
-pub const FORMAT: u16 = 1;
+/// The version of the format that this build writes. It reads the one before it, too.
+pub const FORMAT: u16 = 2;
 /// The layout number that headers state: the version of the format above sixteen zero bits. Below
 /// version 1 it was the number of a layout alone.
 pub const LAYOUT: u32 = layout_of(FORMAT);
@@ -32,6 +33,12 @@ pub const SECTOR_BYTES: usize = 4096;
 #[must_use]
 pub const fn layout_of(format: u16) -> u32 {
     (format as u32) << 16
+}
+
+/// True if this build reads what a layout number is of.
+#[must_use]
+pub const fn reads(layout: u32) -> bool {
+    layout == LAYOUT || layout == layout_of(FORMAT - 1)
 }
 
 /// What a layout number that this build does not read means, and what to do about it.

@@ -13,7 +13,7 @@ use super::payload::LsnSpan;
 use super::run::Run;
 use super::runs::Runs;
 use super::wire::{Wire, to_bytes, wire_struct};
-use super::{LAYOUT, SECTOR_BYTES};
+use super::{LAYOUT, SECTOR_BYTES, reads};
 use crate::error::{Error, Result};
 use crate::limits::{DICTIONARY_BYTES_MAX, PACK_DROPPED_MAX, POSITION_MAX};
 use crate::types::{Lsn, TimeUs};
@@ -169,12 +169,21 @@ impl DictionaryMark {
     }
 }
 
-/// The header's bytes.
+/// What a header says beside its pack's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The layout that the pack was written in.
+    pub layout: u32,
+    /// Its own dictionary.
+    pub dictionary: DictionaryMark,
+}
+
+/// The bytes of the header of a pack in a layout.
 #[must_use]
-pub fn header(id: u64, dictionary: DictionaryMark) -> Vec<u8> {
+pub fn header_of(id: u64, Header { layout, dictionary }: Header) -> Vec<u8> {
     let mut out = Vec::with_capacity(PACK_HEADER_BYTES);
     out.extend_from_slice(&PACK_MAGIC);
-    out.extend_from_slice(&LAYOUT.to_le_bytes());
+    out.extend_from_slice(&layout.to_le_bytes());
     out.extend_from_slice(&id.to_le_bytes());
     dictionary.put(&mut out);
     let crc = crc32fast::hash(&out);
@@ -182,20 +191,35 @@ pub fn header(id: u64, dictionary: DictionaryMark) -> Vec<u8> {
     out
 }
 
-/// Checks a header; what it says of the pack's own dictionary.
+/// The bytes of a new pack's header.
+#[must_use]
+pub fn header(id: u64, dictionary: DictionaryMark) -> Vec<u8> {
+    header_of(id, Header { layout: LAYOUT, dictionary })
+}
+
+/// Checks a header, and gives what it says.
 ///
 /// # Errors
 /// If it is not the header of pack `id`.
-pub fn check_header(bytes: &[u8], id: u64) -> std::result::Result<DictionaryMark, DecodeError> {
+pub fn check_header(bytes: &[u8], id: u64) -> std::result::Result<Header, DecodeError> {
     let wrong = DecodeError { what: "pack.header", at: 0 };
-    let mark = bytes.get(16..).ok_or(wrong)?;
-    let mark = DictionaryMark::get(&mut Reader::new(mark)).map_err(|_| wrong)?;
-    if bytes == header(id, mark) { Ok(mark) } else { Err(wrong) }
+    let reader = &mut Reader::new(bytes);
+    let mut get = || {
+        reader.take(4, "pack.magic")?;
+        let layout = reader.u32("pack.layout")?;
+        reader.take(8, "pack.id")?;
+        Ok(Header { layout, dictionary: DictionaryMark::get(reader)? })
+    };
+    let header = get().map_err(|_: DecodeError| wrong)?;
+    let sound = reads(header.layout) && bytes == header_of(id, header);
+    if sound { Ok(header) } else { Err(wrong) }
 }
 
 /// Where the run index stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
+    /// The layout that the pack was written in.
+    pub layout: u32,
     /// The pack's number.
     pub id: u64,
     /// Where the run index starts.
@@ -227,7 +251,7 @@ impl Footer {
         out.extend_from_slice(&self.runs.to_le_bytes());
         out.extend_from_slice(&self.records.to_le_bytes());
         out.extend_from_slice(&self.index_crc.to_le_bytes());
-        out.extend_from_slice(&LAYOUT.to_le_bytes());
+        out.extend_from_slice(&self.layout.to_le_bytes());
         out.extend_from_slice(&self.class.to_le_bytes());
         out.extend_from_slice(&self.level.to_le_bytes());
         self.dictionary.put(&mut out);
@@ -255,6 +279,7 @@ impl Footer {
         }
         let reader = &mut Reader::new(covered);
         let mut footer = Self {
+            layout: 0,
             id: reader.u64("pack.id")?,
             index_offset: reader.u64("pack.index_offset")?,
             index_bytes: reader.u64("pack.index_bytes")?,
@@ -265,18 +290,24 @@ impl Footer {
             level: 0,
             dictionary: DictionaryMark::default(),
         };
-        let layout = reader.u32("pack.layout")?;
+        footer.layout = reader.u32("pack.layout")?;
         footer.class = reader.u32("pack.class")?;
         footer.level = reader.u32("pack.level")?;
         footer.dictionary = DictionaryMark::get(reader)?;
         let end = footer.index_offset.checked_add(footer.index_bytes);
         let fits = end.and_then(|end| end.checked_add(FOOTER_BYTES as u64)) == Some(file_bytes)
             && footer.blocks_start() <= footer.blocks_end();
-        if layout == LAYOUT && fits { Ok(footer) } else { Err(wrong("pack.footer_sizes")) }
+        if reads(footer.layout) && fits { Ok(footer) } else { Err(wrong("pack.footer_sizes")) }
     }
 }
 
 impl Footer {
+    /// What the header must say.
+    #[must_use]
+    pub const fn header(&self) -> Header {
+        Header { layout: self.layout, dictionary: self.dictionary }
+    }
+
     /// Where the first block may stand.
     #[must_use]
     pub fn blocks_start(&self) -> u64 {
@@ -388,10 +419,12 @@ const _: () = assert!(FOOTER_BYTES < SECTOR_BYTES && PACK_HEADER_BYTES < FOOTER_
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{FORMAT, layout_of};
 
     #[test]
     fn a_footer_round_trips_and_every_flip_is_seen() {
         let footer = Footer {
+            layout: LAYOUT,
             id: 3,
             index_offset: 1000,
             index_bytes: 24,
@@ -418,6 +451,32 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[at] ^= 4;
             assert!(Footer::parse(&flipped, file_bytes).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn packs_of_the_format_before_are_read_and_no_others() {
+        let dictionary = DictionaryMark { bytes: 100, crc: 5 };
+        let footer = Footer {
+            layout: 0,
+            id: 0,
+            index_offset: 0,
+            index_bytes: 0,
+            index_crc: 1,
+            runs: 1,
+            records: 1,
+            class: 0,
+            level: 0,
+            dictionary,
+        };
+        for (format, read) in [(FORMAT - 2, false), (FORMAT - 1, true), (FORMAT, true)] {
+            let layout = layout_of(format);
+            let header = Header { layout, dictionary };
+            assert_eq!(check_header(&header_of(9, header), 9).ok(), read.then_some(header));
+            let (index_offset, index_bytes) = (1000, 24);
+            let footer = Footer { layout, id: 9, index_offset, index_bytes, ..footer };
+            let parsed = Footer::parse(&footer.to_bytes(), 1024 + FOOTER_BYTES as u64);
+            assert_eq!(parsed.ok(), read.then_some(footer));
         }
     }
 }

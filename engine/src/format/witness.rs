@@ -8,7 +8,7 @@
 //! INVARIANT: a slot is written only after everything it states is durable.
 
 use super::codec::{DecodeError, Reader};
-use super::{LAYOUT, SECTOR_BYTES};
+use super::{LAYOUT, SECTOR_BYTES, reads};
 use crate::types::Lsn;
 
 /// First bytes of a slot.
@@ -75,7 +75,7 @@ impl Witness {
         if crc32fast::hash(covered) != crc {
             return Err(DecodeError { what: "witness.crc", at: 4 });
         }
-        if reader.u32("witness.layout")? != LAYOUT {
+        if !reads(reader.u32("witness.layout")?) {
             return Err(DecodeError { what: "witness.layout", at: 8 });
         }
         let _zero = reader.u32("witness.zero")?;

@@ -8,8 +8,8 @@
 //! not written again but replaced.
 
 use crate::error::Result;
-use crate::format::SECTOR_BYTES;
 use crate::format::witness::{COPIES, SLOTS, Witness};
+use crate::format::{LAYOUT, SECTOR_BYTES, stated_layout};
 use crate::storage::{Disk, DiskFile, Mode, join};
 use crate::types::Lsn;
 
@@ -23,6 +23,8 @@ pub struct WitnessRead {
     pub newest: Option<Witness>,
     /// What is wrong with the file: (offset, reason). Slots never written are not.
     pub faults: Vec<(u64, &'static str)>,
+    /// A slot was written in the format before.
+    pub older: bool,
 }
 
 /// Reads the witness of a directory.
@@ -41,8 +43,10 @@ pub fn read(disk: &Disk) -> Result<WitnessRead> {
         let offset = sector * SECTOR_BYTES as u64;
         let mut sector = vec![0; SECTOR_BYTES];
         let got = file.read_some(offset, &mut sector)?;
-        match Witness::parse(sector.get(..got).unwrap_or_default(), offset) {
+        let sector = sector.get(..got).unwrap_or_default();
+        match Witness::parse(sector, offset) {
             Ok(witness) => {
+                found.older |= stated_layout(sector) != Some(LAYOUT);
                 let newer = found.newest.is_none_or(|n| witness.generation > n.generation);
                 found.newest = if newer { Some(witness) } else { found.newest };
             }
@@ -81,14 +85,14 @@ impl WitnessFile {
         Ok(first + SLOTS - 1)
     }
 
-    /// Opens it for writing; one that is damaged is made anew from what was read and what the log
-    /// was found to hold.
+    /// Opens it for writing; one that is damaged, or of the format before, is made anew from what
+    /// was read and what the log was found to hold.
     ///
     /// # Errors
     /// `NoSpace` or `Io`.
     pub fn open(disk: &Disk, read: &WitnessRead, incarnation: u64, lsn: Lsn) -> Result<Self> {
         let mut last = read.newest.unwrap_or_default();
-        if !read.faults.is_empty() {
+        if !read.faults.is_empty() || read.older {
             last = Witness { incarnation, lsn, ..last };
             last.generation = Self::write_new(disk, last)?;
         }

@@ -11,8 +11,8 @@ use crate::format::block::{Block, BlockHeader, checksum};
 use crate::format::codec::{DecodeError, Reader};
 use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
 use crate::format::pack::{
-    DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, Places, check_header,
-    decode_index, pack_name, take_index, visit_index,
+    DictionaryMark, FOOTER_BYTES, Footer, Header, PACK_HEADER_BYTES, PackIndex, Places,
+    check_header, decode_index, pack_name, take_index, visit_index,
 };
 use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
@@ -56,7 +56,7 @@ impl PackFile {
     ///
     /// # Errors
     /// `Io`, or `Corrupt` naming the file.
-    pub fn header(&self) -> Result<DictionaryMark> {
+    pub fn header(&self) -> Result<Header> {
         let bytes = self.file.read(0, PACK_HEADER_BYTES)?;
         check_header(&bytes, self.id).map_err(|error| self.wrong(error, 0))
     }
@@ -117,14 +117,19 @@ impl PackFile {
     }
 
     fn checked_footer(&self) -> Result<Footer> {
-        let mark = self.header()?;
-        let footer = self.footer()?;
-        if mark == footer.dictionary {
+        let (header, footer) = (self.header()?, self.footer()?);
+        let expected = footer.header();
+        if header == expected {
             return Ok(footer);
         }
-        let (expected, found) = (u64::from(footer.dictionary.crc), u64::from(mark.crc));
-        let what = "pack header and footer name two dictionaries";
-        Err(Error::corrupt(what, self.file.path(), 16, expected, found))
+        let (what, at, expected, found) = match header.layout == expected.layout {
+            true => {
+                let (expected, found) = (expected.dictionary.crc, header.dictionary.crc);
+                ("pack header and footer name two dictionaries", 16, expected, found)
+            }
+            false => ("pack header and footer name two formats", 4, expected.layout, header.layout),
+        };
+        Err(Error::corrupt(what, self.file.path(), at, expected.into(), found.into()))
     }
 
     /// The copy of its dictionary at a place, if it is what `mark` says.
@@ -161,7 +166,7 @@ impl PackFile {
             return Ok(own);
         }
         let start = PACK_HEADER_BYTES as u64;
-        let first = self.header().and_then(|mark| self.dictionary_at(start, mark));
+        let first = self.header().and_then(|said| self.dictionary_at(start, said.dictionary));
         let bytes = first.or_else(|error| {
             let footer = self.footer().map_err(|_| error)?;
             self.dictionary_at(footer.blocks_end(), footer.dictionary)

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::DIR;
 use super::press::{Press, Pressed};
 use crate::error::{Error, Result};
+use crate::format::LAYOUT;
 use crate::format::block::BlockBuilder;
 use crate::format::dictionary::{Compressor, Dictionary};
 use crate::format::pack::{
@@ -460,6 +461,7 @@ impl PackWriter {
         let index = encode_runs(&runs, &dropped);
         self.put_dictionary();
         let footer = Footer {
+            layout: LAYOUT,
             id: self.meta.id,
             index_offset: self.bytes(),
             index_bytes: index.len() as u64,

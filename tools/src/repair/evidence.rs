@@ -1,11 +1,12 @@
-//! What proves that a folder is a data directory of this build's layout, and who may have it.
+//! What proves that a folder is a data directory of a layout that this build reads, and who may
+//! have it.
 //!
 //! `VERSION` says so; where it is lost, every journal file, the witness and every pack say it too.
 //!
 //! INVARIANT: nothing here writes but `LOCK`, and that only in a directory that is proved.
 
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::{LAYOUT, SECTOR_BYTES, stated_layout};
+use hansard_engine::format::{SECTOR_BYTES, reads, stated_layout};
 use hansard_engine::journal;
 use hansard_engine::open::{LOCK, VERSION, check_version};
 use hansard_engine::pack;
@@ -31,7 +32,7 @@ pub(super) enum Version {
 /// `NotFound` if nothing proves it, `Unsupported` if anything states another one, or `Io`.
 pub(super) fn prove_layout(disk: &Disk) -> Result<Version> {
     let refused = match check_version(disk) {
-        Ok(()) => return Ok(Version::Sound),
+        Ok(_) => return Ok(Version::Sound),
         Err(error) => error,
     };
     let mut proved = false;
@@ -39,7 +40,7 @@ pub(super) fn prove_layout(disk: &Disk) -> Result<Version> {
         for name in disk.list(dir)?.into_iter().take(FILES_MAX) {
             let path = join(dir, &name);
             for found in layouts(disk, &path)? {
-                if found != LAYOUT {
+                if !reads(found) {
                     let file = disk.full(&path);
                     return Err(Error::Unsupported { file, found });
                 }
@@ -83,6 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use hansard_engine::Engine;
+    use hansard_engine::format::LAYOUT;
     use hansard_engine::storage::real::RealStorage;
 
     use super::*;

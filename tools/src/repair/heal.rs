@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 
 use hansard_engine::error::{Error, Result};
+use hansard_engine::format::LAYOUT;
 use hansard_engine::format::block::checksum;
 use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{
     DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, Places,
-    encode_index, header, pack_name,
+    encode_index, header_of, pack_name,
 };
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::pack::{self, PackFile};
@@ -87,7 +88,11 @@ impl Index {
         let (index_crc, count) = (checksum(&bytes), runs.len() as u64);
         let PackMeta { id, class, level, .. } = *meta;
         let runs = count;
+        // Where no header tells, the format matters to nobody: blocks say themselves what they are.
+        let headers = files.iter().filter_map(|pack| pack.header().ok());
+        let layout = headers.map(|header| header.layout).next().unwrap_or(LAYOUT);
         let footer = Footer {
+            layout,
             id,
             index_offset,
             index_bytes,
@@ -122,8 +127,8 @@ fn mark(files: &[&PackFile], bytes: u32, index_offset: u64) -> Option<Dictionary
     let copies = files.iter().flat_map(|pack| places.map(|at| read(pack, at)));
     let copies: Vec<DictionaryMark> =
         copies.flatten().map(|copy| DictionaryMark::of(&copy)).collect();
-    let said =
-        files.iter().filter_map(|pack| pack.header().ok()).find(|said| copies.contains(said));
+    let said = files.iter().filter_map(|pack| Some(pack.header().ok()?.dictionary));
+    let said = said.clone().find(|said| copies.contains(said));
     // Without a header: two copies that agree are right.
     let twice = || copies.iter().find(|one| copies.iter().filter(|two| two == one).count() > 1);
     said.or_else(|| twice().copied())
@@ -206,8 +211,10 @@ const HEADER: Place = Place { bytes: PACK_HEADER_BYTES as u64, ..whole(0) };
 /// tell of. The footer counts where they differ.
 fn front_damage(pack: &PackFile) -> Vec<Place> {
     let (header, footer) = (pack.header().ok(), pack.footer().ok());
-    let Some(mark) = footer.map(|footer| footer.dictionary).or(header) else { return vec![HEADER] };
-    let mut damaged = if header == Some(mark) { Vec::new() } else { vec![HEADER] };
+    let said = footer.map(|footer| footer.header()).or(header);
+    let Some(said) = said else { return vec![HEADER] };
+    let mark = said.dictionary;
+    let mut damaged = if header == Some(said) { Vec::new() } else { vec![HEADER] };
     let copies = [Some(PACK_HEADER_BYTES as u64), footer.map(|footer| footer.blocks_end())];
     for offset in copies.into_iter().flatten() {
         if pack.dictionary_at(offset, mark).is_err() {
@@ -417,7 +424,7 @@ impl<'a> Plan<'a> {
         let Index { footer, contents } = &self.index;
         copy(ours.map(PackFile::file), self.index.pack_bytes(), to)?;
         let file = to.0.open(to.1, Mode::Write)?;
-        file.write(0, &header(id, footer.dictionary))?;
+        file.write(0, &header_of(id, footer.header()))?;
         if let Some(Copied::Own(dictionary) | Copied::Theirs(dictionary)) = &self.dictionary {
             file.write(PACK_HEADER_BYTES as u64, dictionary)?;
             file.write(footer.blocks_end(), dictionary)?;
