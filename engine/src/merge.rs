@@ -46,7 +46,7 @@ use share::Share;
 /// Parts of a day.
 const LEVEL_PARTS: u32 = 1;
 /// A day.
-const LEVEL_DAY: u32 = 2;
+pub(crate) const LEVEL_DAY: u32 = 2;
 /// A month.
 const LEVEL_MONTH: u32 = 3;
 /// A year.

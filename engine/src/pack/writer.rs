@@ -25,6 +25,7 @@ use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
 use crate::history::decode_record;
 use crate::limits;
+use crate::merge::LEVEL_DAY;
 use crate::proof::tree::{Hash, Nodes};
 use crate::spans::LsnSet;
 use crate::storage::{Disk, DiskFile, Mode, join};
@@ -34,6 +35,9 @@ use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
 /// zstd's level for blocks.
 const LEVEL: i32 = 3;
+/// The same in packs that stay: of days that are over and what becomes of them. It takes twice the
+/// time, once, and saves 2% of the bytes for as long as they are kept.
+const LEVEL_THAT_STAYS: i32 = 6;
 /// What a seal writes, a merge writes again: there fewer words than these bytes are not compressed.
 /// Of many small rooms a seal has a block for each record, and zstd takes longer over its tables
 /// than over the words.
@@ -204,9 +208,10 @@ impl PackWriter {
         let path = join(DIR, &format!("{name}.tmp"));
         disk.remove_if_there(&path)?;
         let file = disk.open(&path, Mode::Create)?;
+        let level = if kind.level < LEVEL_DAY { LEVEL } else { LEVEL_THAT_STAYS };
         let compressor = match &dictionary {
-            Some(dictionary) => Compressor::own(LEVEL, dictionary),
-            None => Compressor::generic(LEVEL),
+            Some(dictionary) => Compressor::own(level, dictionary),
+            None => Compressor::generic(level),
         };
         let mut compressor =
             compressor.ok_or(Error::Unavailable { why: "memory for a pack is short" })?;
