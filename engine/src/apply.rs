@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::catalog::rows::{
     AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, MemberRow, PastRow, PrincipalRow, RoomRow,
-    SaltRow, TokenRow,
+    SaltRow, TipRow, TokenRow, head_of,
 };
 use crate::catalog::{CatalogStore, Family, Go, keys};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ use crate::types::{CategoryId, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeU
 use remembered::Spans;
 use rooms::Rooms;
 
-pub(crate) use older::take_over;
+pub(crate) use older::{take_over, take_over_trees};
 pub(crate) use remembered::first_key;
 
 /// Rows of one batch of a replay.
@@ -87,6 +87,11 @@ impl std::fmt::Debug for Applier {
 pub(crate) fn decode_row<T: Wire>(bytes: &[u8], what: &'static str) -> Result<T> {
     from_bytes(bytes, what)
         .map_err(|e| Error::corrupt(e.what, Path::new("catalog"), e.at as u64, 0, 0))
+}
+
+/// Decodes the head of a room's tip.
+pub(crate) fn decode_head(tip: &[u8]) -> Result<HeadRow> {
+    head_of(tip).map_err(|e| Error::corrupt(e.what, Path::new("catalog"), e.at as u64, 0, 0))
 }
 
 /// How far a catalog is applied.
@@ -223,10 +228,16 @@ impl Applier {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn head(&self, room: RoomId) -> Result<HeadRow> {
-        match self.rooms.head(room) {
-            Some(head) => Ok(head),
-            None => Ok(self.get(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY)),
+        if let Some(tip) = self.rooms.peek(room) {
+            return Ok(tip.head.clone());
         }
+        let row = self.store.get(Family::State, &keys::tip(room))?;
+        row.map_or(Ok(HeadRow::EMPTY), |row| decode_head(&row))
+    }
+
+    /// A room's head and tree, which are written with the next batch.
+    fn tip(&mut self, room: RoomId) -> Result<&mut TipRow> {
+        self.rooms.change(room, &*self.store)
     }
 
     /// The newest `recorded` time applied.
@@ -240,14 +251,13 @@ impl Applier {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn raise_head(&mut self, room: RoomId, least: &HeadRow) -> Result<()> {
-        let mut head = self.head(room)?;
+        let TipRow { head, tree } = self.tip(room)?;
         head.rev = head.rev.max(least.rev);
         head.seq = head.seq.max(least.seq);
         head.time = head.time.max(least.time);
-        self.rooms.set_head(room, head.clone());
-        let mut tree = self.take_tree(room)?;
-        self.fill(room, &mut tree, head.rev.0);
-        self.rooms.set_tree(room, tree);
+        let (rev, mut tree) = (head.rev.0, std::mem::take(tree));
+        self.fill(room, &mut tree, rev);
+        self.tip(room)?.tree = tree;
         Ok(())
     }
 
@@ -286,14 +296,6 @@ impl Applier {
         self.grown.replace(HashSet::new())
     }
 
-    /// A room's tree, which the caller gives back.
-    fn take_tree(&mut self, room: RoomId) -> Result<Tree> {
-        match self.rooms.take_tree(room) {
-            Some(tree) => Ok(tree),
-            None => Ok(self.get(&keys::tree(room), "tree row")?.unwrap_or_default()),
-        }
-    }
-
     /// Brings a tree to `size` where the records are not there: with what is known of those that
     /// were dropped, and with unknown leaves for the rest.
     fn fill(&mut self, room: RoomId, tree: &mut Tree, size: u64) {
@@ -321,19 +323,18 @@ impl Applier {
 
     /// Adds a record to its room's tree.
     fn grow_tree(&mut self, record: &Record) -> Result<()> {
-        let mut tree = self.take_tree(record.room)?;
-        if record.rev.0 <= tree.size() {
-            self.rooms.set_tree(record.room, tree);
+        if record.rev.0 <= self.tip(record.room)?.tree.size() {
             return Ok(());
         }
-        self.fill(record.room, &mut tree, record.rev.0 - 1);
         let mut book = std::mem::take(&mut self.book);
         let salts = book.get(record.lsn, &|from, to| self.rows_between(from, to, usize::MAX))?;
         self.book = book;
+        let mut tree = std::mem::take(&mut self.tip(record.room)?.tree);
+        self.fill(record.room, &mut tree, record.rev.0 - 1);
         if let Some((index, node)) = tree.push(record_leaf(record, salts.as_ref())) {
             self.put(Family::State, keys::tree_node(record.room, index), node.to_vec());
         }
-        self.rooms.set_tree(record.room, tree);
+        self.tip(record.room)?.tree = tree;
         if let Some(grown) = &mut self.grown {
             grown.insert(record.room);
         }
@@ -430,13 +431,12 @@ impl Applier {
     }
 
     fn advance_head(&mut self, record: &Record) -> Result<()> {
-        let mut head = self.head(record.room)?;
+        let head = &mut self.tip(record.room)?.head;
         head.rev = head.rev.max(record.rev);
         head.seq = head.seq.max(record.seq);
         if record.payload.kind().is_entry() {
             head.time = head.time.max(record.time);
         }
-        self.rooms.set_head(record.room, head);
         Ok(())
     }
 
@@ -522,11 +522,8 @@ impl Applier {
         }
         // Where the entry itself is lost, its place must not be given again: what is redacted would
         // be somebody else's words.
-        let mut head = self.head(record.room)?;
-        if head.seq < seq {
-            head.seq = seq;
-            self.rooms.set_head(record.room, head);
-        }
+        let head = &mut self.tip(record.room)?.head;
+        head.seq = head.seq.max(seq);
         let mut row = before.unwrap_or(AmendRow::NONE);
         row.take(record.lsn, record.rev, &record.payload);
         self.set(key, &row);
@@ -588,9 +585,8 @@ impl Applier {
         (past.floor, past.at) = (floor, record.lsn);
         self.set_past(room, &past);
         // Of a room of which everything is gone this is all that tells how far it had come.
-        let mut head = self.head(room)?;
+        let head = &mut self.tip(room)?.head;
         (head.seq, head.time) = (head.seq.max(floor), head.time.max(expired.time));
-        self.rooms.set_head(room, head);
         Ok(())
     }
 

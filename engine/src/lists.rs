@@ -12,7 +12,7 @@ use std::sync::Arc;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::apply::decode_row;
+use crate::apply::{decode_head, decode_row};
 use crate::catalog::rows::{HeadRow, PastRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, Go, Walk, keys, walk_prefix};
 use crate::category::span_of;
@@ -193,8 +193,8 @@ impl RunLists {
 
     /// How far the catalog says that a room has come.
     pub(crate) fn head(&self, room: RoomId) -> Result<HeadRow> {
-        let row = self.store.get(Family::State, &keys::head(room))?;
-        row.map_or(Ok(HeadRow::EMPTY), |bytes| decode_row(&bytes, "head row"))
+        let row = self.store.get(Family::State, &keys::tip(room))?;
+        row.map_or(Ok(HeadRow::EMPTY), |bytes| decode_head(&bytes))
     }
 
     /// What became of a room's entries.

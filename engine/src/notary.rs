@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::apply::decode_row;
+use crate::catalog::rows::TipRow;
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::commit::own_draft;
 use crate::engine::{Engine, Inner};
@@ -206,8 +207,9 @@ impl Inner {
     }
 
     fn tree(&self, room: RoomId) -> Result<Tree> {
-        let row = self.store.get(Family::State, &keys::tree(room))?;
-        row.map_or(Ok(Tree::default()), |row| decode_row(&row, "tree row"))
+        let row = self.store.get(Family::State, &keys::tip(room))?;
+        let tip: Option<TipRow> = row.map(|row| decode_row(&row, "tip row")).transpose()?;
+        Ok(tip.map_or_else(Tree::default, |tip| tip.tree))
     }
 
     fn head_log(&self) -> Result<HeadLog> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::sync::{Mutex, RwLock};
 
-use crate::apply::{Applier, take_over};
+use crate::apply::{Applier, take_over, take_over_trees};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::clock::ClockGuard;
 use crate::commit::{Encoder, Progress, Salter, own_draft};
@@ -287,6 +287,10 @@ fn open_locked(
     let packs = Arc::new(Packs::new(&ground.disk, cache / 4 * 3, Arc::clone(&stats)));
     if !restricted {
         take_over_format(&ground.disk)?;
+        let trees = take_over_trees(&*ground.store)?;
+        if trees > 0 {
+            tracing::info!(trees, "trees of rooms are taken over from the format before");
+        }
         let keys = take_over(&*ground.store)?;
         if keys > 0 {
             tracing::info!(keys, "idempotency keys of an earlier build are taken over");

@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use hansard_engine::catalog::rows::{HeadRow, RoomRow};
+use hansard_engine::catalog::rows::{HeadRow, RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::wire::from_bytes;
@@ -236,8 +236,8 @@ impl Dump<'_> {
 
     /// How far a room has come, as far as the catalog knows.
     fn head(&self, room: RoomId) -> Option<HeadRow> {
-        let row = self.directory.catalog().ok()?.get(Family::State, &keys::head(room)).ok()??;
-        from_bytes(&row, "head row").ok()
+        let row = self.directory.catalog().ok()?.get(Family::State, &keys::tip(room)).ok()??;
+        head_of(&row).ok()
     }
 }
 

@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use hansard_engine::apply::applied_row;
-use hansard_engine::catalog::rows::{HeadRow, RoomRow};
+use hansard_engine::catalog::rows::{RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::FORMAT;
@@ -209,8 +209,8 @@ impl Sums {
     /// How far the catalog says that rooms went.
     fn heads(&mut self, directory: &Directory) {
         let walked = directory.catalog().and_then(|catalog| {
-            walk_prefix(catalog, Family::State, b"h", &mut |key, value| {
-                if let Ok(head) = from_bytes::<HeadRow>(value, "head row") {
+            walk_prefix(catalog, Family::State, keys::TIPS, &mut |key, value| {
+                if let Ok(head) = head_of(value) {
                     let room = self.rooms.entry(RoomId(keys::number_at(key, 1))).or_default();
                     room.seq = room.seq.max(head.seq);
                 }

@@ -16,11 +16,10 @@ use std::fmt;
 use std::path::Path;
 
 use hansard_engine::apply::{SETTING_COMPLIANCE, applied_row};
-use hansard_engine::catalog::rows::{AppliedRow, HeadRow};
+use hansard_engine::catalog::rows::{AppliedRow, HeadRow, head_of};
 use hansard_engine::catalog::{CatalogStore, Family, Go, Walk, keys};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::pack::PackMeta;
-use hansard_engine::format::wire::from_bytes;
 use hansard_engine::journal::scan::{Lost, Scan, check_witness, end_of, is_short, scan};
 use hansard_engine::journal::{self, witness};
 use hansard_engine::storage::join;
@@ -331,8 +330,8 @@ impl Check<'_> {
                 }
                 let bytes = frame.record(slot);
                 let head = heads.entry(entry.room).or_insert_with(|| {
-                    let row = catalog.get(Family::State, &keys::head(entry.room)).ok().flatten();
-                    row.and_then(|r| from_bytes(&r, "head").ok()).unwrap_or(HeadRow::EMPTY)
+                    let row = catalog.get(Family::State, &keys::tip(entry.room)).ok().flatten();
+                    row.and_then(|row| head_of(&row).ok()).unwrap_or(HeadRow::EMPTY)
                 });
                 if head.rev < entry.rev || head.seq < entry.seq {
                     let found = named("room head is behind an applied record");

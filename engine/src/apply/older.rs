@@ -1,18 +1,19 @@
-//! Rows of idempotency keys as earlier builds of format 1 wrote them, and their taking over.
+//! Rows as format 1 had them, and their taking over.
 //!
-//! The first builds wrote two for a key: `x`, by its name, and `y`, by its age; later ones `q`, by
-//! its span and its name's hash. A start turns what is left of them into the runs that this build
-//! writes, so that a key that was given before an upgrade answers behind it. Nothing else reads or
-//! writes them.
+//! Trees of rooms had a row of their own, beside those of how far the rooms had come. Of
+//! idempotency keys the first builds wrote two for a key: `x`, by its name, and `y`, by its age;
+//! later ones `q`, by its span and its name's hash. A start turns what is left of all of them into
+//! what this build writes, so that a key that was given before an upgrade answers behind it.
+//! Nothing else writes them, and nothing but the offline tool reads them.
 //!
-//! INVARIANT: the runs of today are durable before the rows that they replace go.
+//! INVARIANT: the rows of today are durable before those that they replace go.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{applied_row, decode_row};
 use crate::catalog::keys::{self, KeyName, KeySpan, after_prefix, number_at, span_at};
-use crate::catalog::rows::KeyRow;
+use crate::catalog::rows::{KeyRow, TipRow};
 use crate::catalog::{CatalogStore, Change, Family, Go, walk_prefix};
 use crate::error::{Error, Result};
 use crate::format::wire::{to_bytes, wire_struct};
@@ -72,7 +73,42 @@ fn of_span(key: &[u8], value: &[u8]) -> Result<(KeySpan, KeyName, KeyRow)> {
     Ok((span_at(key), KeyName(name.ok_or_else(wrong)?), decode_row(value, "key row")?))
 }
 
-/// Takes over the rows that are left of earlier builds; how many keys are still remembered.
+/// Rows written at once.
+const BATCH_ROWS: usize = 4096;
+
+/// Puts trees of rooms that have a row of their own into those of the rooms' tips; how many.
+///
+/// # Errors
+/// `Io`, `NoSpace` or `Corrupt`; it begins anew with the next start.
+pub(crate) fn take_over_trees(store: &dyn CatalogStore) -> Result<u64> {
+    let (mut changes, mut trees) = (Vec::new(), 0);
+    walk_prefix(store, Family::State, keys::OLD_TREES, &mut |key, value| {
+        trees += 1;
+        let key = keys::tip(RoomId(number_at(key, 1)));
+        let row = store.get(Family::State, &key)?;
+        let mut tip: TipRow = row.map_or(Ok(TipRow::empty()), |row| decode_row(&row, "tip row"))?;
+        // One that has a tree was taken over before, and went on.
+        if tip.tree.size() == 0 {
+            tip.tree = decode_row(value, "tree row")?;
+            let value = Some(to_bytes(&tip));
+            changes.push(Change { family: Family::State, key, value });
+        }
+        if changes.len() >= BATCH_ROWS {
+            store.write(&std::mem::take(&mut changes))?;
+        }
+        Ok(Go::On)
+    })?;
+    if trees > 0 {
+        store.write(&changes)?;
+        // ORDERING: nothing goes before what stands for it is on the disk.
+        store.flush()?;
+        store.remove_range(Family::State, keys::OLD_TREES, &after_prefix(keys::OLD_TREES))?;
+        store.flush()?;
+    }
+    Ok(trees)
+}
+
+/// Takes over the rows of keys that are left of earlier builds; how many keys are still remembered.
 ///
 /// # Errors
 /// `Io`, `NoSpace` or `Corrupt`; it begins anew with the next start.
@@ -160,6 +196,44 @@ mod tests {
 
     fn put(key: Vec<u8>, value: Vec<u8>) -> Change {
         Change { family: Family::State, key, value: Some(value) }
+    }
+
+    #[test]
+    fn trees_join_their_rooms_tips_also_after_a_cut() {
+        use crate::catalog::rows::HeadRow;
+        use crate::proof::Tree;
+
+        let store = MemoryCatalog::default();
+        let tree = |leaves: u8| {
+            let mut tree = Tree::default();
+            for leaf in 0..leaves {
+                tree.push([leaf; 32]);
+            }
+            tree
+        };
+        let head = |rev: u64| HeadRow { rev: Rev(rev), ..HeadRow::EMPTY };
+        let mut changes = Vec::new();
+        for room in 1..=9_000_u64 {
+            let leaves = u8::try_from(room % 7).unwrap();
+            changes.push(put(keys::tip(RoomId(room)), to_bytes(&head(leaves.into()))));
+            changes.push(put(keys::old_tree(RoomId(room)), to_bytes(&tree(leaves))));
+        }
+        // Taken over by a start that was cut off, and gone on since.
+        let newer = TipRow { head: head(20), tree: tree(20) };
+        changes.push(put(keys::tip(RoomId(3)), to_bytes(&newer)));
+        store.write(&changes).unwrap();
+        assert_eq!(take_over_trees(&store).unwrap(), 9_000);
+        for room in 1..=9_000_u64 {
+            let row = store.get(Family::State, &keys::tip(RoomId(room))).unwrap().unwrap();
+            let leaves = u8::try_from(room % 7).unwrap();
+            let taken = TipRow { head: head(leaves.into()), tree: tree(leaves) };
+            let expected = if room == 3 { &newer } else { &taken };
+            assert_eq!(&decode_row::<TipRow>(&row, "tip").unwrap(), expected);
+            assert_eq!(store.get(Family::State, &keys::old_tree(RoomId(room))).unwrap(), None);
+        }
+        assert_eq!(take_over_trees(&store).unwrap(), 0, "once");
+        let zero = [to_bytes(&head(1)), vec![0]].concat();
+        assert!(decode_row::<TipRow>(&zero, "tip").is_err(), "a tree without a leaf is not told");
     }
 
     #[test]

@@ -1,16 +1,15 @@
-//! Heads and trees of rooms while records are applied: one row each a batch, however many records
-//! it has.
+//! Heads and trees of rooms while records are applied: one row a batch, however many records a room
+//! has in it.
 //!
 //! Nobody but the applier writes these rows, so what it wrote last is remembered and not read
-//! again: a busy room would cost two look-ups of the catalog for each record. What is not known of
+//! again: a busy room would cost a look-up of the catalog for each record. What is not known of
 //! a batch's rooms is read at once before it is applied. INVARIANT: what is remembered is what the
 //! catalog has, or is about to be written.
 
-use crate::catalog::rows::HeadRow;
+use crate::catalog::rows::TipRow;
 use crate::catalog::{CatalogStore, Family, keys};
 use crate::error::Result;
 use crate::format::wire::to_bytes;
-use crate::proof::Tree;
 use crate::recent::Recent;
 use crate::types::RoomId;
 
@@ -20,15 +19,20 @@ use super::decode_row;
 const KNOWN_ROOMS: usize = 64 * 1024;
 
 /// What is known of a room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    head: Option<HeadRow>,
-    tree: Option<Tree>,
-    /// They differ from what is written.
-    changed: (bool, bool),
+    tip: TipRow,
+    /// It differs from what is written.
+    changed: bool,
 }
 
-/// Heads and trees that changed, and those that were written last.
+impl Default for Known {
+    fn default() -> Self {
+        Self { tip: TipRow::empty(), changed: false }
+    }
+}
+
+/// Tips that changed, and those that were written last.
 #[derive(Debug)]
 pub(super) struct Rooms {
     known: Recent<RoomId, Known>,
@@ -42,40 +46,37 @@ impl Default for Rooms {
     }
 }
 
+fn decode(row: Option<impl AsRef<[u8]>>) -> Result<Known> {
+    let tip = row.map_or(Ok(TipRow::empty()), |row| decode_row(row.as_ref(), "tip row"))?;
+    Ok(Known { tip, changed: false })
+}
+
 impl Rooms {
-    fn change(&mut self, room: RoomId) -> &mut Known {
+    /// A room's tip, unless only the catalog knows it.
+    pub(super) fn peek(&self, room: RoomId) -> Option<&TipRow> {
+        Some(&self.known.peek(room)?.tip)
+    }
+
+    /// A room's tip, which is written with the next batch.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` where it is read.
+    pub(super) fn change(&mut self, room: RoomId, store: &dyn CatalogStore) -> Result<&mut TipRow> {
+        if self.known.peek(room).is_none() {
+            self.known.insert(room, decode(store.get(Family::State, &keys::tip(room))?)?);
+        }
         let known = self.known.get_or_new(room);
-        if known.changed == (false, false) {
+        if !known.changed {
+            known.changed = true;
             self.changed.push(room);
         }
-        known
+        Ok(&mut known.tip)
     }
 
-    /// A room's head, unless only the catalog knows it.
-    pub(super) fn head(&self, room: RoomId) -> Option<HeadRow> {
-        self.known.peek(room)?.head.clone()
-    }
-
-    pub(super) fn set_head(&mut self, room: RoomId, head: HeadRow) {
-        let known = self.change(room);
-        (known.head, known.changed.0) = (Some(head), true);
-    }
-
-    /// A room's tree, unless only the catalog knows it; it is given back by [`Self::set_tree`].
-    pub(super) fn take_tree(&mut self, room: RoomId) -> Option<Tree> {
-        self.known.get(room)?.tree.take()
-    }
-
-    pub(super) fn set_tree(&mut self, room: RoomId, tree: Tree) {
-        let known = self.change(room);
-        (known.tree, known.changed.1) = (Some(tree), true);
-    }
-
-    /// A room is made: there are no rows of it yet.
+    /// A room is made: there is no row of it yet.
     pub(super) fn begin(&mut self, room: RoomId) {
         if self.known.peek(room).is_none() {
-            let (head, tree) = (Some(HeadRow::EMPTY), Some(Tree::default()));
-            self.known.insert(room, Known { head, tree, changed: (false, false) });
+            self.known.insert(room, Known::default());
         }
     }
 
@@ -92,23 +93,16 @@ impl Rooms {
         rooms.retain(|room| self.known.peek(*room).is_none());
         rooms.sort_unstable();
         rooms.dedup();
-        let read = |key: fn(RoomId) -> Vec<u8>| {
-            let keys: Vec<Vec<u8>> = rooms.iter().map(|room| key(*room)).collect();
-            store.get_many(Family::State, &keys)
-        };
-        let rows = read(keys::head)?.into_iter().zip(read(keys::tree)?);
-        for (room, (head, tree)) in rooms.into_iter().zip(rows) {
-            let head = head.map_or(Ok(HeadRow::EMPTY), |row| decode_row(&row, "head row"))?;
-            let tree = tree.map_or(Ok(Tree::default()), |row| decode_row(&row, "tree row"))?;
-            let changed = (false, false);
-            self.known.insert(room, Known { head: Some(head), tree: Some(tree), changed });
+        let keys: Vec<Vec<u8>> = rooms.iter().map(|room| keys::tip(*room)).collect();
+        for (room, row) in rooms.into_iter().zip(store.get_many(Family::State, &keys)?) {
+            self.known.insert(room, decode(row)?);
         }
         Ok(())
     }
 
-    /// Rows that are to be written, at most.
+    /// Rows that are to be written.
     pub(super) const fn pending(&self) -> usize {
-        self.changed.len() * 2
+        self.changed.len()
     }
 
     /// The rows that are to be written, in the order of their rooms, which are remembered from now
@@ -117,13 +111,8 @@ impl Rooms {
         self.changed.sort_unstable();
         for room in self.changed.drain(..) {
             let Some(known) = self.known.get(room) else { continue };
-            let (head, tree) = std::mem::take(&mut known.changed);
-            if let Some(row) = known.head.as_ref().filter(|_| head) {
-                put(keys::head(room), to_bytes(row));
-            }
-            if let Some(row) = known.tree.as_ref().filter(|_| tree) {
-                put(keys::tree(room), to_bytes(row));
-            }
+            known.changed = false;
+            put(keys::tip(room), to_bytes(&known.tip));
         }
         self.known.turn();
     }

@@ -53,9 +53,12 @@ pub fn room(id: RoomId) -> Vec<u8> {
     one(b'r', id.0)
 }
 
-/// `HeadRow` of a room.
+/// The first byte of every key of [`tip`].
+pub const TIPS: &[u8] = b"h";
+
+/// `TipRow` of a room.
 #[must_use]
-pub fn head(id: RoomId) -> Vec<u8> {
+pub fn tip(id: RoomId) -> Vec<u8> {
     one(b'h', id.0)
 }
 
@@ -330,9 +333,12 @@ pub fn signing_key(rev: Rev) -> Vec<u8> {
     one(b'K', rev.0)
 }
 
-/// The tree of a room.
+/// The first byte of every key of [`old_tree`].
+pub const OLD_TREES: &[u8] = b"T";
+
+/// The tree of a room, as format 1 kept it.
 #[must_use]
-pub fn tree(room: RoomId) -> Vec<u8> {
+pub fn old_tree(room: RoomId) -> Vec<u8> {
     one(b'T', room.0)
 }
 

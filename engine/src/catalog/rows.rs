@@ -4,11 +4,13 @@
 //! structs with absolute contents: writing a row twice equals writing it once.
 
 use super::keys::KeySpan;
+use crate::format::codec::{DecodeError, Reader};
 use crate::format::payload::{
     CategorySettings, HoldSettings, Payload, PrincipalSettings, Roles, RoomSettings,
 };
 use crate::format::record::Record;
-use crate::format::wire::wire_struct;
+use crate::format::wire::{Wire, wire_struct};
+use crate::proof::Tree;
 use crate::proof::salts::Salts;
 use crate::types::{
     CategoryId, Epoch, HoldId, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId,
@@ -47,6 +49,53 @@ wire_struct! {
 impl HeadRow {
     /// A room in which nothing happened.
     pub const EMPTY: Self = Self { seq: Seq::ZERO, rev: Rev::ZERO, time: TimeUs::FLOOR };
+}
+
+/// How far a room has come, and the tree over its records, as much of it as growing takes. They
+/// change together, with every record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TipRow {
+    /// How far.
+    pub head: HeadRow,
+    /// The tree; without leaves in rows of format 1, which had it in a row of its own.
+    pub tree: Tree,
+}
+
+impl TipRow {
+    /// A room in which nothing happened.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { head: HeadRow::EMPTY, tree: Tree::default() }
+    }
+}
+
+impl Wire for TipRow {
+    const SHAPE: &'static str = "HeadRow, the tree if it has a leaf";
+
+    fn put(&self, out: &mut Vec<u8>) {
+        self.head.put(out);
+        if self.tree.size() > 0 {
+            self.tree.put(out);
+        }
+    }
+
+    fn get(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
+        let head = HeadRow::get(reader, field)?;
+        if reader.remaining() == 0 {
+            return Ok(Self { head, tree: Tree::default() });
+        }
+        let wrong = reader.error(field);
+        let tree = Tree::get(reader, field)?;
+        if tree.size() > 0 { Ok(Self { head, tree }) } else { Err(wrong) }
+    }
+}
+
+/// The head in the bytes of a [`TipRow`], whose tree is not looked at.
+///
+/// # Errors
+/// If they do not begin with one.
+pub fn head_of(tip: &[u8]) -> Result<HeadRow, DecodeError> {
+    HeadRow::get(&mut Reader::new(tip), "head row")
 }
 
 wire_struct! {

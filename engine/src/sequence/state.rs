@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::apply::decode_head;
 use crate::catalog::keys::{KeyName, KeySpan};
 use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
@@ -204,7 +205,8 @@ impl SeqState {
         if let Some(head) = self.ahead.get(&room) {
             return Ok(head.clone());
         }
-        Ok(self.row(&keys::head(room), "head row")?.unwrap_or(HeadRow::EMPTY))
+        let row = self.store.get(Family::State, &keys::tip(room))?;
+        row.map_or(Ok(HeadRow::EMPTY), |bytes| decode_head(&bytes))
     }
 
     /// Reads at once what drafts on these rooms will ask for one after the other. What cannot be
@@ -230,8 +232,8 @@ impl SeqState {
         }
         known.turn();
         rooms.retain(|room| self.heads.get(room).is_none());
-        for (room, row) in rooms.iter().zip(read(&rooms, keys::head)) {
-            if let Ok(head) = row.map_or(Ok(HeadRow::EMPTY), |row| decode(&row, "head row")) {
+        for (room, row) in rooms.iter().zip(read(&rooms, keys::tip)) {
+            if let Ok(head) = row.map_or(Ok(HeadRow::EMPTY), |row| decode_head(&row)) {
                 self.ahead.insert(*room, head);
             }
         }
@@ -571,7 +573,7 @@ mod tests {
     fn a_head_read_ahead_counts_until_the_room_goes_on_and_never_once_the_catalog_has_more() {
         let store = MemoryCatalog::default();
         let rooms = [RoomId(100), RoomId(200), RoomId(300)];
-        rooms.iter().for_each(|room| set(&store, keys::head(*room), &head_at(1)));
+        rooms.iter().for_each(|room| set(&store, keys::tip(*room), &head_at(1)));
         let remembered = Arc::new(Remembered::read(Arc::new(store.clone())).unwrap());
         let mut state =
             SeqState::new(Arc::new(store.clone()), remembered, Epoch(1), Lsn(1), TimeUs(1));
@@ -588,7 +590,7 @@ mod tests {
         state.read_ahead(rooms.to_vec());
         assert_eq!((state.ahead.len(), heads(&state)), (2, [2, 1, 1]));
         // The catalog goes on, and what stood here beyond it leaves: so does what was read before.
-        rooms.iter().for_each(|room| set(&store, keys::head(*room), &head_at(3)));
+        rooms.iter().for_each(|room| set(&store, keys::tip(*room), &head_at(3)));
         state.heads.forget(Lsn(10_000));
         state.forget_applied(Lsn(10_000));
         assert_eq!(heads(&state), [3, 3, 3]);

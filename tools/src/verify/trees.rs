@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
-use hansard_engine::catalog::{Family, keys};
+use hansard_engine::catalog::rows::TipRow;
+use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::{Payload, SignedHead, SigningKey};
 use hansard_engine::format::record::Record;
@@ -280,8 +281,7 @@ impl Check<'_> {
     /// What the catalog would be signed with is what the records are.
     fn catalog_agrees(&self, room: RoomId, tree: &Tree, done: &mut RoomCheck) {
         if let Ok(catalog) = self.directory.catalog()
-            && let Ok(Some(row)) = catalog.get(Family::State, &keys::tree(room))
-            && let Ok(row) = from_bytes::<Tree>(&row, "tree row")
+            && let Some(row) = tree_of(catalog, room)
             && row.size() == tree.size()
             && row != *tree
         {
@@ -386,6 +386,17 @@ struct Room<'a> {
     /// Entries that were dropped.
     dropped: Vec<(Seq, Seq)>,
     done: RoomCheck,
+}
+
+/// The tree that the catalog has of a room's records.
+fn tree_of(catalog: &dyn CatalogStore, room: RoomId) -> Option<Tree> {
+    let read = |key: &[u8]| catalog.get(Family::State, key).ok().flatten();
+    let tip: TipRow = from_bytes(&read(&keys::tip(room))?, "tip row").ok()?;
+    if tip.tree.size() > 0 {
+        return Some(tip.tree);
+    }
+    // As format 1 kept it.
+    from_bytes(&read(&keys::old_tree(room))?, "tree row").ok()
 }
 
 impl<'a> Room<'a> {
