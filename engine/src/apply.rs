@@ -402,7 +402,20 @@ impl Applier {
                 _ => rooms.push(record.room),
             }
         }
+        self.read_rooms_ahead(rooms)
+    }
+
+    /// Reads at once what applying records of these rooms will ask for.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` from earlier rows.
+    pub(crate) fn read_rooms_ahead(&mut self, rooms: Vec<RoomId>) -> Result<()> {
         self.rooms.read_ahead(rooms, &*self.store)
+    }
+
+    /// True if nothing of the record at a place of the log is left to apply.
+    pub(crate) fn has(&self, lsn: Lsn) -> bool {
+        lsn <= self.applied.lsn && self.gathered_to.is_none_or(|to| lsn <= to)
     }
 
     /// Applies one record; `bytes` are its own. Records at or below the position are skipped, but

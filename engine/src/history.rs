@@ -14,7 +14,7 @@ use crate::catalog::rows::{HeadRow, PastRow};
 use crate::error::{Error, Result};
 use crate::format::block::Block;
 use crate::format::payload::Payload;
-use crate::format::record::Record;
+use crate::format::record::{Outline, Record};
 use crate::format::run::Run;
 use crate::limits;
 use crate::lists::RunLists;
@@ -245,6 +245,13 @@ pub(crate) fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
 /// A stored record's value; bytes that passed their checksum and do not decode are damage.
 pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
     Record::from_bytes(bytes)
+        .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
+}
+
+/// Where a stored record stands, and what it is; whoever reads it finds out whether the rest of it
+/// can be decoded.
+pub(crate) fn decode_outline(bytes: &Bytes) -> Result<Outline> {
+    Outline::peek(bytes)
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 

@@ -7,7 +7,6 @@
 //! restricted until the loss is accepted.
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::collections::BTreeMap;
 #[cfg(feature = "rocksdb")]
 use std::path::Path;
 use std::sync::Arc;
@@ -333,8 +332,7 @@ fn open_locked(
         leftover::remove(&ground.disk, &known)?;
         holed |= failed > 0;
         let (tails, report) = (&tails, &mut report);
-        let waiting = BTreeMap::new();
-        let mut replay = Replay { tails, applier: &mut applier, sealed, report, waiting };
+        let mut replay = Replay { tails, applier: &mut applier, sealed, report };
         replay.packs(&packs, &findings)?;
         replay.all(&findings.scan.frames, findings.floor)?;
         applier.commit_all()?;

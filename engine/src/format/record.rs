@@ -87,6 +87,13 @@ const KIND_AT: usize = 1;
 const FLAGS_AT: usize = 2;
 
 impl Record {
+    /// Where it stands, and what it is.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        let Self { epoch, lsn, room, seq, rev, time, recorded, .. } = *self;
+        Outline { kind: self.payload.kind(), epoch, lsn, room, seq, rev, time, recorded }
+    }
+
     /// The message identifier of a timeline entry.
     #[must_use]
     pub const fn message_id(&self) -> MessageId {

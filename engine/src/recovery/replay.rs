@@ -1,8 +1,11 @@
 //! Reading records again: into the tails what no pack holds, into the catalog what it lacks.
 //!
-//! It decides nothing: what is lost and what is cut was judged before.
+//! It decides nothing: what is lost and what is cut was judged before. Of a record of which the
+//! catalog has everything no more is decoded than tails need. INVARIANT: records come to tails in
+//! the order of the log, whether or not a thread of its own puts them there.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 
@@ -14,8 +17,8 @@ use crate::engine::OpenReport;
 use crate::error::Result;
 use crate::format::frame::DirEntry;
 use crate::format::payload::{Lost as LostPayload, Payload};
-use crate::format::record::Record;
-use crate::history::decode_record;
+use crate::format::record::{Outline, Record};
+use crate::history::{decode_outline, decode_record};
 use crate::journal::scan::FoundFrame;
 use crate::open::system_actor;
 use crate::pack::Packs;
@@ -28,8 +31,29 @@ pub(crate) struct Replay<'a> {
     pub applier: &'a mut Applier,
     pub sealed: Lsn,
     pub report: &'a mut OpenReport,
+}
+
+/// Records of a journal from which on a thread of its own puts them into tails: few where tests
+/// run, so that they meet it.
+const BESIDE_FROM: usize = if cfg!(debug_assertions) { 32 } else { 4096 };
+/// Records that it is given at once.
+const BATCH: usize = 512;
+/// How often it may have been given some that it has not put away.
+const BATCHES: usize = 4;
+
+/// A record on its way into its room's tail.
+struct Kept {
+    outline: Outline,
+    bytes: Bytes,
+    /// The room's head as the catalog had it before a record without a place in the timeline.
+    head: HeadRow,
+}
+
+/// Puts records into tails, in the order of the log.
+struct Standing<'a> {
+    tails: &'a Tails,
     /// Records before the first one of their room that says where in the timeline it stands.
-    pub waiting: BTreeMap<RoomId, Vec<TailEntry>>,
+    waiting: BTreeMap<RoomId, Vec<TailEntry>>,
 }
 
 impl Replay<'_> {
@@ -59,9 +83,75 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Applies what the catalog lacks of the journal's records behind `floor`, and puts into tails
+    /// what no pack holds.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`, or `Corrupt` of the catalog or of a record.
     pub fn all(&mut self, frames: &[FoundFrame], floor: Lsn) -> Result<()> {
+        let slots = frames.iter().filter_map(|frame| frame.slots.as_ref()).flatten();
+        let many = slots.filter(|slot| slot.lsn > floor).count() >= BESIDE_FROM;
+        let beside =
+            if many && !cfg!(feature = "shuttle") { self.beside(frames, floor)? } else { None };
+        let mut standing = match beside {
+            Some(standing) => standing,
+            None => {
+                let mut standing = Standing::of(self.tails);
+                self.each(frames, floor, &mut |kept| standing.keep(kept))?;
+                standing
+            }
+        };
+        standing.release_all(self.applier)
+    }
+
+    /// Lets a thread of its own put records into tails while this one decodes and applies them; the
+    /// two take about as long. Nothing is done if there is no thread to be had.
+    fn beside<'t>(&mut self, frames: &[FoundFrame], floor: Lsn) -> Result<Option<Standing<'t>>>
+    where
+        Self: 't,
+    {
+        let (give, taken) = sync_channel::<Vec<Kept>>(BATCHES);
+        let mut standing = Standing::of(self.tails);
+        std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().name("hansard-replay".to_owned());
+            let run = move || {
+                taken.into_iter().flatten().for_each(|kept| standing.keep(kept));
+                standing
+            };
+            let Ok(thread) = builder.spawn_scoped(scope, run) else { return Ok(None) };
+            let mut batch = Vec::with_capacity(BATCH);
+            let outcome = self.each(frames, floor, &mut |kept| {
+                batch.push(kept);
+                if batch.len() == BATCH {
+                    // It takes whatever comes; if it does not, its end tells why.
+                    let _ = give.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                }
+            });
+            let _ = give.send(batch);
+            drop(give);
+            let standing = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome.map(|()| Some(standing))
+        })
+    }
+
+    fn each(
+        &mut self,
+        frames: &[FoundFrame],
+        floor: Lsn,
+        keep: &mut dyn FnMut(Kept),
+    ) -> Result<()> {
         for frame in frames {
+            let whole = is_mostly_records(frame);
+            let due = frame.slots.iter().flatten().filter(|slot| slot.lsn > floor);
+            let due = due.filter(|slot| !self.applier.has(slot.lsn));
+            let rooms: Vec<RoomId> = due.map(|slot| slot.entry.room).collect();
+            self.applier.read_rooms_ahead(rooms)?;
+            let own = |bytes: Bytes| if whole { bytes } else { Bytes::copy_from_slice(&bytes) };
             for slot in frame.slots.iter().flatten().filter(|s| s.lsn > floor) {
+                if slot.fault.is_none() && self.applier.has(slot.lsn) {
+                    self.again(own(frame.record(slot)), keep)?;
+                    continue;
+                }
                 let record = match slot.fault {
                     None => decode_record(&frame.record(slot))?,
                     Some(_) if slot.entry.kind.opens_no_door() => {
@@ -72,51 +162,80 @@ impl Replay<'_> {
                     // Its loss was accepted.
                     Some(_) => continue,
                 };
-                self.one(&record, frame.record(slot), slot.fault.is_some())?;
+                let bytes = match slot.fault {
+                    None => own(frame.record(slot)),
+                    Some(_) => Bytes::from(record.to_bytes()),
+                };
+                self.one(&record, bytes, slot.fault.is_some(), keep)?;
                 self.applier.commit_if_full()?;
             }
         }
-        self.release_all()
+        Ok(())
     }
 
-    fn one(&mut self, record: &Record, bytes: Bytes, lost: bool) -> Result<()> {
-        // Behind the frame's buffer stands a whole frame; a tail keeps only its own bytes.
-        let bytes =
-            if lost { Bytes::from(record.to_bytes()) } else { Bytes::copy_from_slice(&bytes) };
+    /// A record of which the catalog has everything: no more of it is decoded than tails need.
+    fn again(&mut self, bytes: Bytes, keep: &mut dyn FnMut(Kept)) -> Result<()> {
         self.report.replayed += 1;
-        // An entry says itself where it stands; for others the catalog is asked before it has them.
-        let head = match record.seq {
-            Seq::ZERO => self.applier.head(record.room)?,
-            _ => HeadRow::EMPTY,
-        };
+        let outline = decode_outline(&bytes)?;
+        if outline.lsn > self.sealed {
+            let head = self.head_before(&outline)?;
+            keep(Kept { outline, bytes, head });
+        }
+        Ok(())
+    }
+
+    fn one(
+        &mut self,
+        record: &Record,
+        bytes: Bytes,
+        lost: bool,
+        keep: &mut dyn FnMut(Kept),
+    ) -> Result<()> {
+        self.report.replayed += 1;
+        let outline = record.outline();
+        let head = self.head_before(&outline)?;
         self.applier.apply(record, &bytes)?;
         if lost {
             self.applier.note_lost(record);
         }
-        if record.lsn > self.sealed {
-            self.keep(record, bytes, &head);
+        if outline.lsn > self.sealed {
+            keep(Kept { outline, bytes, head });
         }
         Ok(())
+    }
+
+    /// The head that the catalog has of a record's room. An entry says itself where it stands; for
+    /// others the catalog is asked before it has them.
+    fn head_before(&self, record: &Outline) -> Result<HeadRow> {
+        match record.seq {
+            Seq::ZERO => self.applier.head(record.room),
+            _ => Ok(HeadRow::EMPTY),
+        }
+    }
+}
+
+impl<'a> Standing<'a> {
+    const fn of(tails: &'a Tails) -> Self {
+        Self { tails, waiting: BTreeMap::new() }
     }
 
     /// Puts a record that no pack holds into its room's tail. A record without a place in the
     /// timeline stands behind that of the one before it, and where that is in a pack or lost,
     /// before that of the next: what is lost may have taken places.
-    /// `head` is the room's as the catalog had it before a record without a place.
-    fn keep(&mut self, record: &Record, bytes: Bytes, head: &HeadRow) {
+    fn keep(&mut self, Kept { outline: record, bytes, head }: Kept) {
         let room = record.room;
         let seq_at = if record.seq > Seq::ZERO {
             self.release(room, Seq(record.seq.0 - 1));
             Some(record.seq)
         } else {
-            self.seq_before(record, head)
+            self.seq_before(&record, &head)
         };
         let entry = TailEntry {
             lsn: record.lsn,
             rev: record.rev,
             seq_at: seq_at.unwrap_or_default(),
             time_at: record.time,
-            kind: record.payload.kind(),
+            kind: record.kind,
             bytes,
             words: 0,
         };
@@ -128,7 +247,7 @@ impl Replay<'_> {
     }
 
     /// The place in the timeline behind which a record without one stands, if that is known.
-    fn seq_before(&self, record: &Record, head: &HeadRow) -> Option<Seq> {
+    fn seq_before(&self, record: &Outline, head: &HeadRow) -> Option<Seq> {
         let follows = |before: &HeadRow| before.rev.next() == record.rev;
         if self.waiting.contains_key(&record.room) {
             return None;
@@ -147,13 +266,20 @@ impl Replay<'_> {
     }
 
     /// Whoever still waits stands behind the room's last entry.
-    fn release_all(&mut self) -> Result<()> {
+    fn release_all(&mut self, applier: &Applier) -> Result<()> {
         while let Some(room) = self.waiting.keys().next().copied() {
-            let head = self.applier.head(room)?;
+            let head = applier.head(room)?;
             self.release(room, head.seq);
         }
         Ok(())
     }
+}
+
+/// True if a frame is not much more than the records in it: then tails hold it whole, as they hold
+/// the frames of a running engine. Of another one, padded to a sector, they take what is theirs.
+fn is_mostly_records(frame: &FoundFrame) -> bool {
+    let records = frame.slots.iter().flatten().map(|slot| slot.entry.bytes as usize);
+    records.sum::<usize>() * 2 >= frame.bytes.len()
 }
 
 /// What stands in for a record whose bytes are damaged and whose loss opens no door: its place is
