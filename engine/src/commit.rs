@@ -185,7 +185,12 @@ impl Encoder {
         let mut rooms: Vec<RoomId> =
             incoming.iter().flat_map(|i| &i.drafts).map(|d| d.room).collect();
         rooms.retain(|room| !room.is_none() && !room.is_system());
-        self.state.read_ahead(rooms);
+        let made = incoming.iter().flat_map(|i| &i.drafts).filter_map(|d| match &d.payload {
+            Payload::RoomCreated(made) => Some(made.settings.name.as_str()),
+            _ => None,
+        });
+        let names: Vec<&str> = made.collect();
+        self.state.read_ahead(rooms, &names);
         let first = self.state.next_lsn();
         let bytes = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum::<usize>();
         let drafts = incoming.iter().map(|i| i.drafts.len()).sum::<usize>();

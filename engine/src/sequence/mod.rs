@@ -13,6 +13,7 @@ pub(crate) use check::principal_name_key;
 pub use state::{Policy, SeqState};
 
 use crate::catalog::keys::KeyName;
+use crate::catalog::rows::HeadRow;
 use crate::draft::{Appended, Draft, Said};
 use crate::error::{ConflictCode, Error, Result};
 use crate::format::payload::Payload;
@@ -119,7 +120,11 @@ fn one(
     let epoch = state.epoch();
     let recorded = now.max(state.last_recorded());
     let room = place(&draft, epoch, lsn);
-    let mut head = state.head(room)?;
+    let mut head = match draft.payload {
+        // Its number was never given before.
+        Payload::RoomCreated(_) => HeadRow::EMPTY,
+        _ => state.head(room)?,
+    };
     check::admit(&draft, room, &head, state)?;
     let is_entry = draft.payload.kind().is_entry();
     let time = said(&draft, recorded, is_entry, head.time, head.seq)?;

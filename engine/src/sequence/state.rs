@@ -8,7 +8,7 @@
 //! in a run there.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -116,6 +116,8 @@ pub struct SeqState {
     /// Heads as the catalog has them, of rooms in the group that is sequenced. None of a room is
     /// asked for that is in `heads`, and what leaves there takes these with it.
     ahead: HashMap<RoomId, HeadRow, RandomState>,
+    /// Names that the catalog has not, of rooms that the group makes; as with heads.
+    free_ahead: HashSet<Vec<u8>, RandomState>,
     names: Overlay<Vec<u8>, bool>,
     /// None for one that was erased with its record.
     keys: Overlay<KeyName, Option<First>>,
@@ -162,6 +164,7 @@ impl SeqState {
             rooms: Overlay::default(),
             known_rooms: RefCell::new(Recent::of(ROOMS_MAX)),
             ahead: HashMap::default(),
+            free_ahead: HashSet::default(),
             names: Overlay::default(),
             keys: Overlay::default(),
             remembered,
@@ -209,10 +212,18 @@ impl SeqState {
         row.map_or(Ok(HeadRow::EMPTY), |bytes| decode_head(&bytes))
     }
 
-    /// Reads at once what drafts on these rooms will ask for one after the other. What cannot be
-    /// read is read again, and told, where it is asked for.
-    pub fn read_ahead(&mut self, mut rooms: Vec<RoomId>) {
+    /// Reads at once what drafts on these rooms, and drafts of rooms of these names, will ask for
+    /// one after the other. What cannot be read is read again, and told, where it is asked for.
+    pub fn read_ahead(&mut self, mut rooms: Vec<RoomId>, names: &[&str]) {
         self.ahead.clear();
+        self.free_ahead.clear();
+        if names.len() > 1 {
+            let mut keys: Vec<Vec<u8>> = names.iter().map(|name| keys::room_name(name)).collect();
+            keys.sort_unstable();
+            let found = self.store.get_many(Family::State, &keys).unwrap_or_default();
+            let free = keys.into_iter().zip(found).filter(|(_, row)| row.is_none());
+            self.free_ahead.extend(free.map(|(key, _)| key));
+        }
         rooms.sort_unstable();
         rooms.dedup();
         let read = |rooms: &[RoomId], key: fn(RoomId) -> Vec<u8>| {
@@ -277,6 +288,7 @@ impl SeqState {
     pub(super) fn name_taken(&self, key: &Vec<u8>) -> Result<bool> {
         match self.names.get(key) {
             Some(taken) => Ok(*taken),
+            None if self.free_ahead.contains(key) => Ok(false),
             None => Ok(self.store.get(Family::State, key)?.is_some()),
         }
     }
@@ -530,6 +542,7 @@ impl SeqState {
         }
         self.swept = applied;
         self.ahead.clear();
+        self.free_ahead.clear();
         if self.heads.map.len() > HEADS_MAX {
             self.heads.forget(applied);
         }
@@ -570,6 +583,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_read_ahead_is_free_until_it_is_given_and_never_once_the_catalog_has_more() {
+        let store = MemoryCatalog::default();
+        let keys = ["a", "b", "c"].map(keys::room_name);
+        set(&store, keys[1].clone(), &RoomId(100));
+        let remembered = Arc::new(Remembered::read(Arc::new(store.clone())).unwrap());
+        let mut state =
+            SeqState::new(Arc::new(store.clone()), remembered, Epoch(1), Lsn(1), TimeUs(1));
+        let taken = |state: &SeqState| keys.each_ref().map(|key| state.name_taken(key).unwrap());
+        state.read_ahead(Vec::new(), &["c", "b", "a", "a"]);
+        assert_eq!((state.free_ahead.len(), taken(&state)), (2, [false, true, false]));
+        state.names.put(keys[0].clone(), true, Lsn(10_000));
+        assert_eq!(taken(&state), [true, true, false], "what was given since counts first");
+        state.names.keep();
+        set(&store, keys[0].clone(), &RoomId(200));
+        set(&store, keys[2].clone(), &RoomId(300));
+        state.forget_applied(Lsn(10_000));
+        assert_eq!((state.free_ahead.len(), taken(&state)), (0, [true; 3]));
+    }
+
+    #[test]
     fn a_head_read_ahead_counts_until_the_room_goes_on_and_never_once_the_catalog_has_more() {
         let store = MemoryCatalog::default();
         let rooms = [RoomId(100), RoomId(200), RoomId(300)];
@@ -578,7 +611,7 @@ mod tests {
         let mut state =
             SeqState::new(Arc::new(store.clone()), remembered, Epoch(1), Lsn(1), TimeUs(1));
         let heads = |state: &SeqState| rooms.map(|room| state.head(room).unwrap().seq.0);
-        state.read_ahead(vec![rooms[1], rooms[0], rooms[1], RoomId(400)]);
+        state.read_ahead(vec![rooms[1], rooms[0], rooms[1], RoomId(400)], &[]);
         assert_eq!(state.ahead.len(), 3, "each once, and one of which nothing is known");
         assert_eq!(heads(&state), [1, 1, 1]);
         assert_eq!(state.head(RoomId(400)).unwrap(), HeadRow::EMPTY);
@@ -587,14 +620,14 @@ mod tests {
         assert_eq!(heads(&state), [2, 1, 1]);
         state.keep();
         // The next group: what is newer than the catalog is not read ahead.
-        state.read_ahead(rooms.to_vec());
+        state.read_ahead(rooms.to_vec(), &[]);
         assert_eq!((state.ahead.len(), heads(&state)), (2, [2, 1, 1]));
         // The catalog goes on, and what stood here beyond it leaves: so does what was read before.
         rooms.iter().for_each(|room| set(&store, keys::tip(*room), &head_at(3)));
         state.heads.forget(Lsn(10_000));
         state.forget_applied(Lsn(10_000));
         assert_eq!(heads(&state), [3, 3, 3]);
-        state.read_ahead(vec![rooms[2]]);
+        state.read_ahead(vec![rooms[2]], &[]);
         assert_eq!(
             (state.ahead.len(), heads(&state)),
             (0, [3, 3, 3]),
