@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
     }
     one_form::<RoomRow>(data);
     one_form::<HeadRow>(data);
+    one_form::<TipRow>(data);
     one_form::<MemberRow>(data);
     one_form::<CategoryRow>(data);
     one_form::<PrincipalRow>(data);

@@ -185,7 +185,7 @@ impl Dump<'_> {
         let mut rooms: BTreeSet<RoomId> = held.runs.iter().map(|run| run.room).collect();
         rooms.extend(self.journal.rooms().filter(|room| self.choice.has(*room)));
         let walked = self.directory.catalog().and_then(|catalog| {
-            walk_prefix(catalog, Family::State, b"h", &mut |key, _| {
+            walk_prefix(catalog, Family::State, keys::TIPS, &mut |key, _| {
                 let room = RoomId(keys::number_at(key, 1));
                 if self.choice.has(room) {
                     rooms.insert(room);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hansard_engine::apply::applied_row;
-use hansard_engine::catalog::rows::{HeadRow, PastRow, RoomRow};
+use hansard_engine::catalog::rows::{PastRow, RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::FORMAT;
@@ -259,9 +259,9 @@ fn catalog_rooms(
         }
         Ok(Go::On)
     })?;
-    walk_prefix(catalog, Family::State, b"h", &mut |key, value| {
+    walk_prefix(catalog, Family::State, keys::TIPS, &mut |key, value| {
         let id = RoomId(keys::number_at(key, 1));
-        if let Ok(head) = from_bytes::<HeadRow>(value, "head row") {
+        if let Ok(head) = head_of(value) {
             let room = rooms.entry(id).or_insert_with(|| named(id));
             room.seq = head.seq.0;
             room.rev = head.rev.0;

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use hansard_engine::catalog::rows::HeadRow;
+use hansard_engine::catalog::rows::{HeadRow, head_of};
 use hansard_engine::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::payload::LsnSpan;
-use hansard_engine::format::wire::from_bytes;
 use hansard_engine::types::{Lsn, Rev, RoomId, Seq};
 
 use crate::verify::RoomSpan;
@@ -30,8 +29,8 @@ pub(super) struct Gap {
 /// `Io`.
 pub(super) fn heads(catalog: &dyn CatalogStore) -> Result<BTreeMap<RoomId, HeadRow>> {
     let mut heads = BTreeMap::new();
-    walk_prefix(catalog, Family::State, b"h", &mut |key, value| {
-        if let Ok(head) = from_bytes::<HeadRow>(value, "head row") {
+    walk_prefix(catalog, Family::State, keys::TIPS, &mut |key, value| {
+        if let Ok(head) = head_of(value) {
             heads.insert(RoomId(keys::number_at(key, 1)), head);
         }
         Ok(Go::On)
