@@ -239,6 +239,9 @@ fn a_directory_of_the_format_before_is_taken_over_by_the_first_start() {
     for verb in ["inspect", "stats", "verify", "dump"] {
         done(tool::tool().arg(verb).arg(&data));
     }
+    for verb in ["inspect", "stats"] {
+        assert_eq!(tool::done(verb, &data)["format"], 1, "{verb}");
+    }
     assert_eq!(tool::contents(&data), before);
     assert_eq!(stated(&data, "packs"), [1 << 16]);
 

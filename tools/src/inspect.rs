@@ -13,7 +13,6 @@ use hansard_engine::apply::applied_row;
 use hansard_engine::catalog::rows::{PastRow, RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
-use hansard_engine::format::FORMAT;
 use hansard_engine::format::block::{BLOCK_HEADER_BYTES_MAX, BlockHeader};
 use hansard_engine::format::codec::Reader;
 use hansard_engine::format::frame::RecordSlot;
@@ -175,7 +174,7 @@ fn look(directory: &Directory) -> Result<Inspection> {
         .map(|(number, frames)| JournalFile { file: join("journal", &file_name(number)), frames });
     let last = found.end.map_or(state.sealed.0, |end| end.next_lsn.0.saturating_sub(1));
     Ok(Inspection {
-        format: FORMAT,
+        format: directory.format,
         epoch: state.epoch.0,
         last_lsn: last,
         sealed_lsn: state.sealed.0,

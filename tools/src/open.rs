@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hansard_engine::catalog::CatalogStore;
 use hansard_engine::catalog::rocks::RocksCatalog;
 use hansard_engine::error::{Error, Result};
+use hansard_engine::format::format_of;
 use hansard_engine::manifest::{self, Loaded};
 use hansard_engine::open::{LOCK, check_version};
 use hansard_engine::storage::real::RealStorage;
@@ -19,6 +20,8 @@ pub(crate) const CATALOG: &str = "catalog";
 
 /// A data directory, open for reading.
 pub struct Directory {
+    /// The version of the format that it is of.
+    pub format: u16,
     /// Its files.
     pub disk: Disk,
     /// Its manifest.
@@ -42,11 +45,11 @@ impl Directory {
     /// is no manifest.
     pub fn open(path: &Path) -> Result<Self> {
         let disk = Disk::new(Arc::new(RealStorage::new(path)));
-        check_version(&disk)?;
+        let format = format_of(check_version(&disk)?);
         let lock = disk.lock(LOCK, Exclusive::No)?;
         let manifest = manifest::load(&disk)?;
         let catalog = open_catalog(&disk).map(|c| Box::new(c) as Box<dyn CatalogStore>);
-        Ok(Self { disk, manifest, catalog, _lock: lock })
+        Ok(Self { format, disk, manifest, catalog, _lock: lock })
     }
 
     /// The catalog.

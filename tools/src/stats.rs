@@ -14,7 +14,6 @@ use hansard_engine::apply::applied_row;
 use hansard_engine::catalog::rows::{RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
-use hansard_engine::format::FORMAT;
 use hansard_engine::format::pack::PackMeta;
 use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
@@ -152,7 +151,7 @@ fn look(directory: &Directory) -> Result<Stats> {
     let (_, catalog_bytes) = folder(directory, CATALOG)?;
     let (journal_files, journal_bytes) = folder(directory, journal::DIR)?;
     Ok(Stats {
-        format: FORMAT,
+        format: directory.format,
         packs: metas.len() as u64,
         bytes,
         plain_bytes,

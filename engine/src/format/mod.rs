@@ -35,6 +35,13 @@ pub const fn layout_of(format: u16) -> u32 {
     (format as u32) << 16
 }
 
+/// The version of the format of a layout number.
+#[must_use]
+pub const fn format_of(layout: u32) -> u16 {
+    let [low, high, ..] = (layout >> 16).to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
 /// True if this build reads what a layout number is of.
 #[must_use]
 pub const fn reads(layout: u32) -> bool {
