@@ -248,10 +248,9 @@ pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 
-/// Where a stored record stands, and what it is; whoever reads it finds out whether the rest of it
-/// can be decoded.
+/// The same, and only where it stands and what it is.
 pub(crate) fn decode_outline(bytes: &Bytes) -> Result<Outline> {
-    Outline::peek(bytes)
+    Outline::from_bytes(bytes)
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 

@@ -1,8 +1,8 @@
 //! Reading records again: into the tails what no pack holds, into the catalog what it lacks.
 //!
-//! It decides nothing: what is lost and what is cut was judged before. Of a record of which the
-//! catalog has everything no more is decoded than tails need. INVARIANT: records come to tails in
-//! the order of the log, whether or not a thread of its own puts them there.
+//! It decides nothing: what is lost and what is cut was judged before. A record of which the
+//! catalog has everything is checked, but no value is made of it. INVARIANT: records come to tails
+//! in the order of the log, whether or not a thread of its own puts them there.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
@@ -142,8 +142,9 @@ impl Replay<'_> {
     ) -> Result<()> {
         for frame in frames {
             let whole = is_mostly_records(frame);
-            let due = frame.slots.iter().flatten().filter(|slot| slot.lsn > floor);
-            let due = due.filter(|slot| !self.applier.has(slot.lsn));
+            // Of what is applied only keys may be due, which ask for no row of a room.
+            let applied = floor.max(self.applier.applied());
+            let due = frame.slots.iter().flatten().filter(|slot| slot.lsn > applied);
             let rooms: Vec<RoomId> = due.map(|slot| slot.entry.room).collect();
             self.applier.read_rooms_ahead(rooms)?;
             let own = |bytes: Bytes| if whole { bytes } else { Bytes::copy_from_slice(&bytes) };
@@ -173,7 +174,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// A record of which the catalog has everything: no more of it is decoded than tails need.
+    /// A record of which the catalog has everything: it is checked, and stands in tails.
     fn again(&mut self, bytes: Bytes, keep: &mut dyn FnMut(Kept)) -> Result<()> {
         self.report.replayed += 1;
         let outline = decode_outline(&bytes)?;
@@ -275,11 +276,12 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// True if a frame is not much more than the records in it: then tails hold it whole, as they hold
-/// the frames of a running engine. Of another one, padded to a sector, they take what is theirs.
+/// True if a frame is not much more than the records in it: then tails hold it whole, and a third
+/// more memory at most than they count. Of another one, padded to a sector, they take what is
+/// theirs.
 fn is_mostly_records(frame: &FoundFrame) -> bool {
     let records = frame.slots.iter().flatten().map(|slot| slot.entry.bytes as usize);
-    records.sum::<usize>() * 2 >= frame.bytes.len()
+    records.sum::<usize>() / 3 * 4 >= frame.bytes.len()
 }
 
 /// What stands in for a record whose bytes are damaged and whose loss opens no door: its place is
