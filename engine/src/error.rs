@@ -70,7 +70,11 @@ pub enum Error {
         found: u64,
     },
     /// The directory or file is of a format this build does not read.
-    #[error("unsupported format file={file:?} supported={FORMAT}: {}", layout_words(*found))]
+    #[error(
+        "unsupported format file={file:?} supported={},{FORMAT}: {}",
+        FORMAT - 1,
+        layout_words(*found)
+    )]
     Unsupported {
         /// The file.
         file: PathBuf,

@@ -1,5 +1,5 @@
-//! Directories that earlier programs wrote: this one reads those of its format as they were meant,
-//! and leaves alone those of any other.
+//! Directories that earlier programs wrote: this one reads those of its format and of the one
+//! before as they were meant, and leaves alone those of any other.
 //!
 //! `src/tests/golden/format-N.tar.gz` holds a directory as a killed server left it, with a signed
 //! head and its key; `format-N.jsonl` what `hansard-tool dump` of the program that wrote it said.
@@ -19,6 +19,12 @@ use support::{Server, Site, done, fails, hansard, tool};
 
 /// The formats that this program reads; it writes the last.
 const READ: [u32; 2] = [1, 2];
+
+const VERSION_2: &str = "hansard data directory\nformat 2\n";
+
+fn version(data: &Path) -> String {
+    fs::read_to_string(data.join("VERSION")).expect("a version")
+}
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/golden").join(name)
@@ -181,7 +187,7 @@ fn a_directory_of_a_later_format_is_left_alone() {
     let site = unpacked(2);
     let version = site.data().join("VERSION");
     let kept = fs::read_to_string(&version).expect("a version");
-    assert_eq!(kept, "hansard data directory\nformat 2\n");
+    assert_eq!(kept, VERSION_2);
     for later in [3, 4, 65_535] {
         let text = kept.replace("format 2", &format!("format {later}"));
         fs::write(&version, text).expect("it can be changed");
@@ -245,26 +251,87 @@ fn a_directory_of_the_format_before_is_taken_over_by_the_first_start() {
     assert_eq!(tool::contents(&data), before);
     assert_eq!(stated(&data, "packs"), [1 << 16]);
 
-    let server = site.serve();
-    let version = fs::read_to_string(data.join("VERSION")).expect("a version");
-    assert_eq!(version, "hansard data directory\nformat 2\n");
-    server.kill();
-    assert_eq!(stated(&data, "packs"), [1 << 16], "packs stay as they are");
-    let witness = fs::read(data.join("journal/WITNESS")).expect("a witness");
-    let layout = (2u32 << 16).to_le_bytes();
-    assert!(witness.chunks(4096).all(|sector| sector[8..12] == layout), "the witness is anew");
-    let server = site.serve();
-    assert_eq!(server.stop().code(), Some(0));
+    // Where a start was cut off behind its first step, the next one goes on.
+    let cut = unpacked(1);
+    fs::write(cut.data().join("VERSION"), VERSION_2).expect("it can be written");
+    for site in [&cut, &site] {
+        let data = site.data();
+        let server = site.serve();
+        assert_eq!(version(&data), VERSION_2);
+        server.kill();
+        assert_eq!(stated(&data, "packs"), [1 << 16], "packs stay as they are");
+        let witness = fs::read(data.join("journal/WITNESS")).expect("a witness");
+        let layout = (2u32 << 16).to_le_bytes();
+        assert!(witness.chunks(4096).all(|sector| sector[8..12] == layout), "the witness is anew");
+        let server = site.serve();
+        assert_eq!(server.stop().code(), Some(0));
+        assert_eq!(tool::done("verify", &data)["ok"], true);
+    }
     assert!(stated(&data, "journal").contains(&(2 << 16)), "a journal file was begun");
     // Also without the file that says so.
     fs::remove_file(data.join("VERSION")).expect("it is there");
     let repaired = tool::done("repair", &data);
     let repaired = Path::new(text(&repaired["target"]).as_str()).to_owned();
-    assert_eq!(fs::read_to_string(repaired.join("VERSION")).expect("a version"), version);
+    assert_eq!(version(&repaired), VERSION_2);
     assert_eq!(tool::done("verify", &repaired)["ok"], true);
     tool::done("compact", &repaired);
     assert!(stated(&repaired, "packs").contains(&(2 << 16)), "new packs are of this format");
     assert_eq!(tool::done("verify", &repaired)["ok"], true);
+}
+
+/// A start that is restricted writes nothing: neither does it take a directory over.
+#[test]
+fn a_loss_is_accepted_before_a_directory_is_taken_over() {
+    // A restricted server does not give out the document by which answers are checked.
+    let any = Site::new();
+    let server = any.serve();
+    server.anonymous().document();
+    assert_eq!(server.stop().code(), Some(0));
+    let site = unpacked(1);
+    let data = site.data();
+    // The directory of a frame, behind its header, of which others follow: nobody knows any more
+    // what stood there.
+    let files = fs::read_dir(data.join("journal")).expect("a folder");
+    let mut frames = Vec::new();
+    for path in files.map(|file| file.expect("a file").path()) {
+        let bytes = fs::read(&path).expect("it can be read");
+        let sectors = bytes.chunks(4096).enumerate();
+        for (nth, sector) in sectors.filter(|(_, it)| it.starts_with(b"HnFr") && it[68] > 0) {
+            let lsn = u64::from_le_bytes(sector[32..40].try_into().expect("eight"));
+            frames.push((lsn, path.clone(), nth as u64 * 4096));
+        }
+    }
+    frames.sort();
+    let (_, path, at) = &frames[frames.len() - 3];
+    tool::flip(path, at + 96);
+    let server = site.serve();
+    assert_eq!(server.anonymous().plain("/readyz").0, 503);
+    assert_eq!(server.stop().code(), Some(0));
+    assert_eq!(version(&data), "hansard data directory\nformat 1\n");
+    done(hansard().args(["accept-damage", "--data"]).arg(&data));
+    assert_eq!(version(&data), VERSION_2);
+    let server = site.serve();
+    assert_eq!(server.anonymous().plain("/readyz").0, 200);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+/// Its header is known from its footer, which says of which format it is.
+#[test]
+fn a_pack_of_the_format_before_is_made_good_as_it_was() {
+    let site = unpacked(1);
+    let packs = fs::read_dir(site.data().join("packs")).expect("a folder");
+    let pack = packs.map(|file| file.expect("a file").path()).max().expect("a pack");
+    let before = fs::read(&pack).expect("it can be read");
+    for at in [4, 6, 9] {
+        tool::flip(&pack, at);
+        let report = tool::done("repair", &site.data());
+        let target = Path::new(text(&report["target"]).as_str()).to_owned();
+        let name = pack.file_name().expect("a name");
+        assert_eq!(fs::read(target.join("packs").join(name)).expect("a pack"), before);
+        assert_eq!(tool::done("verify", &target)["ok"], true);
+        fs::remove_dir_all(target).expect("it can be removed");
+        tool::flip(&pack, at);
+    }
 }
 
 fn read_as_meant(format: u32) {

@@ -84,7 +84,7 @@ mod tests {
     use std::sync::Arc;
 
     use hansard_engine::Engine;
-    use hansard_engine::format::LAYOUT;
+    use hansard_engine::format::{FORMAT, LAYOUT, layout_of};
     use hansard_engine::storage::real::RealStorage;
 
     use super::*;
@@ -120,6 +120,12 @@ mod tests {
         assert_eq!(prove_layout(&disk(&data)).ok(), Some(Version::Sound));
         std::fs::write(data.join(VERSION), "?").expect("it can be written");
         assert_eq!(prove_layout(&disk(&data)).ok(), Some(Version::Damaged));
+        std::fs::remove_file(data.join(VERSION)).expect("it can be removed");
+        assert_eq!(prove_layout(&disk(&data)).ok(), Some(Version::Missing));
+
+        // Of the format before in some files, as a start leaves it that was cut off.
+        let folder = directory(layout_of(FORMAT - 1));
+        let data = folder.path().join("data");
         std::fs::remove_file(data.join(VERSION)).expect("it can be removed");
         assert_eq!(prove_layout(&disk(&data)).ok(), Some(Version::Missing));
 

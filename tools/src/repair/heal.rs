@@ -127,8 +127,8 @@ fn mark(files: &[&PackFile], bytes: u32, index_offset: u64) -> Option<Dictionary
     let copies = files.iter().flat_map(|pack| places.map(|at| read(pack, at)));
     let copies: Vec<DictionaryMark> =
         copies.flatten().map(|copy| DictionaryMark::of(&copy)).collect();
-    let said = files.iter().filter_map(|pack| Some(pack.header().ok()?.dictionary));
-    let said = said.clone().find(|said| copies.contains(said));
+    let mut headers = files.iter().filter_map(|pack| Some(pack.header().ok()?.dictionary));
+    let said = headers.find(|said| copies.contains(said));
     // Without a header: two copies that agree are right.
     let twice = || copies.iter().find(|one| copies.iter().filter(|two| two == one).count() > 1);
     said.or_else(|| twice().copied())
