@@ -461,7 +461,7 @@ impl<'a, T: Give> Merge<'a, T> {
             self.page.blocks_overlapping += 1;
             // One that lies in the span as a whole has an entry there.
             let within = from <= first && last < to;
-            if !within && !self.history.packs.may_hold(run.pack, fence, from, to) {
+            if !within && !self.history.packs.may_hold(run, fence, from, to) {
                 continue;
             }
             // The bounds of what the block can hold, in the order asked for.
@@ -539,9 +539,9 @@ impl<'a, T: Give> Merge<'a, T> {
         let Some(fence) = run.blocks.get(index) else { return };
         let room = (run.room, floor);
         self.page.blocks += 1;
-        match self.history.packs.block(run.pack, fence) {
+        match self.history.packs.block(run, fence) {
             Ok(block) => {
-                self.history.packs.learn_times(run.pack, fence, &block);
+                self.history.packs.learn_times(run, fence, &block);
                 self.take_stream(Stream::of_block(room, block, within, &self.span));
             }
             Err(_) => self.page.gaps.push(Gap {

@@ -225,7 +225,7 @@ impl Inner {
             let run: Run = decode_row(value, "run row")?;
             for (index, block) in run.blocks.iter().enumerate().rev() {
                 let newest = sum == 0;
-                sum = sum.saturating_add(u64::from(block.bytes));
+                sum = sum.saturating_add(u64::from(block.share));
                 if sum > bytes && !newest {
                     upto = run.block_last_seq(index);
                     return Ok(Go::Stop);

@@ -371,7 +371,7 @@ impl History {
         let may = |run: &&Run| run.amended_from <= seq && seq <= run.amended_to;
         for run in list.runs.iter().filter(may) {
             for fence in &run.blocks {
-                match self.packs.block(run.pack, fence) {
+                match self.packs.block(run, fence) {
                     Ok(block) => {
                         (0..block.len()).filter_map(|at| block.record(at)).for_each(|b| take(&b))
                     }
@@ -438,7 +438,7 @@ impl History {
                         continue;
                     }
                     blocks += 1;
-                    let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                    let Ok(block) = self.packs.block(run, fence) else { continue };
                     let last = run.block_last_seq(index);
                     push_down(&block, last, below, limit, &mut taken);
                     if taken.len() >= limit {
@@ -498,7 +498,7 @@ impl History {
                         break 'runs;
                     }
                     blocks += 1;
-                    let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                    let Ok(block) = self.packs.block(run, fence) else { continue };
                     push_up(&block, fence.seq_base, (seq, below), limit, &mut records);
                     if records.len() >= limit {
                         break 'runs;
@@ -565,7 +565,7 @@ impl History {
 
     fn seek_block(&self, run: &Run, index: usize, time: TimeUs) -> Result<Seq> {
         let Some(fence) = run.blocks.get(index) else { return Ok(run.last_seq.next()) };
-        let Ok(block) = self.packs.block(run.pack, fence) else {
+        let Ok(block) = self.packs.block(run, fence) else {
             return Ok(fence.seq_base.next());
         };
         let records = (0..block.len()).filter_map(|i| block.record(i));
@@ -655,7 +655,7 @@ impl History {
                 if run.block_last_rev(index) <= after || fence.first_rev >= end {
                     continue;
                 }
-                let Ok(block) = self.packs.block(run.pack, fence) else { continue };
+                let Ok(block) = self.packs.block(run, fence) else { continue };
                 for at in 0..block.len() {
                     let Some(Ok(record)) = block.record(at).map(|b| decode_record(&b)) else {
                         continue;

@@ -93,7 +93,7 @@ impl Known<'_> {
     /// True if every record of a run can be read, here and there, and is the same.
     fn has(&self, run: &Run, rows: &[Run]) -> bool {
         run.blocks.iter().all(|fence| {
-            let Ok(own) = self.packs.block(run.pack, fence) else { return false };
+            let Ok(own) = self.packs.block(run, fence) else { return false };
             (0..own.len()).zip(fence.first_rev.0..).all(|(at, rev)| {
                 let rev = Rev(rev);
                 let row = rows.iter().find(|row| row.first_rev <= rev && rev <= row.last_rev);
@@ -111,7 +111,7 @@ impl Known<'_> {
     fn record(&self, row: &Run, rev: Rev) -> Option<bytes::Bytes> {
         let at = row.blocks.partition_point(|fence| fence.first_rev <= rev).checked_sub(1)?;
         let fence = row.blocks.get(at)?;
-        let block = self.packs.block(row.pack, fence).ok()?;
+        let block = self.packs.block(row, fence).ok()?;
         block.record(usize::try_from(rev.0 - fence.first_rev.0).ok()?)
     }
 }

@@ -57,6 +57,14 @@ pub const BLOCK_RECORDS_MAX: usize = 16 * 1024;
 /// A section of a block at most, and the bytes of its records: a full target plus one largest
 /// record.
 pub const BLOCK_BYTES_MAX: usize = BLOCK_ROWS_TARGET + RECORD_BYTES_MAX;
+/// What a block weighs at most that goes into a bundle with others.
+pub const BUNDLED_BYTES_MAX: usize = 1024;
+/// The bytes of a bundle's blocks before compression: whoever reads one inflates all.
+pub const BUNDLE_BYTES_TARGET: usize = BLOCK_BYTES_TARGET;
+/// So many blocks behind its first a bundle ends, whatever it holds: runs wait for their blocks.
+pub const BUNDLE_SPAN: usize = 256;
+/// Blocks of a bundle at most.
+pub const BUNDLE_BLOCKS_MAX: usize = 1024;
 /// A dictionary at most.
 pub const DICTIONARY_BYTES_MAX: usize = 64 * 1024;
 /// A dictionary that is made, at most.

@@ -376,6 +376,7 @@ mod tests {
             offset: 0,
             bytes: 1,
             crc: 0,
+            share: 0,
             records: 1,
             first_rev: Rev(first),
             seq_base,

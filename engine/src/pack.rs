@@ -1,7 +1,8 @@
 //! Packs: reading blocks and run indexes of those that exist.
 //!
 //! A pack never changes. Every block is verified on every read from the disk; decoded blocks are
-//! cached within a byte budget and equal misses are read once. Writing one is in `writer`.
+//! cached within a byte budget and equal misses are read once; so are bundles, inflated. Writing
+//! one is in `writer`.
 //!
 //! INVARIANT: the cache answers with bytes that had the checksum which the run index names, also
 //! where a pack has the number of one that is gone.
@@ -15,19 +16,21 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::format::block::Block;
+use crate::format::bundle::Bundle;
 use crate::format::dictionary::Decompressor;
 use crate::format::pack::{PackIndex, PackMeta, Places};
 use crate::format::run::{BlockRef, Run};
 use crate::limits;
 use crate::stats::Stats;
 use crate::storage::{Disk, join};
-use crate::types::TimeUs;
+use crate::types::{Rev, RoomId, TimeUs};
+use file::{BundleKey, Stored};
 use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use times::{Times, TimesWeight};
 
-pub use file::PackFile;
+pub use file::{BlockReader, PackFile};
 pub use writer::{PackKind, PackWriter, Written};
 
 /// The folder of packs.
@@ -38,8 +41,13 @@ const FILES_OPEN_MAX: usize = 512;
 const DECOMPRESSORS_MAX: usize = 8;
 /// What the times of entries take of the budget of decoded blocks: a part of so many.
 const TIMES_SHARE: usize = 16;
+/// Inflated bundles take a part of so many of it.
+const BUNDLES_SHARE: usize = 32;
 /// Decoded blocks that work beside the readers keeps.
 const ASIDE_CACHE_BYTES: usize = 1024 * 1024;
+/// Bundles that it keeps: a merge goes through all its packs at once, and reads of each the bundle
+/// that it read for the room before.
+const ASIDE_BUNDLES_BYTES: usize = 4 * 1024 * 1024;
 
 /// Removes what unfinished packs left behind.
 ///
@@ -57,8 +65,21 @@ pub fn remove_unfinished(disk: &Disk) -> Result<()> {
 #[derive(Clone, Copy, Debug)]
 struct BlockWeight;
 
-/// Pack, offset and checksum of a block.
-type BlockKey = (u64, u64, u32);
+#[derive(Clone, Copy, Debug)]
+struct BundleWeight;
+
+impl Weighter<BundleKey, Arc<Bundle>> for BundleWeight {
+    fn weight(&self, _: &BundleKey, bundle: &Arc<Bundle>) -> u64 {
+        bundle.weight() as u64
+    }
+}
+
+/// Pack, room, first rev and checksum of a block.
+type BlockKey = (u64, RoomId, Rev, u32);
+
+const fn key_of(run: &Run, fence: &BlockRef) -> BlockKey {
+    (run.pack, run.room, fence.first_rev, fence.crc)
+}
 
 impl Weighter<BlockKey, Arc<Block>> for BlockWeight {
     fn weight(&self, _: &BlockKey, block: &Arc<Block>) -> u64 {
@@ -71,6 +92,7 @@ pub struct Packs {
     disk: Disk,
     files: Cache<u64, Arc<PackFile>>,
     blocks: Cache<BlockKey, Arc<Block>, BlockWeight>,
+    bundles: Cache<BundleKey, Arc<Bundle>, BundleWeight>,
     times: Cache<BlockKey, Times, TimesWeight>,
     /// Those that nobody uses at the moment.
     decompressors: Mutex<Vec<Decompressor>>,
@@ -87,14 +109,22 @@ impl Packs {
     /// Readers over the packs of a directory.
     #[must_use]
     pub fn new(disk: &Disk, cache_bytes: usize, stats: Arc<Stats>) -> Self {
-        let (of_times, of_blocks) =
-            (cache_bytes / TIMES_SHARE, cache_bytes - cache_bytes / TIMES_SHARE);
+        let of_bundles = cache_bytes / BUNDLES_SHARE;
+        Self::with_budgets(disk, cache_bytes - of_bundles, of_bundles, stats)
+    }
+
+    /// The bundles' part is beside that of blocks.
+    fn with_budgets(disk: &Disk, cache_bytes: usize, of_bundles: usize, stats: Arc<Stats>) -> Self {
+        let of_times = cache_bytes / TIMES_SHARE;
+        let of_blocks = cache_bytes - of_times;
+        let bundles = (of_bundles / limits::BUNDLE_BYTES_TARGET).max(16);
         let items = (of_blocks / limits::BLOCK_BYTES_TARGET).max(16);
         let known = (of_times / times::TYPICAL_BYTES).max(16);
         Self {
             disk: disk.clone(),
             files: Cache::new(FILES_OPEN_MAX),
             blocks: Cache::with_weighter(items, of_blocks as u64, BlockWeight),
+            bundles: Cache::with_weighter(bundles, of_bundles as u64, BundleWeight),
             times: Cache::with_weighter(known, of_times as u64, TimesWeight),
             decompressors: Mutex::default(),
             stats,
@@ -105,7 +135,7 @@ impl Packs {
     /// own.
     #[must_use]
     pub(crate) fn aside(disk: &Disk) -> Self {
-        Self::new(disk, ASIDE_CACHE_BYTES, Arc::default())
+        Self::with_budgets(disk, ASIDE_CACHE_BYTES, ASIDE_BUNDLES_BYTES, Arc::default())
     }
 
     /// Lets go of a pack that exists no longer.
@@ -121,20 +151,19 @@ impl Packs {
         self.files.get_or_insert_with(&pack, || PackFile::open(&self.disk, pack).map(Arc::new))
     }
 
-    /// A block, verified.
+    /// A block of a run, verified.
     ///
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
-    pub fn block(&self, pack: u64, block: &BlockRef) -> Result<Arc<Block>> {
-        let key = (pack, block.offset, block.crc);
+    pub fn block(&self, run: &Run, fence: &BlockRef) -> Result<Arc<Block>> {
         let mut missed = false;
-        let found = self.blocks.get_or_insert_with(&key, || {
+        let found = self.blocks.get_or_insert_with(&key_of(run, fence), || {
             missed = true;
-            self.read_block(pack, block).map(Arc::new)
+            self.read_block(run, fence).map(Arc::new)
         });
         if missed {
             self.stats.block_reads.add(1);
-            self.stats.cache_bytes.set(self.blocks.weight());
+            self.stats.cache_bytes.set(self.blocks.weight() + self.bundles.weight());
         } else {
             self.stats.block_hits.add(1);
         }
@@ -145,31 +174,43 @@ impl Packs {
     }
 
     /// False if it is known that no entry of a block was said at or after `from` and before `to`.
-    pub(crate) fn may_hold(&self, pack: u64, block: &BlockRef, from: TimeUs, to: TimeUs) -> bool {
-        let times = self.times.get(&(pack, block.offset, block.crc));
-        times.is_none_or(|times| times.meet(block.time_base, from, to))
+    pub(crate) fn may_hold(&self, run: &Run, fence: &BlockRef, from: TimeUs, to: TimeUs) -> bool {
+        let times = self.times.get(&key_of(run, fence));
+        times.is_none_or(|times| times.meet(fence.time_base, from, to))
     }
 
     /// Keeps in mind when the entries of a block were said.
-    pub(crate) fn learn_times(&self, pack: u64, fence: &BlockRef, block: &Block) {
-        let key = (pack, fence.offset, fence.crc);
+    pub(crate) fn learn_times(&self, run: &Run, fence: &BlockRef, block: &Block) {
+        let key = key_of(run, fence);
         if self.times.peek(&key).is_none() {
             self.times.insert(key, Times::of(fence.time_base, block));
         }
     }
 
-    fn read_block(&self, pack: u64, block: &BlockRef) -> Result<Block> {
-        let file = self.file(pack)?;
+    fn read_block(&self, run: &Run, fence: &BlockRef) -> Result<Block> {
+        let file = self.file(run.pack)?;
+        let key = file.key(fence);
+        if let Some(bundle) = self.bundles.get(&key) {
+            return file.within(&bundle, run.room, fence);
+        }
+        let bytes = file.read(fence)?;
         let spare = self.decompressors.lock().pop();
         let Some(mut decompressor) = spare.or_else(Decompressor::new) else {
             return Err(Error::Unavailable { why: "memory for reading a block is short" });
         };
-        let decoded = file.block(block, &mut decompressor);
+        let stored = file.inflate(&bytes, fence, &mut decompressor);
         let spare = &mut *self.decompressors.lock();
         if spare.len() < DECOMPRESSORS_MAX {
             spare.push(decompressor);
         }
-        decoded
+        match stored? {
+            Stored::Alone(block) => Ok(block),
+            Stored::Together(bundle) => {
+                let block = file.within(&bundle, run.room, fence);
+                self.bundles.insert(key, Arc::new(bundle));
+                block
+            }
+        }
     }
 
     /// The runs of a pack.

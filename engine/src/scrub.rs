@@ -11,11 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::format::dictionary::Decompressor;
 use crate::format::pack::{PackMeta, pack_name};
 use crate::limits;
 use crate::pace::Bell;
-use crate::pack::{self, PackFile};
+use crate::pack::{self, BlockReader, PackFile};
 use crate::stats::Stopwatch;
 use crate::storage::{DiskFile, Mode, join};
 use crate::sync::{Mutex, give_way};
@@ -221,7 +220,7 @@ fn damaged_blocks(file: DiskFile, meta: &PackMeta, name: &str) -> Vec<Finding> {
         }
         Err(error) => return vec![finding(0, meta.bytes, error.to_string())],
     };
-    let Some(mut decompressor) = Decompressor::new() else { return Vec::new() };
+    let Some(mut reader) = BlockReader::new() else { return Vec::new() };
     let copies = pack.dictionary_damage().unwrap_or_default();
     let place = |error: &Error| match error {
         Error::Corrupt { what, offset, .. } => finding(*offset, 0, (*what).to_owned()),
@@ -230,7 +229,7 @@ fn damaged_blocks(file: DiskFile, meta: &PackMeta, name: &str) -> Vec<Finding> {
     let mut found: Vec<Finding> = copies.iter().map(place).collect();
     for run in &runs {
         for (index, fence) in run.blocks.iter().enumerate() {
-            let Err(error) = pack.block(fence, &mut decompressor) else { continue };
+            let Err(error) = pack.block(run.room, fence, &mut reader) else { continue };
             let reason = match error {
                 Error::Corrupt { what, .. } => what.to_owned(),
                 other => other.to_string(),

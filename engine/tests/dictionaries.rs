@@ -14,13 +14,13 @@ use hansard_engine::Engine;
 use hansard_engine::draft::Draft;
 use hansard_engine::format::block::BlockHeader;
 use hansard_engine::format::codec::Reader;
-use hansard_engine::format::dictionary::{Decompressor, DictionaryKind, RUN_END};
+use hansard_engine::format::dictionary::{DictionaryKind, RUN_END};
 use hansard_engine::format::pack::PACK_HEADER_BYTES;
 use hansard_engine::format::payload::*;
 use hansard_engine::format::record::{Idempotency, Record};
 use hansard_engine::limits::{DICTIONARY_BYTES_TARGET, DICTIONARY_RUN_BYTES_MAX};
 use hansard_engine::manifest;
-use hansard_engine::pack::PackFile;
+use hansard_engine::pack::{BlockReader, PackFile};
 use hansard_engine::reads::Anchor;
 use hansard_engine::storage::Disk;
 use hansard_engine::tail::TailEntry;
@@ -318,13 +318,13 @@ fn a_pack_of_format_1_with_its_own_dictionary_is_read() {
     let index = pack.index().unwrap();
     assert!(pack.dictionary_damage().unwrap().is_empty());
     assert_eq!(pack.dictionary().unwrap().bytes().len(), 50);
-    let mut decompressor = Decompressor::new().unwrap();
+    let mut reader = BlockReader::new().unwrap();
     let mut kinds = Vec::new();
     for (run, (room, entries)) in index.runs.iter().zip(&entries) {
         assert_eq!((run.room, run.last_rev.0), (*room, entries.len() as u64));
         let mut read = Vec::new();
         for fence in &run.blocks {
-            let block = pack.block(fence, &mut decompressor).unwrap();
+            let block = pack.block(run.room, fence, &mut reader).unwrap();
             read.extend((0..block.len()).filter_map(|at| block.record(at)));
             let bytes = pack.file().read(fence.offset, fence.bytes as usize).unwrap();
             kinds.push(BlockHeader::get(&mut Reader::new(&bytes)).unwrap().dictionary);

@@ -12,7 +12,7 @@ use hansard_engine::erase::Owed;
 use hansard_engine::format::manifest::Edit;
 use hansard_engine::format::pack::{PackIndex, PackMeta};
 use hansard_engine::format::payload::*;
-use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::format::run::{BlockRef, BlockRefOfFormat1, Run, RunOfFormat1};
 use hansard_engine::format::wire::Fields;
 use hansard_engine::proof::salts::{SaltNode, Salts};
 
@@ -81,7 +81,7 @@ fn generated() -> String {
     structs!(&mut out, PrincipalChanged, PrincipalSettings, TokenCreated, TokenRevoked, Audit);
     structs!(&mut out, Setting, LossAccepted, LsnSpan);
     out.push_str("\n### Packs and manifest\n");
-    structs!(&mut out, PackIndex, Run, BlockRef, PackMeta, Edit);
+    structs!(&mut out, PackIndex, Run, BlockRef, RunOfFormat1, BlockRefOfFormat1, PackMeta, Edit);
     out.push_str("\n### Rows of the catalog\n");
     structs!(&mut out, RoomRow, HeadRow, MemberRow, CategoryRow, PrincipalRow, TokenRow, KeyRow);
     structs!(&mut out, KeyEntry, KeyPage);

@@ -215,23 +215,21 @@ fn pack_by_hand(record: usize) -> Dump {
     block.all(&numbers).all(&words);
 
     let mut index = Dump::default();
+    let id = |id: u64| [varint(id & 0xffff_ffff_ffff), varint(id >> 48)].concat();
     index
         .put([1], "index: runs")
-        .put([5], "Run.pack")
-        .put(varint(ROOM), "room")
-        .put(varint(CATEGORY), "category");
-    index.put([2], "first_rev").put([2], "last_rev").put([0], "seq_base").put([1], "last_seq");
-    index.put(zigzag(NOON), "first_time").put(zigzag(NOON), "last_time").put([12], "first_lsn");
-    index.put([12], "last_lsn").put([0], "amended_from").put([0], "amended_to").put([1], "blocks");
-    index.put([28], "BlockRef.offset").put(varint(block.bytes().len() as u64), "bytes");
+        .put([0], "Run.form")
+        .put([4], "flags: one block")
+        .put([5], "pack")
+        .put(id(ROOM), "room")
+        .put(id(CATEGORY), "category");
+    index.put([2], "first_rev").put([0], "last_rev: the same").put([0], "seq_base");
+    index.put(zigzag(1), "last_seq: 1 more").put(zigzag(NOON), "first_time");
+    index.put([0], "last_time: the same").put([12], "first_lsn").put([0], "last_lsn: the same");
     index
-        .put(varint(u64::from(crc(&block.bytes()))), "crc")
-        .put([1], "records")
-        .put([2], "first_rev");
-    index
-        .put([0], "seq_base")
-        .put(zigzag(NOON), "time_base")
-        .put([0], "Run.nodes")
+        .put(zigzag(28), "BlockRef.offset: 28 more than 0")
+        .put(varint(block.bytes().len() as u64), "bytes")
+        .put(le4(crc(&block.bytes())), "crc")
         .put([0], "dropped");
 
     let mut head = Dump::default();

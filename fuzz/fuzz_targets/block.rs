@@ -1,9 +1,10 @@
 //! Blocks: no bytes panic the decoder or make it allocate beyond its bound. Sections are also put
 //! behind a header that agrees with them, so that the fuzzer gets behind zstd, and records are put
-//! into a block, as rows and as columns: they come back byte for byte.
+//! into a block, as rows and as columns, and into a bundle: they come back byte for byte.
 #![no_main]
 
 use hansard_engine::format::block::{BLOCK_MAGIC, Block, BlockBuilder};
+use hansard_engine::format::bundle::{self, BUNDLE_MAGIC, Bundle};
 use hansard_engine::format::codec::put_varint;
 use hansard_engine::format::dictionary::{Compressor, Decompressor};
 use hansard_engine::format::payload::{Edited, EntryKind, Payload, Post};
@@ -61,9 +62,44 @@ fn record(nth: u64, bytes: &[u8]) -> Record {
     }
 }
 
+/// Small blocks of these records, one of each room, come back out of a bundle.
+fn comes_back_bundled(records: &[Vec<u8>], decompressor: &mut Decompressor) {
+    let mut blocks = Vec::new();
+    let mut builders = Vec::new();
+    for (record, room) in records.iter().zip(1..=4) {
+        let Ok(record) = Record::from_bytes(record) else { continue };
+        let record = Record { room: RoomId(room), ..record };
+        let mut builder = BlockBuilder::default();
+        builder.push(&record.to_bytes());
+        if builder.is_small() {
+            builders.push(builder);
+            blocks.push(record);
+        }
+    }
+    let Some(mut compressor) = Compressor::generic(1) else { return };
+    let mut out = Vec::new();
+    if bundle::finish(&mut builders, &mut compressor, &mut out).is_err() {
+        return;
+    }
+    let bundle = Bundle::inflate(&out, None, decompressor).expect("what was built inflates");
+    for record in blocks {
+        let block = bundle.block(record.room, record.rev).expect("it is there");
+        assert_eq!(block.record(0).as_deref(), Some(&record.to_bytes()[..]));
+    }
+}
+
+/// Inflates a bundle and decodes each of its blocks.
+fn look(bytes: &[u8], decompressor: &mut Decompressor) {
+    let Ok(bundle) = Bundle::inflate(bytes, None, decompressor) else { return };
+    for (room, rev) in bundle.blocks().collect::<Vec<_>>() {
+        let _ = bundle.block(room, rev);
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let Some(mut decompressor) = Decompressor::new() else { return };
     let _ = Block::decode(data, None, &mut decompressor);
+    look(data, &mut decompressor);
     // Records, bytes of the records, and sections of these bytes, cut where the third says.
     if let Some(([records, size, cut], rest)) = data.split_first_chunk::<3>() {
         let (numbers, words) = rest.split_at(usize::from(*cut).min(rest.len()));
@@ -76,10 +112,19 @@ fuzz_target!(|data: &[u8]| {
             }
             let _ = Block::decode(&[&block, numbers, words].concat(), None, &mut decompressor);
         }
+        // The same as a bundle of so many blocks, whose sizes the numbers say.
+        let mut bundle = BUNDLE_MAGIC.to_vec();
+        bundle.extend([10, 0]);
+        for n in [u64::from(*records), numbers.len() as u64, numbers.len() as u64] {
+            put_varint(&mut bundle, n);
+        }
+        put_varint(&mut bundle, words.len() as u64);
+        look(&[&bundle, numbers, words].concat(), &mut decompressor);
     }
     let rows: Vec<Vec<u8>> = data.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
     comes_back(&rows, &mut decompressor);
     let records = data.split(|byte| *byte == b'\n').zip(0..);
     let records: Vec<Vec<u8>> = records.map(|(bytes, nth)| record(nth, bytes).to_bytes()).collect();
     comes_back(&records, &mut decompressor);
+    comes_back_bundled(&records, &mut decompressor);
 });

@@ -6,6 +6,7 @@
 //! INVARIANT: no bytes make a mender panic; what is too mangled to be mended stays as it is.
 
 use hansard_engine::format::block::{Block, BlockBuilder, checksum};
+use hansard_engine::format::bundle::{Bundle, is_bundle};
 use hansard_engine::format::dictionary::{Compressor, Decompressor};
 use hansard_engine::format::frame::{ENTRY_BYTES, FRAME_MAGIC, HEADER_BYTES, record_crc};
 use hansard_engine::format::manifest::{EDIT_HEADER_BYTES, MANIFEST_MAGIC};
@@ -146,7 +147,7 @@ pub fn pack(bytes: &mut Vec<u8>, id: u64, mut edit: impl FnMut(usize, &mut Vec<V
     if let Ok(mut contents) = contents {
         mend_blocks(bytes, &mut contents.runs, &mut edit);
         let runs = &contents.runs;
-        index = encode_index(&contents);
+        index = encode_index(&contents, footer.layout);
         footer.index_offset = bytes.len() as u64;
         footer.index_bytes = index.len() as u64;
         footer.index_crc = checksum(&index);
@@ -163,14 +164,22 @@ fn mend_blocks(
     runs: &mut [Run],
     edit: &mut impl FnMut(usize, &mut Vec<Vec<u8>>),
 ) {
-    let blocks = runs.iter_mut().flat_map(|run| &mut run.blocks);
-    for (number, fence) in blocks.enumerate() {
+    let blocks = runs.iter_mut().flat_map(|run| {
+        let room = run.room;
+        run.blocks.iter_mut().map(move |fence| (room, fence))
+    });
+    for (number, (room, fence)) in blocks.enumerate() {
         let start = usize::try_from(fence.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(fence.bytes as usize);
         let Some(block) = bytes.get(start..end) else { continue };
         fence.crc = checksum(block);
         let mut decompressor = Decompressor::new().expect("memory");
-        let Ok(plain) = Block::decode(block, None, &mut decompressor) else { continue };
+        let plain = match is_bundle(block) {
+            true => Bundle::inflate(block, None, &mut decompressor)
+                .and_then(|bundle| bundle.block(room, fence.first_rev)),
+            false => Block::decode(block, None, &mut decompressor),
+        };
+        let Ok(plain) = plain else { continue };
         let records = (0..plain.len()).filter_map(|at| plain.record(at)).map(|r| r.to_vec());
         let before: Vec<Vec<u8>> = records.collect();
         let mut after = before.clone();

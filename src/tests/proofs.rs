@@ -11,12 +11,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use hansard_engine::draft::{Draft, Said};
-use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::pack_name;
 use hansard_engine::format::payload::{EntryKind, Payload, Post, RoomHead, RoomHeads};
 use hansard_engine::format::record::Record;
 use hansard_engine::manifest::{self, Manifest};
-use hansard_engine::pack::{PackFile, PackKind, PackWriter};
+use hansard_engine::pack::{BlockReader, PackFile, PackKind, PackWriter};
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::storage::{Disk, join};
 use hansard_engine::tail::TailEntry;
@@ -293,8 +292,8 @@ fn attack(data: &Path, from: &str, to: &str) {
         for run in &index.runs {
             let (mut seq_at, mut time_at) = (run.seq_base, run.first_time);
             for fence in &run.blocks {
-                let mut decompressor = Decompressor::new().expect("memory");
-                let block = file.block(fence, &mut decompressor).expect("a block");
+                let mut reader = BlockReader::new().expect("memory");
+                let block = file.block(run.room, fence, &mut reader).expect("a block");
                 for at in 0..block.len() {
                     let bytes = block.record(at).expect("a record");
                     let mut record = Record::from_bytes(&bytes).expect("a record");

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use archive::{Archive, Shown, repair};
+use archive::{Archive, Shown, copy_folder, remove_free_files, repair, say, seal};
 use support::api::{Api, text};
 use support::history::number;
-use support::{done, fails, hansard, text as utf8, tool};
+use support::{Site, done, fails, hansard, text as utf8, tool};
 
 /// The files that a list of the report names.
 fn files(list: &Value) -> Vec<String> {
@@ -428,6 +428,91 @@ fn a_lost_or_damaged_catalog_is_rebuilt_and_never_opened() {
         tool::run(verb, &archive.data());
         assert!(!archive.data().join("catalog").exists(), "{verb} makes nothing");
     }
+}
+
+/// Blocks of small rooms are in one bundle: what helps one helps all, and what costs one costs all.
+#[test]
+fn a_damaged_bundle_is_healed_for_all_its_rooms_or_lost_to_all() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let category = admin.category("c");
+    let rooms: Vec<String> =
+        (1..=4).map(|nth| admin.room(&format!("room {nth}"), &category, "open")).collect();
+    rooms.iter().for_each(|room| say(&admin, room, 1..=3));
+    let token = admin.token.clone().expect("a token");
+    seal(&site, server);
+    let server = site.serve();
+    let api = server.anonymous().with_token(&token);
+    let shown: Vec<Shown> = rooms.iter().map(|room| Shown::of(&api, room)).collect();
+    assert_eq!(server.stop().code(), Some(0));
+    let (data, copy) = (site.data(), site.path("copy"));
+    let view = tool::done("inspect", &data);
+    remove_free_files(&data, &view);
+    copy_folder(&data, &copy);
+    let segments = view["packs"][0]["segments"].as_array().expect("segments");
+    let block_of = |room: &String| {
+        let segment = segments.iter().find(|segment| segment["room"] == room.as_str());
+        let block = &segment.expect("the room is there")["blocks"][0];
+        (number(block, "offset"), number(block, "bytes"))
+    };
+    let (offset, bytes) = block_of(&rooms[0]);
+    assert!(rooms.iter().all(|room| block_of(room) == (offset, bytes)), "{view}");
+    let own: u64 = segments
+        .iter()
+        .filter(|segment| rooms.iter().any(|room| segment["room"] == room.as_str()))
+        .map(|segment| number(segment, "bytes"))
+        .sum();
+    assert_eq!(own, bytes, "a room has its part of it");
+    let name = text(&view["packs"][0]["file"]);
+    let path = data.join(&name);
+    let whole = fs::read(&path).expect("it can be read");
+    let target = site.path("data.repaired");
+    let served = |site: &Site, lost: bool| {
+        let server = site.serve();
+        let api = server.anonymous().with_token(&token);
+        for (room, shown) in rooms.iter().zip(&shown) {
+            let gaps: &[(u64, u64)] = if lost { &[(1, 3)] } else { &[] };
+            assert!(Shown::of(&api, room) == shown.without(gaps), "{room}");
+        }
+        assert_eq!(server.stop().code(), Some(0));
+    };
+    let target_site = || {
+        let mut site = Site::empty();
+        site.put_data(target.to_str().expect("a path"));
+        site
+    };
+
+    tool::flip(&path, offset + bytes / 2);
+    let (code, report, _) = repair(&data, &["--from", copy.to_str().expect("a path")]);
+    assert_eq!(code, 0, "{report}");
+    let healed = report["healed"].as_array().expect("a list").iter();
+    let mut named: Vec<String> =
+        healed.filter_map(|of| of["room"].as_str().map(Into::into)).collect();
+    named.sort();
+    let mut all = rooms.clone();
+    all.sort();
+    assert_eq!(named, all, "{report}");
+    assert_eq!(fs::read(target.join(&name)).expect("a pack"), whole);
+    served(&target_site(), false);
+    fs::remove_dir_all(&target).expect("it can be removed");
+
+    // Where the run index is lost it is made again of the catalog's rows, byte by byte.
+    fs::write(&path, &whole).expect("it can be written");
+    tool::flip(&path, whole.len() as u64 - 90);
+    let (code, report, _) = repair(&data, &[]);
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(fs::read(target.join(&name)).expect("a pack"), whole);
+    fs::remove_dir_all(&target).expect("it can be removed");
+
+    fs::write(&path, &whole).expect("it can be written");
+    tool::flip(&path, offset + bytes / 2);
+    let (code, report, _) = repair(&data, &[]);
+    assert_eq!(code, 1, "{report}");
+    for room in &rooms {
+        assert_eq!(lost_of(&report, room), [(1, 3)], "{report}");
+    }
+    served(&target_site(), true);
 }
 
 #[test]

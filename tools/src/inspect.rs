@@ -14,6 +14,7 @@ use hansard_engine::catalog::rows::{PastRow, RoomRow, head_of};
 use hansard_engine::catalog::{Family, Go, keys, walk_prefix};
 use hansard_engine::error::Result;
 use hansard_engine::format::block::{BLOCK_HEADER_BYTES_MAX, BlockHeader};
+use hansard_engine::format::bundle::is_bundle;
 use hansard_engine::format::codec::Reader;
 use hansard_engine::format::frame::RecordSlot;
 use hansard_engine::format::pack::pack_name;
@@ -22,8 +23,8 @@ use hansard_engine::format::record::Record;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::wire::from_bytes;
 use hansard_engine::journal::{file_name, scan::FoundFrame, scan::scan};
-use hansard_engine::pack::{self, PackFile};
-use hansard_engine::storage::{DiskFile, join};
+use hansard_engine::pack::{self, BlockReader, PackFile};
+use hansard_engine::storage::join;
 use hansard_engine::types::{Lsn, RoomId, Seq, TimeUs};
 use serde::Serialize;
 
@@ -287,7 +288,9 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
         let segments = open
             .and_then(|open| {
                 let runs = open.index()?.runs;
-                Ok(runs.iter().map(|run| show_segment(run, open.file(), rooms)).collect())
+                let mut reader = BlockReader::new();
+                let show = |run| show_segment(run, &open, reader.as_mut(), rooms);
+                Ok(runs.iter().map(show).collect())
             })
             .inspect_err(|e| eprintln!("hansard-tool: {e}"))
             .unwrap_or_default();
@@ -311,8 +314,13 @@ fn packs(directory: &Directory, rooms: &mut BTreeMap<RoomId, Room>) -> Result<Ve
     Ok(shown)
 }
 
-fn show_segment(run: &Run, file: &DiskFile, rooms: &mut BTreeMap<RoomId, Room>) -> Segment {
-    let bytes = run.blocks.iter().map(|block| u64::from(block.bytes)).sum();
+fn show_segment(
+    run: &Run,
+    pack: &PackFile,
+    mut reader: Option<&mut BlockReader>,
+    rooms: &mut BTreeMap<RoomId, Room>,
+) -> Segment {
+    let bytes = run.blocks.iter().map(|block| u64::from(block.share)).sum();
     let room = rooms.entry(run.room).or_insert_with(|| named(run.room));
     room.packed_bytes += bytes;
     room.runs += 1;
@@ -332,17 +340,29 @@ fn show_segment(run: &Run, file: &DiskFile, rooms: &mut BTreeMap<RoomId, Room>) 
         to_seq: run.last_seq.0,
         records: run.blocks.iter().map(|block| u64::from(block.records)).sum(),
         bytes,
-        plain_bytes: run.blocks.iter().map(|block| plain_bytes(file, block)).sum(),
+        plain_bytes: run
+            .blocks
+            .iter()
+            .map(|block| plain_bytes(pack, run.room, block, reader.as_deref_mut()))
+            .sum(),
         first_time_us: times.and_then(|(first, _)| known(first)),
         last_time_us: times.and_then(|(_, last)| known(last)),
         blocks: run.blocks.iter().enumerate().map(block).collect(),
     }
 }
 
-/// A block's bytes before compression, as its header says.
-fn plain_bytes(file: &DiskFile, block: &BlockRef) -> Option<u64> {
+/// A block's bytes before compression, as its header says, or that of its bundle.
+fn plain_bytes(
+    pack: &PackFile,
+    room: RoomId,
+    block: &BlockRef,
+    reader: Option<&mut BlockReader>,
+) -> Option<u64> {
     let bytes = BLOCK_HEADER_BYTES_MAX.min(block.bytes as usize);
-    let header = file.read(block.offset, bytes).ok()?;
-    let header = BlockHeader::get(&mut Reader::new(&header)).ok()?;
-    u64::try_from(header.record_bytes).ok()
+    let header = pack.file().read(block.offset, bytes).ok()?;
+    let bytes = match is_bundle(&header) {
+        true => pack.block(room, block, reader?).ok()?.record_bytes(),
+        false => BlockHeader::get(&mut Reader::new(&header)).ok()?.sizes.record_bytes,
+    };
+    u64::try_from(bytes).ok()
 }

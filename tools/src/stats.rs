@@ -188,7 +188,9 @@ fn slots(
 impl Sums {
     fn pack(&mut self, directory: &Directory, meta: &PackMeta) {
         match PackFile::open(&directory.disk, meta.id).and_then(|open| open.index()) {
-            Ok(index) => index.runs.iter().for_each(|run| self.run(run)),
+            Ok(index) => {
+                index.runs.iter().for_each(|run| self.run(run));
+            }
             Err(error) => self.unread.push(error.to_string()),
         }
     }
@@ -202,7 +204,7 @@ impl Sums {
         }
         let room = self.rooms.entry(run.room).or_default();
         room.seq = room.seq.max(run.last_seq);
-        room.packed_bytes += run.blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>();
+        room.packed_bytes += run.blocks.iter().map(|block| u64::from(block.share)).sum::<u64>();
     }
 
     /// How far the catalog says that rooms went.

@@ -18,7 +18,7 @@ use hansard_engine::format::payload::Payload;
 use hansard_engine::format::record::Record;
 use hansard_engine::limits::DICTIONARY_BYTES_MAX;
 use hansard_engine::manifest;
-use hansard_engine::pack::PackFile;
+use hansard_engine::pack::{BlockReader, PackFile};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::real::RealStorage;
 use hansard_engine::types::{PrincipalId, Rev, RoomId, Seq};
@@ -47,12 +47,12 @@ pub fn samples(data: &Path) -> Outcome<Vec<Sample>> {
     let disk = Disk::new(Arc::new(RealStorage::new(data)));
     let mut samples = Vec::new();
     let mut sources: BTreeMap<Arc<str>, u32> = BTreeMap::new();
-    let mut decompressor = Decompressor::new().ok_or("memory is short")?;
+    let mut reader = BlockReader::new().ok_or("memory is short")?;
     for id in manifest::load(&disk)?.state.packs.keys() {
         let pack = PackFile::open(&disk, *id)?;
         for run in pack.index()?.runs {
             for fence in &run.blocks {
-                let block = pack.block(fence, &mut decompressor)?;
+                let block = pack.block(run.room, fence, &mut reader)?;
                 for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                     let record = Record::from_bytes(&bytes).map_err(|wrong| wrong.to_string())?;
                     let Payload::Post(post) = &record.payload else { continue };

@@ -34,20 +34,44 @@ pub fn checksum(block: &[u8]) -> u32 {
     crc32fast::hash(block)
 }
 
+/// How much a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Its records.
+    pub records: usize,
+    /// The bytes of its records.
+    pub record_bytes: usize,
+    /// The section of numbers.
+    pub(super) numbers: usize,
+    /// The section of words before it was compressed.
+    pub(super) words: usize,
+}
+
+impl Sizes {
+    pub(super) fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            records: reader.count(limits::BLOCK_RECORDS_MAX, "block.records")?,
+            record_bytes: reader.count(limits::BLOCK_BYTES_MAX, "block.record_bytes")?,
+            numbers: reader.count(limits::BLOCK_BYTES_MAX, "block.numbers")?,
+            words: reader.count(limits::BLOCK_BYTES_MAX, "block.words")?,
+        })
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        for size in [self.records, self.record_bytes, self.numbers, self.words] {
+            put_varint(out, size as u64);
+        }
+    }
+}
+
 /// What a block says of itself before its sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
     form: u8,
     /// The dictionary its words were compressed with.
     pub dictionary: DictionaryKind,
-    /// Its records.
-    pub records: usize,
-    /// The bytes of its records.
-    pub record_bytes: usize,
-    /// The section of numbers.
-    numbers: usize,
-    /// The section of words before it was compressed.
-    words: usize,
+    /// How much it holds.
+    pub sizes: Sizes,
 }
 
 impl BlockHeader {
@@ -66,22 +90,13 @@ impl BlockHeader {
         }
         let dictionary = DictionaryKind::of(reader.u8("block.dictionary")?)
             .ok_or(DecodeError { what: "block.dictionary", at: 5 })?;
-        Ok(Self {
-            form,
-            dictionary,
-            records: reader.count(limits::BLOCK_RECORDS_MAX, "block.records")?,
-            record_bytes: reader.count(limits::BLOCK_BYTES_MAX, "block.record_bytes")?,
-            numbers: reader.count(limits::BLOCK_BYTES_MAX, "block.numbers")?,
-            words: reader.count(limits::BLOCK_BYTES_MAX, "block.words")?,
-        })
+        Ok(Self { form, dictionary, sizes: Sizes::get(reader)? })
     }
 
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&BLOCK_MAGIC);
         out.extend_from_slice(&[self.form, self.dictionary.code()]);
-        for size in [self.records, self.record_bytes, self.numbers, self.words] {
-            put_varint(out, size as u64);
-        }
+        self.sizes.put(out);
     }
 }
 
@@ -147,6 +162,38 @@ impl BlockBuilder {
         self.records
     }
 
+    /// True if it is so small that it is better off in a bundle.
+    #[must_use]
+    pub fn is_small(&self) -> bool {
+        !self.unfit && self.weight() <= limits::BUNDLED_BYTES_MAX
+    }
+
+    /// What was collected as sections of numbers and words, and their sizes.
+    pub(super) fn sections(&mut self) -> (Sizes, &[u8], &[u8]) {
+        let words = if self.unfit {
+            &self.rows
+        } else {
+            self.columns.put(&mut self.numbers, &mut self.words);
+            &self.words
+        };
+        let sizes = Sizes {
+            records: self.records,
+            record_bytes: self.record_bytes,
+            numbers: self.numbers.len(),
+            words: words.len(),
+        };
+        (sizes, &self.numbers, words)
+    }
+
+    /// Starts anew, with the memory it had.
+    pub(super) fn clear(&mut self) {
+        for bytes in [&mut self.rows, &mut self.numbers, &mut self.words] {
+            bytes.clear();
+        }
+        self.columns.clear();
+        (self.unfit, self.records, self.record_bytes) = (false, 0, 0);
+    }
+
     /// Compresses what was collected, appends the block to `out` and starts anew.
     ///
     /// # Errors
@@ -156,39 +203,23 @@ impl BlockBuilder {
         compressor: &mut Compressor,
         out: &mut Vec<u8>,
     ) -> std::io::Result<()> {
-        let (mut form, words) = if self.unfit {
-            (0, &self.rows)
-        } else {
-            self.columns.put(&mut self.numbers, &mut self.words);
-            (AS_COLUMNS | MAKERS_AS_COLUMNS, &self.words)
-        };
+        let mut form = if self.unfit { 0 } else { AS_COLUMNS | MAKERS_AS_COLUMNS };
+        let (sizes, numbers, words) = self.sections();
         let compressed = match compressor.is_for(words.len()) {
             true => Some(compressor.compress(words)?).filter(|bytes| bytes.len() < words.len()),
             false => None,
         };
         let (body, dictionary) = match &compressed {
-            Some(compressed) => (compressed, compressor.kind()),
+            Some(compressed) => (&**compressed, compressor.kind()),
             None => {
                 form |= WORDS_AS_THEY_ARE;
                 (words, DictionaryKind::None)
             }
         };
-        let header = BlockHeader {
-            form,
-            dictionary,
-            records: self.records,
-            record_bytes: self.record_bytes,
-            numbers: self.numbers.len(),
-            words: words.len(),
-        };
-        header.put(out);
-        out.extend_from_slice(&self.numbers);
+        BlockHeader { form, dictionary, sizes }.put(out);
+        out.extend_from_slice(numbers);
         out.extend_from_slice(body);
-        for bytes in [&mut self.rows, &mut self.numbers, &mut self.words] {
-            bytes.clear();
-        }
-        self.columns.clear();
-        (self.unfit, self.records, self.record_bytes) = (false, 0, 0);
+        self.clear();
         Ok(())
     }
 }
@@ -223,7 +254,7 @@ impl Block {
     ) -> Result<Self, DecodeError> {
         let reader = &mut Reader::new(bytes);
         let header = BlockHeader::get(reader)?;
-        let numbers = reader.take(header.numbers, "block.numbers")?;
+        let numbers = reader.take(header.sizes.numbers, "block.numbers")?;
         let at = reader.position();
         let inflated;
         let words = if header.form & WORDS_AS_THEY_ARE == 0 {
@@ -234,29 +265,47 @@ impl Block {
                 DictionaryKind::Own => Some(own.ok_or(missing)?),
             };
             inflated = decompressor
-                .decompress(reader.rest(), header.words, dictionary)
+                .decompress(reader.rest(), header.sizes.words, dictionary)
                 .map_err(|_| DecodeError { what: "block.zstd", at })?;
             &*inflated
         } else {
             reader.rest()
         };
-        if words.len() != header.words {
+        if words.len() != header.sizes.words {
             return Err(DecodeError { what: "block.words", at });
         }
         // Where inside of the sections does not matter: they are checked as a whole.
         let wrong = |e: DecodeError| DecodeError { at, ..e };
         if header.form & AS_COLUMNS == 0 {
-            return Self::of_rows(words, numbers, header).map_err(wrong);
+            return Self::of_rows(words, numbers, header.sizes).map_err(wrong);
         }
         let makers_as = match header.form & MAKERS_AS_COLUMNS {
             0 => MakersAs::Whole,
             _ => MakersAs::Columns,
         };
-        let sections = (numbers, words);
-        let (plain, ends) = columns::get(sections, makers_as, header.records, header.record_bytes)
-            .map_err(wrong)?;
-        if plain.len() != header.record_bytes {
-            return Err(DecodeError { what: "block.record_bytes", at });
+        Self::of_sections((numbers, words), makers_as, header.sizes).map_err(wrong)
+    }
+
+    /// Decodes the sections of a block of columns.
+    ///
+    /// # Errors
+    /// If they are not of so many records and bytes.
+    pub(super) fn of_columns(
+        numbers: &[u8],
+        words: &[u8],
+        sizes: Sizes,
+    ) -> Result<Self, DecodeError> {
+        Self::of_sections((numbers, words), MakersAs::Columns, sizes)
+    }
+
+    fn of_sections(
+        sections: (&[u8], &[u8]),
+        makers_as: MakersAs,
+        sizes: Sizes,
+    ) -> Result<Self, DecodeError> {
+        let (plain, ends) = columns::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
+        if plain.len() != sizes.record_bytes {
+            return Err(DecodeError { what: "block.record_bytes", at: 0 });
         }
         let mut start = 0;
         let spans = ends.into_iter().map(|(end, words)| {
@@ -267,11 +316,11 @@ impl Block {
         Ok(Self { spans: spans.collect(), plain: Bytes::from(plain) })
     }
 
-    fn of_rows(words: &[u8], numbers: &[u8], header: BlockHeader) -> Result<Self, DecodeError> {
-        let mut spans = Vec::with_capacity(header.records);
+    fn of_rows(words: &[u8], numbers: &[u8], sizes: Sizes) -> Result<Self, DecodeError> {
+        let mut spans = Vec::with_capacity(sizes.records);
         let walk = &mut Reader::new(words);
         let mut bytes = 0;
-        for _ in 0..header.records {
+        for _ in 0..sizes.records {
             let record = walk.bytes(limits::RECORD_BYTES_MAX, "block.record")?;
             let start = walk.position() - record.len();
             let to_u32 = |n| u32::try_from(n).unwrap_or(u32::MAX);
@@ -279,7 +328,7 @@ impl Block {
             bytes += record.len();
         }
         walk.end("block.end")?;
-        if !numbers.is_empty() || bytes != header.record_bytes {
+        if !numbers.is_empty() || bytes != sizes.record_bytes {
             return Err(walk.error("block.record_bytes"));
         }
         Ok(Self { plain: Bytes::copy_from_slice(words), spans })

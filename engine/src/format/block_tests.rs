@@ -48,7 +48,7 @@ fn words_that_are_not_worth_it_stay_as_they_are() {
         builder.finish(&mut compressor, &mut out).unwrap();
         out
     };
-    let words = BlockHeader::get(&mut Reader::new(&of(0))).unwrap().words;
+    let words = BlockHeader::get(&mut Reader::new(&of(0))).unwrap().sizes.words;
     for (least, as_they_are) in [(0, false), (words, false), (words + 1, true)] {
         let block = of(least);
         let header = BlockHeader::get(&mut Reader::new(&block)).unwrap();
@@ -210,7 +210,7 @@ fn a_block_names_the_dictionary_it_needs() {
         let mut bytes = Vec::new();
         builder.finish(compressor.as_mut().unwrap(), &mut bytes).unwrap();
         let header = BlockHeader::get(&mut Reader::new(&bytes)).unwrap();
-        assert_eq!((header.dictionary, header.records), (kind, 40));
+        assert_eq!((header.dictionary, header.sizes.records), (kind, 40));
         let block = Block::decode(&bytes, Some(&own), decompressor).unwrap();
         assert_eq!(block.record(39).unwrap(), records[39]);
         let without = Block::decode(&bytes, None, decompressor);

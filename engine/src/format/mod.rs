@@ -4,6 +4,7 @@
 //! `engine/FORMAT.md` is its document; a test compares the two.
 
 pub mod block;
+pub mod bundle;
 pub mod codec;
 pub mod columns;
 pub mod dictionary;

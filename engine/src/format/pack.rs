@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::codec::{DecodeError, Reader, put_varint};
 use super::payload::LsnSpan;
-use super::run::Run;
+use super::run::{Run, RunOfFormat1};
 use super::runs::Runs;
 use super::wire::{Wire, to_bytes, wire_struct};
 use super::{LAYOUT, SECTOR_BYTES, reads};
@@ -321,10 +321,17 @@ impl Footer {
     }
 }
 
-/// The run index's bytes.
+/// The run index's bytes in a pack of a layout.
 #[must_use]
-pub fn encode_index(index: &PackIndex) -> Vec<u8> {
-    to_bytes(index)
+pub fn encode_index(index: &PackIndex, layout: u32) -> Vec<u8> {
+    if layout == LAYOUT {
+        return to_bytes(index);
+    }
+    let mut out = Vec::new();
+    let runs: Vec<RunOfFormat1> = index.runs.iter().map(Run::of_format_1).collect();
+    runs.put(&mut out);
+    index.dropped.put(&mut out);
+    out
 }
 
 /// The same of runs that are bytes already.

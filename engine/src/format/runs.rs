@@ -111,6 +111,7 @@ mod tests {
             offset: at,
             bytes: 90,
             crc: u32::MAX,
+            share: 0,
             records: 3,
             first_rev: Rev(at),
             seq_base: Seq(at),

@@ -50,16 +50,17 @@ pub(super) fn dictionary(
     let every = usize::try_from(every).unwrap_or(usize::MAX);
     let mut open: HashMap<RoomId, bool> = HashMap::new();
     let mut samples = Samples::default();
-    let blocks = runs.iter().flat_map(|run| {
-        let place = (run.pack, run.room);
-        run.blocks.into_iter().map(move |fence| (place, fence))
+    let blocks = runs.iter().map(Arc::new).flat_map(|run| {
+        let fences = 0..run.blocks.len();
+        fences.map(move |index| (Arc::clone(&run), index))
     });
-    for ((pack, room), fence) in blocks.step_by(every) {
-        let may = match open.get(&room) {
+    for (run, index) in blocks.step_by(every) {
+        let Some(fence) = run.blocks.get(index) else { continue };
+        let may = match open.get(&run.room) {
             Some(may) => *may,
             None => {
-                let may = may_be_looked_at(tools.store, room)?;
-                open.insert(room, may);
+                let may = may_be_looked_at(tools.store, run.room)?;
+                open.insert(run.room, may);
                 may
             }
         };
@@ -67,8 +68,8 @@ pub(super) fn dictionary(
             continue;
         }
         give_way();
-        let Ok(block) = packs.block(pack, &fence) else { continue };
-        if !(tools.pace)(fence.bytes as usize) {
+        let Ok(block) = packs.block(&run, fence) else { continue };
+        if !(tools.pace)(fence.share as usize) {
             return Err(Error::Unavailable { why: "the merge was ended" });
         }
         for bytes in (0..block.len()).filter_map(|at| block.record(at)) {

@@ -163,7 +163,7 @@ impl<'a> Purge<'a> {
             whole || block_has_entries(run, *index) && run.block_last_seq(*index) <= floor
         };
         let blocks = (0..run.blocks.len()).filter(dead).filter_map(|index| run.blocks.get(index));
-        let bytes: u64 = blocks.map(|block| u64::from(block.bytes)).sum();
+        let bytes: u64 = blocks.map(|block| u64::from(block.share)).sum();
         bytes.max(u64::from(entries || amendments))
     }
 

@@ -223,7 +223,7 @@ impl<'a> Rewrite<'a> {
                 for place in of_room.iter_mut() {
                     place.category = category;
                     let Some(run) = old.at(place.at) else { continue };
-                    part.bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+                    part.bytes += run.blocks.iter().map(|b| u64::from(b.share)).sum::<u64>();
                     if !self.tools.purge.settles(&run)? {
                         part.class = due;
                     }
@@ -294,8 +294,8 @@ impl<'a> Rewrite<'a> {
         (seq_at, time_at, last): (&mut Seq, &mut TimeUs, &mut Option<Rev>),
     ) -> std::result::Result<(), Failed> {
         let bad = |error| Failed { error, pack: Some(run.pack) };
-        let block = self.packs.block(run.pack, fence).map_err(bad)?;
-        self.told(u64::from(fence.bytes))?;
+        let block = self.packs.block(run, fence).map_err(bad)?;
+        self.told(u64::from(fence.share))?;
         for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
             let wrong = |what, at| {
                 let file = self.tools.disk.full(pack::DIR);
@@ -385,8 +385,8 @@ impl<'a> Rewrite<'a> {
             dropped += index.count();
             for run in runs.iter() {
                 for fence in &run.blocks {
-                    let block = packs.block(run.pack, fence)?;
-                    self.told(u64::from(fence.bytes))?;
+                    let block = packs.block(&run, fence)?;
+                    self.told(u64::from(fence.share))?;
                     for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                         digest.update(&bytes);
                         records += 1;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use super::DIR;
 use crate::error::{Error, Result};
 use crate::format::block::{Block, BlockHeader, checksum};
+use crate::format::bundle::{self, Bundle};
 use crate::format::codec::{DecodeError, Reader};
 use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
 use crate::format::pack::{
@@ -17,6 +18,35 @@ use crate::format::pack::{
 use crate::format::run::{BlockRef, Run};
 use crate::format::runs::Runs;
 use crate::storage::{Disk, DiskFile, Mode, join};
+use crate::types::RoomId;
+
+/// What stands where a fence says.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// The block.
+    Alone(Block),
+    /// It and others.
+    Together(Bundle),
+}
+
+/// Pack, offset and checksum of a bundle.
+pub(super) type BundleKey = (u64, u64, u32);
+
+/// What reading blocks needs beside their pack. Of one pack, for blocks that follow each other are
+/// often of one bundle, and it keeps the last.
+#[derive(Debug)]
+pub struct BlockReader {
+    decompressor: Decompressor,
+    last: Option<(BundleKey, Bundle)>,
+}
+
+impl BlockReader {
+    /// A reader; none for want of memory.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        Decompressor::new().map(|decompressor| Self { decompressor, last: None })
+    }
+}
 
 /// An open pack.
 #[derive(Debug)]
@@ -175,13 +205,15 @@ impl PackFile {
         Ok(self.own.get_or_init(|| own))
     }
 
-    /// Reads, verifies and decodes a block.
+    /// Reads, verifies and decodes a block of a room.
     ///
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
-    pub fn block(&self, block: &BlockRef, decompressor: &mut Decompressor) -> Result<Block> {
-        let bytes = self.file.read(block.offset, block.bytes as usize)?;
-        self.decode(&bytes, block, decompressor)
+    pub fn block(&self, room: RoomId, fence: &BlockRef, reader: &mut BlockReader) -> Result<Block> {
+        match &reader.last {
+            Some((key, bundle)) if *key == self.key(fence) => self.within(bundle, room, fence),
+            _ => self.decode(&self.read(fence)?, room, fence, reader),
+        }
     }
 
     /// Verifies and decodes a block's bytes.
@@ -191,28 +223,89 @@ impl PackFile {
     pub fn decode(
         &self,
         bytes: &[u8],
-        block: &BlockRef,
-        decompressor: &mut Decompressor,
+        room: RoomId,
+        fence: &BlockRef,
+        reader: &mut BlockReader,
     ) -> Result<Block> {
-        let corrupt = |what, expected: u32, found: u32| {
-            let (expected, found) = (u64::from(expected), u64::from(found));
-            Error::corrupt(what, self.file.path(), block.offset, expected, found)
-        };
-        let found = checksum(bytes);
-        if found != block.crc {
-            return Err(corrupt("block checksum mismatch", block.crc, found));
+        if let Some((key, bundle)) = &reader.last
+            && *key == self.key(fence)
+            && checksum(bytes) == fence.crc
+        {
+            return self.within(bundle, room, fence);
         }
-        let wrong = |error| self.wrong(error, block.offset);
-        let header = BlockHeader::get(&mut Reader::new(bytes)).map_err(wrong)?;
-        let own = match header.dictionary {
+        match self.inflate(bytes, fence, &mut reader.decompressor)? {
+            Stored::Alone(block) => Ok(block),
+            Stored::Together(bundle) => {
+                let block = self.within(&bundle, room, fence);
+                reader.last = Some((self.key(fence), bundle));
+                block
+            }
+        }
+    }
+
+    /// The bytes that a fence tells of, unverified.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn read(&self, fence: &BlockRef) -> Result<Vec<u8>> {
+        self.file.read(fence.offset, fence.bytes as usize)
+    }
+
+    /// Names the bytes that a fence tells of.
+    pub(super) const fn key(&self, fence: &BlockRef) -> BundleKey {
+        (self.id, fence.offset, fence.crc)
+    }
+
+    /// Verifies and decodes the bytes that a fence tells of, a bundle but for its records.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub(super) fn inflate(
+        &self,
+        bytes: &[u8],
+        fence: &BlockRef,
+        decompressor: &mut Decompressor,
+    ) -> Result<Stored> {
+        let found = checksum(bytes);
+        if found != fence.crc {
+            return Err(self.unlike(fence, "block checksum mismatch", fence.crc, found));
+        }
+        let wrong = |error| self.wrong(error, fence.offset);
+        let together = bundle::is_bundle(bytes);
+        let kind = match together {
+            true => bundle::dictionary_of(bytes).map_err(wrong)?,
+            false => BlockHeader::get(&mut Reader::new(bytes)).map_err(wrong)?.dictionary,
+        };
+        let own = match kind {
             DictionaryKind::Own => Some(self.dictionary()?),
             DictionaryKind::None | DictionaryKind::Generic => None,
         };
-        let decoded = Block::decode(bytes, own, decompressor).map_err(wrong)?;
-        if decoded.len() != block.records as usize {
-            let found = u32::try_from(decoded.len()).unwrap_or(u32::MAX);
-            return Err(corrupt("block records", block.records, found));
+        if together {
+            return Bundle::inflate(bytes, own, decompressor).map(Stored::Together).map_err(wrong);
         }
-        Ok(decoded)
+        let block = Block::decode(bytes, own, decompressor).map_err(wrong)?;
+        self.counted(block, fence).map(Stored::Alone)
+    }
+
+    /// The block of a bundle that a fence tells of.
+    ///
+    /// # Errors
+    /// `Corrupt` naming file and offset.
+    pub(super) fn within(&self, bundle: &Bundle, room: RoomId, fence: &BlockRef) -> Result<Block> {
+        let block = bundle.block(room, fence.first_rev);
+        self.counted(block.map_err(|error| self.wrong(error, fence.offset))?, fence)
+    }
+
+    fn counted(&self, block: Block, fence: &BlockRef) -> Result<Block> {
+        if block.len() == fence.records as usize {
+            return Ok(block);
+        }
+        let found = u32::try_from(block.len()).unwrap_or(u32::MAX);
+        Err(self.unlike(fence, "block records", fence.records, found))
+    }
+
+    fn unlike(&self, fence: &BlockRef, what: &'static str, expected: u32, found: u32) -> Error {
+        let (expected, found) = (u64::from(expected), u64::from(found));
+        Error::corrupt(what, self.file.path(), fence.offset, expected, found)
     }
 }

@@ -1,17 +1,19 @@
 //! Filled blocks on their way to bytes: compressed by a thread beside the writer of a pack.
 //!
-//! A pack's writer fills blocks, which takes about as long as compressing them. Blocks are handed
-//! over some at a time and come back in the order in which they were filled, each time at the same
-//! place in the work, whether or not there is a thread: where a pack ends depends on its bytes so
-//! far, and the same records must give the same packs. A pack of a few blocks has no thread. The
-//! thread reads and writes nothing.
+//! A pack's writer fills blocks, which takes about as long as compressing them. Blocks that are
+//! small wait for others to go into a bundle with. What is full is handed over some at a time and
+//! comes back in that order, each time at the same place in the work, whether or not there is a
+//! thread: where a pack ends depends on its bytes so far, and the same records must give the same
+//! packs. A pack of a few blocks has no thread. The thread reads and writes nothing.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::format::block::{BlockBuilder, checksum};
+use crate::format::bundle;
 use crate::format::dictionary::Compressor;
+use crate::limits;
 use crate::sync::{give_way, thread};
 
 /// What blocks that are handed over at once weigh together, about, and how many they are at most.
@@ -25,29 +27,76 @@ const CHANNEL: usize = BATCHES + 1;
 /// Builders that are kept to be filled again.
 const SPARE_BUILDERS: usize = BATCH_BLOCKS;
 
-/// A block as bytes.
-#[derive(Debug)]
+/// Blocks as the bytes that hold them.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Pressed {
+    /// The numbers that they were given with, and what each takes of the bytes.
+    pub blocks: Vec<(u64, u32)>,
     pub bytes: Vec<u8>,
     /// Its checksum.
     pub crc: u32,
 }
 
-/// Blocks that are compressed together.
+/// Blocks that become bytes together: one, or those of a bundle, and the numbers of both.
+#[derive(Debug, Default)]
+struct Unit {
+    numbers: Vec<u64>,
+    filled: Vec<BlockBuilder>,
+    weight: usize,
+}
+
+impl Unit {
+    fn push(&mut self, number: u64, block: BlockBuilder) {
+        self.weight += block.weight();
+        self.numbers.push(number);
+        self.filled.push(block);
+    }
+
+    /// True if a small block of this number and weight belongs to another bundle.
+    fn is_full_for(&self, number: u64, weight: usize) -> bool {
+        let is_far = |first: &u64| number - first >= limits::BUNDLE_SPAN as u64;
+        self.weight + weight > limits::BUNDLE_BYTES_TARGET
+            || self.numbers.first().is_some_and(is_far)
+    }
+
+    fn press(&mut self, compressor: &mut Compressor) -> io::Result<Pressed> {
+        let mut bytes = Vec::new();
+        let weights: Vec<usize> = self.filled.iter().map(BlockBuilder::weight).collect();
+        match &mut *self.filled {
+            [alone] => alone.finish(compressor, &mut bytes)?,
+            many => bundle::finish(many, compressor, &mut bytes)?,
+        }
+        let crc = checksum(&bytes);
+        let shares = shares(bytes.len(), &weights);
+        let blocks = std::mem::take(&mut self.numbers).into_iter().zip(shares).collect();
+        Ok(Pressed { blocks, bytes, crc })
+    }
+}
+
+/// Parts of so many bytes by weight, which are all of them together.
+fn shares(bytes: usize, weights: &[usize]) -> Vec<u32> {
+    let all = weights.iter().sum::<usize>().max(1);
+    let (mut before, mut weight) = (0, 0);
+    let share = |own: &usize| {
+        weight += own;
+        let upto = bytes * weight / all;
+        u32::try_from(upto - std::mem::replace(&mut before, upto)).unwrap_or(u32::MAX)
+    };
+    weights.iter().map(share).collect()
+}
+
+/// What is compressed at once.
 #[derive(Debug, Default)]
 struct Batch {
-    filled: Vec<BlockBuilder>,
+    units: Vec<Unit>,
     weight: usize,
     pressed: Vec<Pressed>,
 }
 
 impl Batch {
     fn press(&mut self, compressor: &mut Compressor) -> io::Result<()> {
-        for builder in &mut self.filled {
-            let mut bytes = Vec::new();
-            builder.finish(compressor, &mut bytes)?;
-            let crc = checksum(&bytes);
-            self.pressed.push(Pressed { bytes, crc });
+        for unit in &mut self.units {
+            self.pressed.push(unit.press(compressor)?);
             give_way();
         }
         Ok(())
@@ -115,6 +164,8 @@ pub(super) struct Press {
     /// Starts a thread once a batch is full.
     alone: bool,
     open: Batch,
+    /// Small blocks that wait for others.
+    bundle: Unit,
     /// Batches that the caller has yet to compress, or that the thread has.
     under_way: VecDeque<Option<Batch>>,
     spare: Vec<BlockBuilder>,
@@ -126,20 +177,36 @@ impl Press {
             who: Who::Caller(compressor),
             alone: cfg!(feature = "shuttle"),
             open: Batch::default(),
+            bundle: Unit::default(),
             under_way: VecDeque::new(),
             spare: Vec::new(),
         }
     }
 
-    /// Takes a filled block, gives an empty one in its place, and blocks that are bytes by now.
+    /// Takes a filled block and its number, which is above those before, and whether it may be in a
+    /// bundle; gives an empty one in its place, and blocks that are bytes by now.
     ///
     /// # Errors
     /// If zstd refuses, which it does for want of memory only, or if the thread died.
-    pub(super) fn push(&mut self, filled: &mut BlockBuilder) -> io::Result<Vec<Pressed>> {
+    pub(super) fn push(
+        &mut self,
+        (number, bundled): (u64, bool),
+        filled: &mut BlockBuilder,
+    ) -> io::Result<Vec<Pressed>> {
         let empty = self.spare.pop().unwrap_or_default();
-        self.open.weight += filled.weight();
-        self.open.filled.push(std::mem::replace(filled, empty));
-        if self.open.weight < BATCH_BYTES && self.open.filled.len() < BATCH_BLOCKS {
+        let filled = std::mem::replace(filled, empty);
+        let small = bundled && filled.is_small();
+        if self.bundle.is_full_for(number, if small { filled.weight() } else { 0 }) {
+            self.end_bundle();
+        }
+        if small {
+            self.bundle.push(number, filled);
+        } else {
+            let mut alone = Unit::default();
+            alone.push(number, filled);
+            self.take(alone);
+        }
+        if self.open.weight < BATCH_BYTES && self.open.units.len() < BATCH_BLOCKS {
             return Ok(Vec::new());
         }
         let batch = std::mem::take(&mut self.open);
@@ -151,14 +218,27 @@ impl Press {
         Ok(pressed)
     }
 
+    fn take(&mut self, unit: Unit) {
+        self.open.weight += unit.weight;
+        self.open.units.push(unit);
+    }
+
+    fn end_bundle(&mut self) {
+        let bundle = std::mem::take(&mut self.bundle);
+        if !bundle.filled.is_empty() {
+            self.take(bundle);
+        }
+    }
+
     /// The rest of the blocks.
     ///
     /// # Errors
     /// As [`Self::push`].
     pub(super) fn finish(&mut self) -> io::Result<Vec<Pressed>> {
+        self.end_bundle();
         let batch = std::mem::take(&mut self.open);
         let mut all = Vec::new();
-        if !batch.filled.is_empty() {
+        if !batch.units.is_empty() {
             match &mut self.who {
                 Who::Helper(_) => self.hand_over(batch)?,
                 _ => self.under_way.push_back(Some(batch)),
@@ -207,7 +287,8 @@ impl Press {
             _ => return Err(gone()),
         };
         let room = SPARE_BUILDERS.saturating_sub(self.spare.len());
-        self.spare.extend(batch.filled.drain(..).take(room));
+        let filled = batch.units.drain(..).flat_map(|unit| unit.filled);
+        self.spare.extend(filled.take(room));
         Ok(batch.pressed)
     }
 }
@@ -219,11 +300,20 @@ fn gone() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::bundle::is_bundle;
     use crate::format::codec::put_varint;
+    use crate::format::record::{Record, tests::samples};
+    use crate::types::{Rev, RoomId};
 
-    /// Blocks of sizes that vary, each of rows.
+    /// Blocks of sizes that vary: of rows, and every third a small one of columns.
     fn fill(builder: &mut BlockBuilder, nth: usize) {
         for at in 0..=nth % 7 {
+            if nth.is_multiple_of(3) {
+                let (room, rev) = (RoomId(nth as u64), Rev(1 + at as u64));
+                let sample = samples().swap_remove(at % 3);
+                builder.push(&Record { room, rev, ..sample }.to_bytes());
+                continue;
+            }
             let mut record = Vec::new();
             put_varint(&mut record, (nth * 31 + at) as u64);
             record.extend(std::iter::repeat_n(b"word "[at % 5], nth * 13 % 900));
@@ -231,13 +321,13 @@ mod tests {
         }
     }
 
-    fn all(alone: bool, blocks: usize) -> (Vec<(Vec<u8>, u32)>, Vec<usize>) {
+    fn all(alone: bool, blocks: usize) -> (Vec<Pressed>, Vec<usize>) {
         let mut press = Press::new(Compressor::generic(3).unwrap());
         press.alone = alone;
         let (mut found, mut when, mut builder) = (Vec::new(), Vec::new(), BlockBuilder::default());
         for nth in 0..blocks {
             fill(&mut builder, nth);
-            let pressed = press.push(&mut builder).unwrap();
+            let pressed = press.push((nth as u64, true), &mut builder).unwrap();
             assert!(builder.is_empty());
             when.push(pressed.len());
             found.extend(pressed);
@@ -245,24 +335,62 @@ mod tests {
         assert_eq!(matches!(press.who, Who::Helper(_)), !alone && when.len() > 300);
         found.extend(press.finish().unwrap());
         assert!(press.finish().unwrap().is_empty());
-        (found.into_iter().map(|Pressed { bytes, crc }| (bytes, crc)).collect(), when)
+        (found, when)
     }
 
     #[test]
-    fn blocks_come_back_in_order_at_the_same_places_with_a_thread_and_without() {
+    fn blocks_come_back_at_the_same_places_with_a_thread_and_without() {
         for blocks in [0, 1, 5, 2_000] {
             let (alone, helped) = (all(true, blocks), all(false, blocks));
             assert_eq!(alone, helped, "{blocks}");
-            let mut compressor = Compressor::generic(3).unwrap();
-            let mut builder = BlockBuilder::default();
-            for (nth, (bytes, crc)) in alone.0.iter().enumerate() {
-                fill(&mut builder, nth);
+            let mut numbers: Vec<u64> = Vec::new();
+            for Pressed { blocks, bytes, crc } in &alone.0 {
+                let mut compressor = Compressor::generic(3).unwrap();
+                let mut filled = Vec::new();
+                assert_eq!(
+                    blocks.iter().map(|(_, share)| *share as usize).sum::<usize>(),
+                    bytes.len()
+                );
+                for (nth, share) in blocks {
+                    assert!(*share > 0);
+                    let mut builder = BlockBuilder::default();
+                    fill(&mut builder, usize::try_from(*nth).unwrap());
+                    filled.push(builder);
+                }
+                assert!(filled.len() == 1 || filled.iter().all(BlockBuilder::is_small));
                 let mut expected = Vec::new();
-                builder.finish(&mut compressor, &mut expected).unwrap();
-                assert_eq!((bytes, *crc), (&expected, checksum(&expected)), "block {nth}");
+                match &mut *filled {
+                    [one] => one.finish(&mut compressor, &mut expected).unwrap(),
+                    many => bundle::finish(many, &mut compressor, &mut expected).unwrap(),
+                }
+                assert_eq!((bytes, *crc), (&expected, checksum(&expected)), "{blocks:?}");
+                assert_eq!(is_bundle(bytes), blocks.len() > 1);
+                numbers.extend(blocks.iter().map(|(number, _)| number));
             }
-            assert_eq!(alone.0.len(), blocks);
+            assert!(blocks < 9 || alone.0.iter().any(|pressed| pressed.blocks.len() > 3));
+            // Whatever is not small comes in order.
+            let large = |n: &u64| !n.is_multiple_of(3);
+            assert!(numbers.iter().filter(|n| large(n)).is_sorted());
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..blocks as u64).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_small_block_waits_for_no_more_than_so_many_others() {
+        let mut press = Press::new(Compressor::generic(3).unwrap());
+        press.alone = true;
+        let mut builder = BlockBuilder::default();
+        let (mut last, mut waited) = (0, 0);
+        for nth in (0..2_000).map(|nth| if nth == 0 { 0 } else { 3 * nth + 1 }) {
+            fill(&mut builder, nth);
+            for pressed in press.push((nth as u64, true), &mut builder).unwrap() {
+                let [(number, _)] = *pressed.blocks else { panic!("they are large") };
+                waited = if number == 0 { last } else { waited };
+                last = number;
+            }
+        }
+        assert!((limits::BUNDLE_SPAN as u64 - 3..=limits::BUNDLE_SPAN as u64).contains(&waited));
     }
 
     #[test]
@@ -271,7 +399,7 @@ mod tests {
         let mut builder = BlockBuilder::default();
         for nth in 0..2_000 {
             fill(&mut builder, nth);
-            press.push(&mut builder).unwrap();
+            press.push((nth as u64, true), &mut builder).unwrap();
         }
         assert!(!press.under_way.is_empty());
         drop(press);

@@ -64,8 +64,10 @@ pub struct PackWriter {
     press: Press,
     /// The block being filled.
     block: BlockBuilder,
-    /// Blocks that are filled and not yet bytes, and runs that wait for theirs.
+    /// Blocks that are filled and not yet in the index, and runs that wait for theirs.
     awaited: VecDeque<Awaited>,
+    /// The number of the first of those.
+    first_awaited: u64,
     /// Blocks of the oldest run that is awaited.
     blocks: Vec<BlockRef>,
     /// Its own dictionary.
@@ -105,6 +107,8 @@ pub struct Written {
 enum Awaited {
     /// A block, but for where its bytes stand.
     Block(BlockRef),
+    /// A block.
+    Placed(BlockRef),
     /// The end of a run, whose blocks are not in it yet, and the time of its first entry.
     End(Run, TimeUs),
 }
@@ -241,6 +245,7 @@ impl PackWriter {
             press: Press::new(compressor),
             block: BlockBuilder::default(),
             awaited: VecDeque::new(),
+            first_awaited: 0,
             blocks: Vec::new(),
             dictionary,
             hasher: Sha256::new(),
@@ -359,48 +364,67 @@ impl PackWriter {
         open.blocks += 1;
         self.meta.plain_bytes += self.block.record_bytes() as u64;
         let records = u32::try_from(self.block.records()).unwrap_or(u32::MAX);
+        let number = self.first_awaited + self.awaited.len() as u64;
         self.meta.records += u64::from(records);
         self.awaited.push_back(Awaited::Block(BlockRef {
             offset: 0,
             bytes: 0,
             crc: 0,
+            share: 0,
             records,
             first_rev: open.first_rev,
             seq_base: open.seq_base,
             time_base: open.time_base,
         }));
-        let pressed = self.press.push(&mut self.block);
+        // What is lost of the system's own rooms restricts a server: no other room is with it.
+        let bundled = !open.run.room.is_system();
+        let pressed = self.press.push((number, bundled), &mut self.block);
         self.place(pressed)?;
         give_way();
         Ok(())
     }
 
-    /// Puts blocks that became bytes into the file, in order, and runs into the index behind their
-    /// last.
+    /// Puts blocks that became bytes into the file, and into the index what waited for them.
     fn place(&mut self, pressed: std::io::Result<Vec<Pressed>>) -> Result<()> {
         let pressed = pressed.map_err(|e| Error::io("zstd", self.file.path(), &e))?;
-        for Pressed { bytes, crc } in pressed {
-            self.place_runs();
-            let Some(Awaited::Block(block)) = self.awaited.pop_front() else {
-                let what = "a block of a pack came that was not awaited";
-                return Err(Error::corrupt(what, self.file.path(), self.bytes(), 0, 0));
-            };
+        for Pressed { blocks, bytes, crc } in pressed {
             let (offset, size) = (self.bytes(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            self.blocks.push(BlockRef { offset, bytes: size, crc, ..block });
+            for (number, share) in blocks {
+                let at = number.checked_sub(self.first_awaited);
+                let at = at.and_then(|at| usize::try_from(at).ok());
+                let Some(awaited) = at.and_then(|at| self.awaited.get_mut(at)) else {
+                    return Err(self.unawaited());
+                };
+                let Awaited::Block(block) = awaited else { return Err(self.unawaited()) };
+                let block = BlockRef { offset, bytes: size, crc, share, ..block.clone() };
+                *awaited = Awaited::Placed(block);
+            }
             self.buffer.extend_from_slice(&bytes);
             if self.buffer.len() >= BUFFER_BYTES {
                 self.spill()?;
             }
         }
-        self.place_runs();
+        self.index_placed();
         Ok(())
     }
 
-    /// Runs of which every block is placed.
-    fn place_runs(&mut self) {
-        while let Some(Awaited::End(run, first_time)) =
-            self.awaited.pop_front_if(|awaited| matches!(awaited, Awaited::End(..)))
-        {
+    fn unawaited(&self) -> Error {
+        let what = "a block of a pack came that was not awaited";
+        Error::corrupt(what, self.file.path(), self.bytes(), 0, 0)
+    }
+
+    /// Takes what waits for nothing any more into the index, in order.
+    fn index_placed(&mut self) {
+        let ready = |awaited: &mut Awaited| !matches!(awaited, Awaited::Block(_));
+        while let Some(awaited) = self.awaited.pop_front_if(ready) {
+            self.first_awaited += 1;
+            let (run, first_time) = match awaited {
+                Awaited::Block(block) | Awaited::Placed(block) => {
+                    self.blocks.push(block);
+                    continue;
+                }
+                Awaited::End(run, first_time) => (run, first_time),
+            };
             // Nothing before the first entry of a run is earlier than it.
             let no_time_yet = |block: &&mut BlockRef| block.time_base == TimeUs::MIN;
             let blocks = &mut self.blocks;
@@ -436,7 +460,7 @@ impl PackWriter {
             self.last = place;
             self.awaited.push_back(Awaited::End(run, written.unwrap_or(TimeUs::MIN)));
         }
-        self.place_runs();
+        self.index_placed();
         Ok(())
     }
 

@@ -23,6 +23,7 @@ fn run(room: RoomId) -> Run {
         offset: 0,
         bytes: 0,
         crc: 0,
+        share: 0,
         records,
         first_rev: Rev(first_rev),
         seq_base: Seq(seq_base),

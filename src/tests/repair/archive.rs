@@ -78,15 +78,7 @@ impl Archive {
     /// As long operation leaves it: what is sealed is in packs only.
     pub fn new() -> Self {
         let archive = Self::with_old_journal();
-        let kept = fs::read_dir(archive.data().join("journal")).expect("a journal");
-        for entry in kept {
-            let path = entry.expect("its files").path();
-            let is_live = |file: &Value| archive.data().join(text(&file["file"])) == path;
-            let live = archive.view["journal"].as_array().expect("files").iter().any(is_live);
-            if path.extension().is_some_and(|end| end == "journal") && !live {
-                fs::remove_file(path).expect("a free file can be removed");
-            }
-        }
+        remove_free_files(&archive.data(), &archive.view);
         assert_eq!(tool::done("verify", &archive.data())["ok"], true);
         copy_folder(&archive.data(), &archive.copy());
         archive
@@ -268,6 +260,19 @@ impl Archive {
         let anonymous = server.anonymous();
         let session = anonymous.post("/sessions", &json!({ "link": secret })).expect(201);
         (server, anonymous.with_token(&text(&session["token"])))
+    }
+}
+
+/// Removes the files of a journal that hold nothing which packs have not.
+#[track_caller]
+pub fn remove_free_files(data: &Path, view: &Value) {
+    for entry in fs::read_dir(data.join("journal")).expect("a journal") {
+        let path = entry.expect("its files").path();
+        let is_live = |file: &Value| data.join(text(&file["file"])) == path;
+        let live = view["journal"].as_array().expect("files").iter().any(is_live);
+        if path.extension().is_some_and(|end| end == "journal") && !live {
+            fs::remove_file(path).expect("a free file can be removed");
+        }
     }
 }
 

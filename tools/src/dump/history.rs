@@ -15,6 +15,7 @@ use hansard_engine::format::block::Block;
 use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::format::runs::Runs;
 use hansard_engine::format::wire::{from_bytes, to_bytes};
 use hansard_engine::pack::{self, PackFile};
 use hansard_engine::storage::join;
@@ -94,7 +95,7 @@ fn name_of(pack: u64) -> String {
 }
 
 fn bytes_of(run: &Run) -> u64 {
-    run.blocks.iter().map(|block| u64::from(block.bytes)).sum()
+    run.blocks.iter().map(|block| u64::from(block.share)).sum()
 }
 
 /// Looks at the indexes of all packs.
@@ -102,14 +103,15 @@ pub(super) fn held(directory: &Directory, wanted: impl Fn(RoomId) -> bool) -> He
     let mut held = Held::default();
     let mut unread: BTreeMap<u64, (&PackMeta, Error)> = BTreeMap::new();
     for meta in directory.manifest.state.packs.values() {
-        let taken = index(directory, meta.id).map(|(runs, mut at)| {
-            for run in runs {
-                let bytes = to_bytes(&run).len();
+        let taken = index(directory, meta.id).map(|(runs, start)| {
+            let mut placed = runs.placed().peekable();
+            while let Some((at, run)) = placed.next() {
                 if wanted(run.room) {
+                    let end = placed.peek().map_or(runs.bytes().len(), |(next, _)| *next);
+                    let source = Source::Index(start.saturating_add(at as u64), end - at);
                     held.bytes += bytes_of(&run);
-                    held.runs.push(RunOutline::new(&run, Source::Index(at, bytes)));
+                    held.runs.push(RunOutline::new(&run, source));
                 }
-                at += bytes as u64;
             }
         });
         if let Err(error) = taken {
@@ -122,12 +124,12 @@ pub(super) fn held(directory: &Directory, wanted: impl Fn(RoomId) -> bool) -> He
 }
 
 /// A pack's runs, and where the first of them stands.
-fn index(directory: &Directory, pack: u64) -> Result<(Vec<Run>, u64)> {
+fn index(directory: &Directory, pack: u64) -> Result<(Runs, u64)> {
     let file = PackFile::open(&directory.disk, pack)?;
-    let runs = file.index()?.runs;
+    let (runs, _) = file.take_index()?;
     let footer = file.footer()?;
     // The list's count stands before it.
-    let count = to_bytes(&(runs.len() as u64)).len() as u64;
+    let count = to_bytes(&runs.len()).len() as u64;
     Ok((runs, footer.index_offset.saturating_add(count)))
 }
 
@@ -254,7 +256,7 @@ impl<'a> Reader<'a> {
             blocks.fetch(run);
         }
         for (index, fence) in run.blocks.iter().enumerate() {
-            self.progress.add(u64::from(fence.bytes));
+            self.progress.add(u64::from(fence.share));
             let end = (run.block_last_rev(index), run.block_last_seq(index));
             if end.0 <= follow.rev() {
                 continue;
@@ -265,7 +267,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let place = Place { file: name_of(run.pack), offset: fence.offset };
-            match blocks.block(fence) {
+            match blocks.block(run.room, fence) {
                 Ok(block) => {
                     follow.take(&records(&block, run, fence, &place), Some(end.1), out)?;
                     follow.lacks(end, "block has too few records", Some(place), out)?;

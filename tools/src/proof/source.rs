@@ -158,7 +158,7 @@ impl<'a> Trees<'a> {
             let (mut systems, others) = (Vec::new(), rooms.len());
             let visited = visit(&packs, meta.id, &mut |run| {
                 for block in &run.blocks {
-                    bytes += u64::from(block.bytes);
+                    bytes += u64::from(block.share);
                     records += u64::from(block.records);
                 }
                 match run.room.is_system() {
@@ -310,7 +310,7 @@ impl<'a> Trees<'a> {
                 if last < next || fence.first_rev > to {
                     continue;
                 }
-                let block = self.packs.block(run.pack, fence).ok();
+                let block = self.packs.block(&run, fence).ok();
                 let found = block
                     .iter()
                     .flat_map(|block| (0..block.len()).filter_map(|at| block.record(at)));

@@ -34,7 +34,7 @@ pub(super) fn read(pack: &PackFile, id: u64, known: Option<&PackMeta>) -> Result
     for run in runs {
         seen.spans.push(RoomSpan::from(run));
         blocks.fetch(run);
-        for block in run.blocks.iter().filter_map(|fence| blocks.block(fence).ok()) {
+        for block in run.blocks.iter().filter_map(|fence| blocks.block(run.room, fence).ok()) {
             plain_bytes += block.record_bytes() as u64;
             for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                 if let Ok(outline) = Outline::from_bytes(&bytes) {

@@ -9,15 +9,14 @@
 use std::collections::BTreeMap;
 
 use hansard_engine::error::{Error, Result};
-use hansard_engine::format::LAYOUT;
 use hansard_engine::format::block::checksum;
-use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{
     DictionaryMark, FOOTER_BYTES, Footer, PACK_HEADER_BYTES, PackIndex, PackMeta, Places,
     encode_index, header_of, pack_name,
 };
 use hansard_engine::format::run::{BlockRef, Run};
-use hansard_engine::pack::{self, PackFile};
+use hansard_engine::format::{FORMAT, LAYOUT, layout_of};
+use hansard_engine::pack::{self, BlockReader, PackFile};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
 use hansard_engine::types::{Lsn, RoomId, TimeUs};
 
@@ -43,6 +42,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct BadBlock {
     pub place: Place,
+    room: RoomId,
     fence: BlockRef,
 }
 
@@ -70,40 +70,16 @@ impl Index {
         runs.sort_by_key(|run| (run.category, run.room, run.first_rev));
         let dropped = rows.dropped.get(&meta.id).cloned().unwrap_or_default();
         let contents = PackIndex { runs, dropped };
-        let (runs, bytes) = (&contents.runs, encode_index(&contents));
-        let index_bytes = bytes.len() as u64;
-        let index_offset = meta.bytes.checked_sub(index_bytes + FOOTER_BYTES as u64)?;
-        let blocks = || runs.iter().flat_map(|run| &run.blocks);
-        let start = blocks().next().map_or(PACK_HEADER_BYTES as u64, |block| block.offset);
-        let dictionary = start.checked_sub(PACK_HEADER_BYTES as u64)?;
-        let dictionary = mark(files, u32::try_from(dictionary).ok()?, index_offset)?;
-        let (mut end, mut records) = (start, 0);
-        for block in blocks() {
-            if block.offset != end {
-                return None;
-            }
-            end += u64::from(block.bytes);
-            records += u64::from(block.records);
-        }
-        let (index_crc, count) = (checksum(&bytes), runs.len() as u64);
-        let PackMeta { id, class, level, .. } = *meta;
-        let runs = count;
-        // Where no header tells, the format matters to nobody: blocks say themselves what they are.
-        let headers = files.iter().filter_map(|pack| pack.header().ok());
-        let layout = headers.map(|header| header.layout).next().unwrap_or(LAYOUT);
-        let footer = Footer {
-            layout,
-            id,
-            index_offset,
-            index_bytes,
-            index_crc,
-            runs,
-            records,
-            class,
-            level,
-            dictionary,
+        // Where no header tells the layout, that one is right whose index fills the pack.
+        let layouts = match files.iter().find_map(|pack| pack.header().ok()) {
+            Some(header) => vec![header.layout],
+            None => vec![LAYOUT, layout_of(FORMAT - 1)],
         };
-        (end == footer.blocks_end()).then_some(Self { footer, contents })
+        let footer = layouts.into_iter().find_map(|layout| {
+            let footer = footer_of(&contents, layout, meta, files)?;
+            fills(&contents.runs, &footer).then_some(footer)
+        });
+        footer.map(|footer| Self { footer, contents })
     }
 
     /// The length of its pack.
@@ -114,6 +90,48 @@ impl Index {
     fn blocks(&self) -> usize {
         self.contents.runs.iter().map(|run| run.blocks.len()).sum()
     }
+}
+
+/// The footer of a pack whose run index is this.
+fn footer_of(
+    contents: &PackIndex,
+    layout: u32,
+    meta: &PackMeta,
+    files: &[&PackFile],
+) -> Option<Footer> {
+    let index = encode_index(contents, layout);
+    let index_bytes = index.len() as u64;
+    let index_offset = meta.bytes.checked_sub(index_bytes + FOOTER_BYTES as u64)?;
+    let blocks = || contents.runs.iter().flat_map(|run| &run.blocks);
+    let start = blocks().map(|block| block.offset).min().unwrap_or(PACK_HEADER_BYTES as u64);
+    let dictionary = start.checked_sub(PACK_HEADER_BYTES as u64)?;
+    Some(Footer {
+        layout,
+        id: meta.id,
+        index_offset,
+        index_bytes,
+        index_crc: checksum(&index),
+        runs: contents.runs.len() as u64,
+        records: blocks().map(|block| u64::from(block.records)).sum(),
+        class: meta.class,
+        level: meta.level,
+        dictionary: mark(files, u32::try_from(dictionary).ok()?, index_offset)?,
+    })
+}
+
+/// True if blocks stand side by side in all the place that a footer leaves to them.
+fn fills(runs: &[Run], footer: &Footer) -> bool {
+    let blocks = runs.iter().flat_map(|run| &run.blocks);
+    // Those of a bundle have one place.
+    let places: BTreeMap<u64, u32> = blocks.map(|block| (block.offset, block.bytes)).collect();
+    let mut end = footer.blocks_start();
+    for (offset, bytes) in places {
+        if offset != end {
+            return false;
+        }
+        end += u64::from(bytes);
+    }
+    end == footer.blocks_end()
 }
 
 /// What header and footer must say of a pack's own dictionary of so many bytes, of which a copy
@@ -237,17 +255,17 @@ pub(super) fn read_index(pack: &PackFile) -> Result<Index> {
 /// A block's bytes, if they check.
 fn block(
     pack: &PackFile,
-    fence: &BlockRef,
-    decompressor: Option<&mut Decompressor>,
+    BadBlock { room, fence, .. }: &BadBlock,
+    reader: Option<&mut BlockReader>,
 ) -> Option<Vec<u8>> {
     let bytes = pack.file().read(fence.offset, fence.bytes as usize).ok()?;
-    pack.decode(&bytes, fence, decompressor?).is_ok().then_some(bytes)
+    pack.decode(&bytes, *room, fence, reader?).is_ok().then_some(bytes)
 }
 
 fn bad_blocks(pack: &PackFile, runs: &[Run]) -> Vec<BadBlock> {
     let mut blocks = every_block(runs);
-    let mut decompressor = Decompressor::new();
-    blocks.retain(|bad| block(pack, &bad.fence, decompressor.as_mut()).is_none());
+    let mut reader = BlockReader::new();
+    blocks.retain(|bad| block(pack, bad, reader.as_mut()).is_none());
     blocks
 }
 
@@ -404,10 +422,9 @@ impl<'a> Plan<'a> {
             (_, _, Some(file)) => bad_blocks(file, &index.contents.runs),
             (_, _, None) => every_block(&index.contents.runs),
         };
-        let mut decompressor = Decompressor::new();
-        let mut sound = |bad: &BadBlock| {
-            theirs.is_some_and(|file| block(file, &bad.fence, decompressor.as_mut()).is_some())
-        };
+        let mut reader = BlockReader::new();
+        let mut sound =
+            |bad: &BadBlock| theirs.is_some_and(|file| block(file, bad, reader.as_mut()).is_some());
         let (patches, lost) = bad.into_iter().partition(&mut sound);
         let (mark, second) = (index.footer.dictionary, index.footer.blocks_end());
         let found = |pack: &PackFile| {
@@ -430,15 +447,15 @@ impl<'a> Plan<'a> {
             file.write(footer.blocks_end(), dictionary)?;
         }
         if self.whose != Whose::Own {
-            let mut bytes = encode_index(contents);
+            let mut bytes = encode_index(contents, footer.layout);
             bytes.extend(footer.to_bytes());
             file.write(footer.index_offset, &bytes)?;
         }
-        let mut decompressor = Decompressor::new();
-        for BadBlock { fence, .. } in &self.patches {
-            let sound = |theirs| block(theirs, fence, decompressor.as_mut());
+        let mut reader = BlockReader::new();
+        for bad in &self.patches {
+            let sound = |theirs| block(theirs, bad, reader.as_mut());
             if let Some(bytes) = self.theirs.and_then(sound) {
-                file.write(fence.offset, &bytes)?;
+                file.write(bad.fence.offset, &bytes)?;
             }
         }
         file.sync()?;
@@ -455,6 +472,7 @@ fn every_block(runs: &[Run]) -> Vec<BadBlock> {
             room: Some(run.room),
             seqs: (fence.seq_base.0 + 1, run.block_last_seq(at).0),
         },
+        room: run.room,
         fence: fence.clone(),
     });
     bad.collect()

@@ -14,15 +14,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hansard_engine::catalog::{CatalogStore, Family, keys};
 use hansard_engine::error::{Error, Result};
 use hansard_engine::format::block::Block;
-use hansard_engine::format::dictionary::Decompressor;
 use hansard_engine::format::pack::{PackMeta, pack_name};
 use hansard_engine::format::record::Outline;
 use hansard_engine::format::run::{BlockRef, Run};
 use hansard_engine::format::runs::Runs;
-use hansard_engine::format::wire::to_bytes;
-use hansard_engine::pack::{self, PackFile};
+use hansard_engine::format::wire::from_bytes;
+use hansard_engine::pack::{self, BlockReader, PackFile};
 use hansard_engine::storage::{Disk, DiskFile, Mode, join};
-use hansard_engine::types::{Rev, Seq};
+use hansard_engine::types::{Rev, RoomId, Seq};
 use sha2::{Digest, Sha256};
 
 use super::pool;
@@ -166,7 +165,7 @@ fn chunks(runs: &Runs) -> Vec<Range<usize>> {
             chunks.push(start..at);
             (start, bytes) = (at, 0);
         }
-        bytes += run.blocks.iter().map(|b| u64::from(b.bytes)).sum::<u64>();
+        bytes += run.blocks.iter().map(|b| u64::from(b.share)).sum::<u64>();
     }
     chunks.extend((!runs.is_empty()).then(|| start..runs.bytes().len()));
     chunks
@@ -319,7 +318,7 @@ impl Look<'_> {
             if fence.first_rev != rev || fence.seq_base != seq {
                 check.damage.push(damage("run index does not follow itself".to_owned()));
             }
-            let read = reader.block(fence);
+            let read = reader.block(run.room, fence);
             match read.and_then(|block| self.records(&block, run, fence, check)) {
                 Ok((last_rev, last_seq)) => {
                     if last_rev != run.block_last_rev(index)
@@ -333,7 +332,7 @@ impl Look<'_> {
             }
             rev = run.block_last_rev(index).next();
             seq = run.block_last_seq(index);
-            self.progress.add(u64::from(fence.bytes).div_ceil(2));
+            self.progress.add(u64::from(fence.share).div_ceil(2));
         }
     }
 
@@ -375,7 +374,8 @@ impl Look<'_> {
     fn catalog_run(&self, path: PathBuf, run: &Run, check: &mut PackCheck) {
         let Some(catalog) = self.catalog else { return };
         let row = catalog.get(Family::Index, &keys::run(run.room, run.first_rev));
-        if !matches!(row, Ok(Some(row)) if row == to_bytes(run)) {
+        let row = row.ok().flatten().and_then(|row| from_bytes::<Run>(&row, "run row").ok());
+        if row.as_ref() != Some(run) {
             check.damage.push(Finding {
                 room: Some(run.room.to_string()),
                 from_seq: Some(run.seq_base.0 + 1),
@@ -389,7 +389,7 @@ impl Look<'_> {
 /// Reads blocks of one pack, a run at a time where they stand side by side.
 pub(crate) struct Blocks<'a> {
     pack: &'a PackFile,
-    decompressor: Option<Decompressor>,
+    reader: Option<BlockReader>,
     start: u64,
     window: Vec<u8>,
 }
@@ -397,15 +397,20 @@ pub(crate) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// A reader of a pack's blocks.
     pub(crate) fn new(pack: &'a PackFile) -> Self {
-        Self { pack, decompressor: Decompressor::new(), start: 0, window: Vec::new() }
+        Self { pack, reader: BlockReader::new(), start: 0, window: Vec::new() }
     }
 
     /// Fetches what holds the blocks of a run, if they stand side by side and can be read at once.
     pub(crate) fn fetch(&mut self, run: &Run) {
-        self.window.clear();
         let (Some(first), Some(last)) = (run.blocks.first(), run.blocks.last()) else { return };
         let sum: u64 = run.blocks.iter().map(|b| u64::from(b.bytes)).sum();
         let end = last.offset.saturating_add(u64::from(last.bytes));
+        let held = self.start..self.start.saturating_add(self.window.len() as u64);
+        if held.start <= first.offset && end <= held.end {
+            // The room before has a block in the same bundle.
+            return;
+        }
+        self.window.clear();
         if end.checked_sub(first.offset) != Some(sum) {
             return;
         }
@@ -419,7 +424,11 @@ impl<'a> Blocks<'a> {
     ///
     /// # Errors
     /// Which check failed, in words.
-    pub(crate) fn block(&mut self, fence: &BlockRef) -> std::result::Result<Block, String> {
+    pub(crate) fn block(
+        &mut self,
+        room: RoomId,
+        fence: &BlockRef,
+    ) -> std::result::Result<Block, String> {
         let start = fence.offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
         let fetched =
             start.and_then(|at| self.window.get(at..at.checked_add(fence.bytes as usize)?));
@@ -431,8 +440,8 @@ impl<'a> Blocks<'a> {
                 &own
             }
         };
-        let decompressor = self.decompressor.as_mut().ok_or("memory for reading is short")?;
-        self.pack.decode(bytes, fence, decompressor).map_err(words)
+        let reader = self.reader.as_mut().ok_or("memory for reading is short")?;
+        self.pack.decode(bytes, room, fence, reader).map_err(words)
     }
 }
 
