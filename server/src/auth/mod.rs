@@ -17,6 +17,7 @@ use hansard_engine::Directory;
 use hansard_engine::catalog::rows::{PrincipalRow, TokenRow};
 use hansard_engine::format::payload::PrincipalKind;
 use hansard_engine::format::record::{Actor, Door};
+use hansard_engine::types::Lsn;
 
 use crate::problem::{Code, Problem};
 use crate::secrets;
@@ -42,6 +43,8 @@ pub struct Caller {
     pub address: String,
     /// How the token came.
     pub via: Via,
+    /// The position before these rows were read: what they allow is true of it.
+    pub checked_at: Lsn,
 }
 
 impl Caller {
@@ -63,6 +66,12 @@ impl Caller {
         }
     }
 
+    /// True if the credential, as it was read, has not run out since: of what else became of it the
+    /// log tells.
+    pub(crate) fn lasts(&self, app: &App) -> bool {
+        self.token.expires > app.engine.now()
+    }
+
     /// Looks again whether the credential still works, and who its owner is now.
     pub(crate) fn renew(&self, app: &App, directory: &Directory) -> Result<PrincipalRow, Problem> {
         owner_of(app, directory, &self.token.sha256).map(|(owner, _)| owner)
@@ -77,8 +86,10 @@ pub(crate) fn authenticate(
     address: String,
 ) -> Result<Caller, Problem> {
     let sha256 = secrets::digest_of(secret).ok_or_else(|| Problem::new(Code::Unauthenticated))?;
-    let (principal, token) = owner_of(app, &app.directory(), &sha256)?;
-    Ok(Caller { principal, token, address, via })
+    let directory = app.directory();
+    let checked_at = directory.applied();
+    let (principal, token) = owner_of(app, &directory, &sha256)?;
+    Ok(Caller { principal, token, address, via, checked_at })
 }
 
 /// The owner of a working token.

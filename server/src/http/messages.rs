@@ -7,7 +7,7 @@
 use std::str::FromStr;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hansard_engine::Engine;
 use hansard_engine::draft::Appended;
@@ -30,8 +30,11 @@ use crate::limits::CONTINUES_MAX;
 use crate::problem::{Code, Problem};
 use crate::secrets::sha256;
 use crate::state::App;
-use crate::submit::{Plan, audit_administrator, first, submit};
+use crate::submit::{Plan, audit_administrator, first, submit_at_once};
 use crate::time;
+
+/// What the answer to a post takes beside what was said, about.
+const ANSWER_BYTES: usize = 640;
 
 /// The kinds that people post.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
@@ -77,14 +80,15 @@ pub(crate) async fn create(
     Json(body): Json<NewMessage>,
 ) -> Result<Response, Problem> {
     let watch = Stopwatch::start();
-    // Rights come first: a stranger learns nothing from how his body is judged.
-    Access::begin(&app.directory(), &caller.principal).may_post(id)?;
-    let post = checked(body)?;
-    let key = idempotency(&headers, &post)?;
-    if post.reply_to > app.engine.head(id)?.seq {
-        return Err(Problem::field("reply_to", "no such entry yet"));
-    }
-    let appended = submit(&app, &caller, |attempt| {
+    let (post, key) = match wanted(&app, id, &headers, body) {
+        Ok(wanted) => wanted,
+        Err(problem) => {
+            // Rights come first: a stranger learns nothing from how his body is judged.
+            Access::begin(&app.directory(), &caller.principal).may_post(id)?;
+            return Err(problem);
+        }
+    };
+    let appended = submit_at_once(&app, &caller, |attempt| {
         let seen = attempt.access.may_post(id)?;
         let mut draft = attempt.draft(id, Payload::Post(post.clone()));
         draft.idempotency.clone_from(&key);
@@ -98,8 +102,34 @@ pub(crate) async fn create(
         let header = [("Idempotent-Replayed", "true")];
         return Ok((StatusCode::CREATED, header, axum::Json(message)).into_response());
     }
-    let message = message(&appended, &caller.actor(), &post);
-    Ok((StatusCode::CREATED, axum::Json(message)).into_response())
+    Ok(created(&message(&appended, &caller.actor(), &post)))
+}
+
+/// The answer to a post, written into one piece of memory.
+fn created(message: &Message) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES + message.body.len());
+    match serde_json::to_writer(&mut bytes, message) {
+        Ok(()) => {
+            let kind = HeaderValue::from_static("application/json");
+            (StatusCode::CREATED, [(header::CONTENT_TYPE, kind)], bytes).into_response()
+        }
+        Err(_) => Problem::new(Code::Internal).into_response(),
+    }
+}
+
+/// What a request asks for, if it may be asked for by anybody.
+fn wanted(
+    app: &App,
+    room: RoomId,
+    headers: &HeaderMap,
+    body: NewMessage,
+) -> Result<(Post, Option<Idempotency>), Problem> {
+    let post = checked(body)?;
+    let key = idempotency(headers, &post)?;
+    if post.reply_to > Seq::ZERO && post.reply_to > app.engine.head(room)?.seq {
+        return Err(Problem::field("reply_to", "no such entry yet"));
+    }
+    Ok((post, key))
 }
 
 fn checked(body: NewMessage) -> Result<Post, Problem> {

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use crate::client::Client;
-use crate::world::World;
+use crate::world::{World, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_is_kept_and_seen() {
@@ -128,4 +128,45 @@ async fn raw(world: &World, path: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.expect("an answer");
     text
+}
+
+/// A post is let in by its head, and its body may come much later: what was taken away meanwhile
+/// is not used.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_ends_while_the_body_comes_is_not_used() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::start().await;
+    let room = world.open_room().await;
+    let path = format!("/rooms/{room}/messages");
+    for (name, status) in [("kept", "201"), ("revoked", "401"), ("disabled", "401")] {
+        let ann = world.user(name).await;
+        let made = ann.post("/tokens", json!({ "name": "bot" })).await.is(201);
+        let (token, id) = (text(&made["token"]), text(&made["id"]));
+        let user = text(&ann.get("/me").await.is(200)["id"]);
+        let body = json!({ "body": format!("said by {name}") }).to_string();
+        let head = format!(
+            "POST /api/v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.expect("a connection");
+        stream.write_all(head.as_bytes()).await.expect("a head");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        match name {
+            "revoked" => drop(ann.delete(&format!("/tokens/{id}")).await.is(204)),
+            "disabled" => {
+                let off = json!({ "disabled": true });
+                world.root.patch(&format!("/users/{user}"), off).await.is(200);
+            }
+            _ => {}
+        }
+        stream.write_all(body.as_bytes()).await.expect("a body");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
+    }
+    let page = world.root.get(&path).await.is(200);
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
+    world.stop().await;
 }
