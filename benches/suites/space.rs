@@ -244,7 +244,7 @@ fn amplification(suite: &mut Suite, who: &[Who], world: &World) -> Outcome<()> {
     ));
     suite.say(
         "over the bytes left a store looks worse the less it leaves: of Hansard two days later \
-         keys and their rows are gone, the peers keep them",
+         keys and their rows are gone, its catalog compacted; the peers keep them",
     );
     let what = ("space-amplification", "bytes written over bytes left, groups of 64", "x");
     suite.given(what, Better::Less, over_left);
@@ -326,6 +326,10 @@ fn fill(who: &str, dir: &Path, world: &World) -> Outcome<()> {
     pour(&*store, world, GROUP, Durability::Group)?;
     store.rest(Quiet::Settled)?;
     store.do_owed()?;
+    if who.name() == hansard::NAME {
+        // Rows of forgotten keys go when RocksDB comes by: left to itself this run or the next.
+        store.rest(Quiet::Compacted)?;
+    }
     let _ = machine::Still::wait(Instant::now());
     let left = size_of(&*store)?.bytes;
     // What is written once in a store's life, however long that is.
