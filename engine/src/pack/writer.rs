@@ -105,10 +105,8 @@ pub struct Written {
 /// What becomes a part of the index once blocks are bytes.
 #[derive(Debug)]
 enum Awaited {
-    /// A block, but for where its bytes stand.
-    Block(BlockRef),
-    /// A block.
-    Placed(BlockRef),
+    /// A block; before it is placed nobody knows where its bytes stand.
+    Block { fence: BlockRef, placed: bool },
     /// The end of a run, whose blocks are not in it yet, and the time of its first entry.
     End(Run, TimeUs),
 }
@@ -366,7 +364,7 @@ impl PackWriter {
         let records = u32::try_from(self.block.records()).unwrap_or(u32::MAX);
         let number = self.first_awaited + self.awaited.len() as u64;
         self.meta.records += u64::from(records);
-        self.awaited.push_back(Awaited::Block(BlockRef {
+        let fence = BlockRef {
             offset: 0,
             bytes: 0,
             crc: 0,
@@ -375,7 +373,8 @@ impl PackWriter {
             first_rev: open.first_rev,
             seq_base: open.seq_base,
             time_base: open.time_base,
-        }));
+        };
+        self.awaited.push_back(Awaited::Block { fence, placed: false });
         // What is lost of the system's own rooms restricts a server: no other room is with it.
         let bundled = !open.run.room.is_system();
         let pressed = self.press.push((number, bundled), &mut self.block);
@@ -392,12 +391,13 @@ impl PackWriter {
             for (number, share) in blocks {
                 let at = number.checked_sub(self.first_awaited);
                 let at = at.and_then(|at| usize::try_from(at).ok());
-                let Some(awaited) = at.and_then(|at| self.awaited.get_mut(at)) else {
-                    return Err(self.unawaited());
-                };
-                let Awaited::Block(block) = awaited else { return Err(self.unawaited()) };
-                let block = BlockRef { offset, bytes: size, crc, share, ..block.clone() };
-                *awaited = Awaited::Placed(block);
+                match at.and_then(|at| self.awaited.get_mut(at)) {
+                    Some(Awaited::Block { fence, placed }) if !*placed => {
+                        let place = BlockRef { offset, bytes: size, crc, share, ..fence.clone() };
+                        (*fence, *placed) = (place, true);
+                    }
+                    _ => return Err(self.astray()),
+                }
             }
             self.buffer.extend_from_slice(&bytes);
             if self.buffer.len() >= BUFFER_BYTES {
@@ -408,19 +408,20 @@ impl PackWriter {
         Ok(())
     }
 
-    fn unawaited(&self) -> Error {
-        let what = "a block of a pack came that was not awaited";
+    fn astray(&self) -> Error {
+        let what = "a block of a pack went astray on its way to bytes";
         Error::corrupt(what, self.file.path(), self.bytes(), 0, 0)
     }
 
     /// Takes what waits for nothing any more into the index, in order.
     fn index_placed(&mut self) {
-        let ready = |awaited: &mut Awaited| !matches!(awaited, Awaited::Block(_));
+        let ready =
+            |awaited: &mut Awaited| !matches!(awaited, Awaited::Block { placed: false, .. });
         while let Some(awaited) = self.awaited.pop_front_if(ready) {
             self.first_awaited += 1;
             let (run, first_time) = match awaited {
-                Awaited::Block(block) | Awaited::Placed(block) => {
-                    self.blocks.push(block);
+                Awaited::Block { fence, .. } => {
+                    self.blocks.push(fence);
                     continue;
                 }
                 Awaited::End(run, first_time) => (run, first_time),
@@ -480,6 +481,10 @@ impl PackWriter {
         self.end_run()?;
         let pressed = self.press.finish();
         self.place(pressed)?;
+        // INVARIANT: a pack that has its name has every block in its index.
+        if !self.awaited.is_empty() || !self.blocks.is_empty() {
+            return Err(self.astray());
+        }
         let dropped = self.dropped.places();
         self.meta.dropped = dropped.count();
         if let (Some(first), Some(last)) = (dropped.0.first(), dropped.0.last()) {
