@@ -14,6 +14,7 @@ use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::*;
+use hansard_engine::format::run::BlockRef;
 use hansard_engine::manifest;
 use hansard_engine::pack::PackFile;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
@@ -203,6 +204,33 @@ fn blocks_that_take_too_many_bytes_expire() {
     engine.expire().unwrap();
     let page = engine.page(desk.room, Anchor::Last, 500).unwrap();
     assert_eq!(page.records[0].seq.0, blocks[blocks.len() - 2].0 + 1);
+}
+
+/// Of a bundle a room has its part, and not what the others said.
+#[test]
+fn what_small_rooms_take_is_counted_without_their_neighbours() {
+    let (desk, engine) = Desk::new();
+    engine.seal().unwrap();
+    let others: Vec<RoomId> =
+        (0..6).map(|nth| make_room(&engine, desk.category, &format!("next door {nth}"))).collect();
+    for nth in 0..5 {
+        for room in others.iter().chain([&desk.room]) {
+            one(&engine, post(desk.bob, *room, &format!("said {nth} there")));
+        }
+        engine.seal().unwrap();
+    }
+    let disk = Disk::new(Arc::new(desk.world.sim.clone()));
+    let packs = manifest::load(&disk).unwrap().state.packs;
+    let runs =
+        packs.keys().flat_map(|id| PackFile::open(&disk, *id).unwrap().index().unwrap().runs);
+    let own: Vec<_> = runs.filter(|run| run.room == desk.room).flat_map(|run| run.blocks).collect();
+    let sum = |of: fn(&BlockRef) -> u32| own.iter().map(|block| u64::from(of(block))).sum::<u64>();
+    let (share, bytes) = (sum(|block| block.share), sum(|block| block.bytes));
+    assert!(own.len() > 5 && bytes > share, "{share} of {bytes}");
+    desk.keep(&engine, Retention { bytes: share, ..Retention::ALL });
+    assert_eq!(engine.expire().unwrap().entries, 0);
+    desk.keep(&engine, Retention { bytes: share - 1, ..Retention::ALL });
+    assert!(engine.expire().unwrap().entries > 0);
 }
 
 #[test]
