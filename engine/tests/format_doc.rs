@@ -12,7 +12,8 @@ use hansard_engine::erase::Owed;
 use hansard_engine::format::manifest::Edit;
 use hansard_engine::format::pack::{PackIndex, PackMeta};
 use hansard_engine::format::payload::*;
-use hansard_engine::format::run::{BlockRef, BlockRefOfFormat1, Run, RunOfFormat1};
+use hansard_engine::format::run::{BlockRef, Run};
+use hansard_engine::format::run_before::{BlockRefOfFormat1, RunOfFormat1};
 use hansard_engine::format::wire::Fields;
 use hansard_engine::proof::salts::{SaltNode, Salts};
 

@@ -205,10 +205,7 @@ impl BlockBuilder {
     ) -> std::io::Result<()> {
         let mut form = if self.unfit { 0 } else { AS_COLUMNS | MAKERS_AS_COLUMNS };
         let (sizes, numbers, words) = self.sections();
-        let compressed = match compressor.is_for(words.len()) {
-            true => Some(compressor.compress(words)?).filter(|bytes| bytes.len() < words.len()),
-            false => None,
-        };
+        let compressed = compressor.if_smaller(words)?;
         let (body, dictionary) = match &compressed {
             Some(compressed) => (&**compressed, compressor.kind()),
             None => {
@@ -259,11 +256,7 @@ impl Block {
         let inflated;
         let words = if header.form & WORDS_AS_THEY_ARE == 0 {
             let missing = DecodeError { what: "block.dictionary", at: 5 };
-            let dictionary = match header.dictionary {
-                DictionaryKind::None => None,
-                DictionaryKind::Generic => Some(Dictionary::generic().ok_or(missing)?),
-                DictionaryKind::Own => Some(own.ok_or(missing)?),
-            };
+            let dictionary = header.dictionary.find(own, missing)?;
             inflated = decompressor
                 .decompress(reader.rest(), header.sizes.words, dictionary)
                 .map_err(|_| DecodeError { what: "block.zstd", at })?;
@@ -290,15 +283,7 @@ impl Block {
     ///
     /// # Errors
     /// If they are not of so many records and bytes.
-    pub(super) fn of_columns(
-        numbers: &[u8],
-        words: &[u8],
-        sizes: Sizes,
-    ) -> Result<Self, DecodeError> {
-        Self::of_sections((numbers, words), MakersAs::Columns, sizes)
-    }
-
-    fn of_sections(
+    pub(super) fn of_sections(
         sections: (&[u8], &[u8]),
         makers_as: MakersAs,
         sizes: Sizes,

@@ -9,10 +9,12 @@
 //! INVARIANT: inflating allocates no more than `limits::BLOCK_BYTES_MAX` a section, and a block of
 //! a bundle is under the same bounds as one alone.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::block::{Block, BlockBuilder, Sizes};
 use super::codec::{DecodeError, Reader, put_varint};
+use super::columns::MakersAs;
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
 use crate::limits;
 use crate::types::{Rev, RoomId};
@@ -44,19 +46,16 @@ pub fn finish(
     }
     numbers.append(&mut own);
     let mut form = 0;
-    let mut smaller = |plain: &[u8], flag| -> std::io::Result<Vec<u8>> {
-        let compressed = match compressor.is_for(plain.len()) {
-            true => Some(compressor.compress(plain)?).filter(|bytes| bytes.len() < plain.len()),
-            false => None,
-        };
+    let mut smaller = |plain, flag| -> std::io::Result<Cow<'_, [u8]>> {
+        let compressed = compressor.if_smaller(plain)?;
         form |= if compressed.is_none() { flag } else { 0 };
-        Ok(compressed.unwrap_or_else(|| plain.to_vec()))
+        Ok(compressed.map_or(Cow::Borrowed(plain), Cow::Owned))
     };
     let stored_numbers = smaller(&numbers, NUMBERS_AS_THEY_ARE)?;
     let stored_words = smaller(&words, WORDS_AS_THEY_ARE)?;
-    let dictionary = match form {
-        0b1010 => DictionaryKind::None,
-        _ => compressor.kind(),
+    let dictionary = match form == NUMBERS_AS_THEY_ARE | WORDS_AS_THEY_ARE {
+        true => DictionaryKind::None,
+        false => compressor.kind(),
     };
     out.extend_from_slice(&BUNDLE_MAGIC);
     out.extend_from_slice(&[form, dictionary.code()]);
@@ -149,11 +148,7 @@ impl Bundle {
         let reader = &mut Reader::new(bytes);
         let header = Header::get(reader)?;
         let missing = DecodeError { what: "bundle.dictionary", at: 5 };
-        let dictionary = match header.dictionary {
-            DictionaryKind::None => None,
-            DictionaryKind::Generic => Some(Dictionary::generic().ok_or(missing)?),
-            DictionaryKind::Own => Some(own.ok_or(missing)?),
-        };
+        let dictionary = header.dictionary.find(own, missing)?;
         let at = reader.position();
         let mut plain = |stored: &[u8], size: usize, flag, what| {
             let wrong = DecodeError { what, at };
@@ -184,7 +179,8 @@ impl Bundle {
         let member = member.ok_or(DecodeError { what: "bundle.block", at })?;
         let numbers = self.numbers.get(member.numbers.clone()).unwrap_or_default();
         let words = self.words.get(member.words.clone()).unwrap_or_default();
-        Block::of_columns(numbers, words, member.sizes).map_err(|e| DecodeError { at, ..e })
+        let block = Block::of_sections((numbers, words), MakersAs::Columns, member.sizes);
+        block.map_err(|e| DecodeError { at, ..e })
     }
 
     /// The rooms whose blocks it holds, and the first rev of each.

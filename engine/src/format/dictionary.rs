@@ -47,6 +47,22 @@ impl DictionaryKind {
         }
     }
 
+    /// The dictionary of this kind, if it needs one; `own` is the pack's.
+    ///
+    /// # Errors
+    /// `missing` if it is not to be had.
+    pub(super) fn find(
+        self,
+        own: Option<&Dictionary>,
+        missing: DecodeError,
+    ) -> Result<Option<&Dictionary>, DecodeError> {
+        match self {
+            Self::None => Ok(None),
+            Self::Generic => Dictionary::generic().ok_or(missing).map(Some),
+            Self::Own => own.ok_or(missing).map(Some),
+        }
+    }
+
     /// What a block's header says.
     #[must_use]
     pub const fn of(code: u8) -> Option<Self> {
@@ -153,16 +169,21 @@ impl Compressor {
         Self { least, ..self }
     }
 
-    /// True if so many bytes of words are worth its time.
-    #[must_use]
-    pub const fn is_for(&self, bytes: usize) -> bool {
-        bytes >= self.least
-    }
-
     /// The dictionary it uses.
     #[must_use]
     pub const fn kind(&self) -> DictionaryKind {
         self.kind
+    }
+
+    /// One zstd frame with these bytes, if they are worth its time and it makes them smaller.
+    ///
+    /// # Errors
+    /// For want of memory.
+    pub(super) fn if_smaller(&mut self, bytes: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
+        if bytes.len() < self.least {
+            return Ok(None);
+        }
+        self.compress(bytes).map(|frame| Some(frame).filter(|frame| frame.len() < bytes.len()))
     }
 
     /// One zstd frame with these bytes.

@@ -17,6 +17,7 @@ pub mod payload;
 pub mod record;
 pub mod rice;
 pub mod run;
+pub mod run_before;
 pub mod runs;
 pub mod settings;
 pub mod wire;

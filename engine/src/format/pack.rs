@@ -10,7 +10,8 @@ use std::path::Path;
 
 use super::codec::{DecodeError, Reader, put_varint};
 use super::payload::LsnSpan;
-use super::run::{Run, RunOfFormat1};
+use super::run::Run;
+use super::run_before;
 use super::runs::Runs;
 use super::wire::{Wire, to_bytes, wire_struct};
 use super::{LAYOUT, SECTOR_BYTES, reads};
@@ -328,8 +329,8 @@ pub fn encode_index(index: &PackIndex, layout: u32) -> Vec<u8> {
         return to_bytes(index);
     }
     let mut out = Vec::new();
-    let runs: Vec<RunOfFormat1> = index.runs.iter().map(Run::of_format_1).collect();
-    runs.put(&mut out);
+    put_varint(&mut out, index.runs.len() as u64);
+    index.runs.iter().for_each(|run| run_before::put(run, &mut out));
     index.dropped.put(&mut out);
     out
 }

@@ -5,13 +5,14 @@
 //! blocks says that its records stood there and were dropped: nobody may read them any more.
 //!
 //! Its bytes say each number as what it differs from one before, and leave out what most runs have
-//! not. Runs of format 1 have every number as it is, and are read too: they begin with their pack's
-//! number, which is never zero.
+//! not. Runs of format 1 are read too (`run_before`): they begin with their pack's number, which is
+//! never zero.
 //!
 //! INVARIANT: a block's checksum stands here, outside the block, so a misdirected read is seen.
 
 use super::codec::{DecodeError, Reader, put_signed, put_varint};
-use super::wire::{Fields, Wire, wire_struct};
+use super::run_before;
+use super::wire::{Fields, Wire};
 use crate::proof::tree::{Hash, Nodes};
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
 
@@ -223,72 +224,6 @@ impl Run {
             | flag(self.only_block().is_some(), ONE_BLOCK)
             | flag(self.blocks.iter().any(|block| block.share != block.bytes), BUNDLED)
     }
-
-    /// As format 1 has it.
-    #[must_use]
-    pub fn of_format_1(&self) -> RunOfFormat1 {
-        let block = |block: &BlockRef| BlockRefOfFormat1 {
-            offset: block.offset,
-            bytes: block.bytes,
-            crc: block.crc,
-            records: block.records,
-            first_rev: block.first_rev,
-            seq_base: block.seq_base,
-            time_base: block.time_base,
-        };
-        let Self { pack, room, category, first_rev, last_rev, seq_base, last_seq, .. } = *self;
-        let Self { first_time, last_time, first_lsn, last_lsn, amended_from, amended_to, .. } =
-            *self;
-        RunOfFormat1 {
-            pack,
-            room,
-            category,
-            first_rev,
-            last_rev,
-            seq_base,
-            last_seq,
-            first_time,
-            last_time,
-            first_lsn,
-            last_lsn,
-            amended_from,
-            amended_to,
-            blocks: self.blocks.iter().map(block).collect(),
-            nodes: self.nodes.clone(),
-        }
-    }
-}
-
-impl From<RunOfFormat1> for Run {
-    fn from(run: RunOfFormat1) -> Self {
-        let block = |block: BlockRefOfFormat1| BlockRef {
-            offset: block.offset,
-            bytes: block.bytes,
-            crc: block.crc,
-            share: block.bytes,
-            records: block.records,
-            first_rev: block.first_rev,
-            seq_base: block.seq_base,
-            time_base: block.time_base,
-        };
-        Self {
-            pack: run.pack,
-            room: run.room,
-            category: run.category,
-            first_rev: run.first_rev,
-            last_rev: run.last_rev,
-            seq_base: run.seq_base,
-            last_seq: run.last_seq,
-            first_time: run.first_time,
-            last_time: run.last_time,
-            first_lsn: run.first_lsn,
-            last_lsn: run.last_lsn,
-            amended_from: run.amended_from,
-            amended_to: run.amended_to,
-            blocks: run.blocks.into_iter().map(block).collect(),
-            nodes: run.nodes,
-        }
-    }
 }
 
 impl Wire for Run {
@@ -331,9 +266,9 @@ impl Wire for Run {
         }
     }
 
-    fn get(reader: &mut Reader<'_>, field: &'static str) -> Result<Self, DecodeError> {
+    fn get(reader: &mut Reader<'_>, _: &'static str) -> Result<Self, DecodeError> {
         if reader.rest().first() != Some(&FORM) {
-            return RunOfFormat1::get(reader, field).map(Self::from);
+            return run_before::get(reader);
         }
         reader.u8("Run.form")?;
         let wrong = reader.error("Run.flags");
@@ -442,62 +377,6 @@ impl Fields for BlockRef {
         ("seq_base", "difference to the block before, of the first to the run's"),
         ("time_base", "difference to the block before, of the first to the run's first_time"),
     ];
-}
-
-wire_struct! {
-    /// A block's place and fence in format 1.
-    pub struct BlockRefOfFormat1 {
-        /// As [`BlockRef::offset`].
-        pub offset: u64,
-        /// As [`BlockRef::bytes`].
-        pub bytes: u32,
-        /// As [`BlockRef::crc`].
-        pub crc: u32,
-        /// As [`BlockRef::records`].
-        pub records: u32,
-        /// As [`BlockRef::first_rev`].
-        pub first_rev: Rev,
-        /// As [`BlockRef::seq_base`].
-        pub seq_base: Seq,
-        /// As [`BlockRef::time_base`].
-        pub time_base: TimeUs,
-    }
-}
-
-wire_struct! {
-    /// A run in format 1.
-    pub struct RunOfFormat1 {
-        /// As [`Run::pack`].
-        pub pack: u64,
-        /// As [`Run::room`].
-        pub room: RoomId,
-        /// As [`Run::category`].
-        pub category: CategoryId,
-        /// As [`Run::first_rev`].
-        pub first_rev: Rev,
-        /// As [`Run::last_rev`].
-        pub last_rev: Rev,
-        /// As [`Run::seq_base`].
-        pub seq_base: Seq,
-        /// As [`Run::last_seq`].
-        pub last_seq: Seq,
-        /// As [`Run::first_time`].
-        pub first_time: TimeUs,
-        /// As [`Run::last_time`].
-        pub last_time: TimeUs,
-        /// As [`Run::first_lsn`].
-        pub first_lsn: Lsn,
-        /// As [`Run::last_lsn`].
-        pub last_lsn: Lsn,
-        /// As [`Run::amended_from`].
-        pub amended_from: Seq,
-        /// As [`Run::amended_to`].
-        pub amended_to: Seq,
-        /// As [`Run::blocks`].
-        pub blocks: Vec<BlockRefOfFormat1>,
-        /// As [`Run::nodes`].
-        pub nodes: Vec<Hash>,
-    }
 }
 
 #[cfg(test)]

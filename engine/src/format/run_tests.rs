@@ -2,7 +2,14 @@
 //! read.
 
 use super::*;
+use crate::format::run_before;
 use crate::format::wire::{from_bytes, to_bytes};
+
+fn in_format_1(run: &Run) -> Vec<u8> {
+    let mut out = Vec::new();
+    run_before::put(run, &mut out);
+    out
+}
 
 fn block(at: u64) -> BlockRef {
     BlockRef {
@@ -86,17 +93,20 @@ fn every_run_comes_back_and_has_one_form() {
 fn runs_of_format_1_are_read() {
     for mut run in all() {
         run.blocks.iter_mut().for_each(|block| block.share = block.bytes);
-        let bytes = to_bytes(&run.of_format_1());
+        let bytes = in_format_1(&run);
         assert_eq!(from_bytes::<Run>(&bytes, "run"), Ok(run));
+        for end in 0..bytes.len() {
+            assert!(from_bytes::<Run>(&bytes[..end], "run").is_err());
+        }
     }
 }
 
 #[test]
 fn most_runs_are_short() {
     let small = Run { blocks: vec![BlockRef { share: 90, ..block(0) }], ..run(1) };
-    let (before, now) = (to_bytes(&small.of_format_1()).len(), to_bytes(&small).len());
+    let (before, now) = (in_format_1(&small).len(), to_bytes(&small).len());
     assert_eq!((before, now), (64, 39));
     let fences = |bytes: &dyn Fn(&Run) -> usize| (bytes(&run(64)) - bytes(&run(1))) / 63;
-    assert_eq!(fences(&|run| to_bytes(&run.of_format_1()).len()), 22);
+    assert_eq!(fences(&|run| in_format_1(run).len()), 22);
     assert_eq!(fences(&|run| to_bytes(run).len()), 15);
 }

@@ -2,7 +2,7 @@
 //!
 //! A pack checks itself: header, footer, run index, a checksum for each block; the digest in the
 //! manifest covers the whole. From a copy only such bytes are taken as one of these checks accepts.
-//! A run index that is lost is made again of the catalog's rows, which are its parts byte by byte.
+//! A run index that is lost is made again of the catalog's rows, in the form of its pack's layout.
 //!
 //! INVARIANT: a pack that was made good as a whole has the digest that the manifest wants.
 
