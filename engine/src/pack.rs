@@ -1,8 +1,8 @@
 //! Packs: reading blocks and run indexes of those that exist.
 //!
 //! A pack never changes. Every block is verified on every read from the disk; decoded blocks are
-//! cached within a byte budget and equal misses are read once; so are bundles, inflated. Writing
-//! one is in `writer`.
+//! cached within a byte budget and equal misses are read once. Bundles are kept inflated, in a
+//! cache of their own, for their other blocks. Writing a pack is in `writer`.
 //!
 //! INVARIANT: the cache answers with bytes that had the checksum which the run index names, also
 //! where a pack has the number of one that is gone.

@@ -179,7 +179,11 @@ fn engine_families(out: &mut String, stats: &Stats) {
         ("hansard_tail_rooms", "Rooms with a tail.", &stats.tail_rooms),
         ("hansard_packs", "Packs.", &stats.packs),
         ("hansard_pack_bytes", "Bytes of packs.", &stats.pack_bytes),
-        ("hansard_block_cache_bytes", "Decompressed blocks in memory.", &stats.cache_bytes),
+        (
+            "hansard_block_cache_bytes",
+            "Decompressed blocks and bundles in memory.",
+            &stats.cache_bytes,
+        ),
         ("hansard_journal_files", "Files of the journal in use.", &stats.journal_files),
         ("hansard_scrub_damage", "Damaged places the last scrub found.", &stats.scrub_damage),
         ("hansard_scrub_end_seconds", "When it ended, since 1970.", &stats.scrub_end_seconds),
