@@ -279,7 +279,7 @@ impl JournalPool {
     /// Opens a free file. One that cannot be opened stays free.
     fn open_free(&self, wait: Wait) -> Result<(u32, DiskFile)> {
         let number = self.take(wait)?;
-        let opened = self.disk.open(&join(DIR, &file_name(number)), Mode::Write);
+        let opened = self.disk.open(&join(DIR, &file_name(number)), Mode::WriteDirect);
         let mut pool = self.pool.lock();
         pool.unopened = opened.as_ref().err().cloned();
         match opened {

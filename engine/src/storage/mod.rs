@@ -5,6 +5,7 @@
 //! retried; who retries is decided above.
 
 pub mod clock;
+mod direct;
 pub mod map;
 pub mod real;
 pub mod sim;
@@ -22,6 +23,9 @@ pub enum Mode {
     Read,
     /// Existing, for reading and writing.
     Write,
+    /// Existing, for reading and writing; whole sectors are written past the page cache where the
+    /// system can.
+    WriteDirect,
     /// New; it is an error if it exists.
     Create,
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::direct::Direct;
 use super::{Exclusive, File, Lock, Mode, Place, Storage};
 
 /// A directory of the machine's file system.
@@ -29,13 +30,16 @@ impl RealStorage {
     }
 }
 
-struct RealFile(fs::File);
+struct RealFile {
+    file: fs::File,
+    direct: Option<Direct>,
+}
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, offset + done as u64) {
+            match self.file.read_at(rest, offset + done as u64) {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -46,15 +50,21 @@ impl File for RealFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        let done = match &self.direct {
+            Some(direct) => direct.write_some(buf, offset)?,
+            None => 0,
+        };
+        let rest = buf.get(done..).unwrap_or_default();
+        if rest.is_empty() { Ok(()) } else { self.file.write_all_at(rest, offset + done as u64) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        // Of the file, whichever way it was written.
+        self.file.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 
@@ -72,10 +82,13 @@ impl Storage for RealStorage {
         options.read(true).mode(0o600);
         match mode {
             Mode::Read => &mut options,
-            Mode::Write => options.write(true),
+            Mode::Write | Mode::WriteDirect => options.write(true),
             Mode::Create => options.write(true).create_new(true),
         };
-        Ok(Box::new(RealFile(options.open(self.full(path))?)))
+        let path = self.full(path);
+        let file = options.open(&path)?;
+        let direct = (mode == Mode::WriteDirect).then(|| Direct::open(&path));
+        Ok(Box::new(RealFile { file, direct }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
