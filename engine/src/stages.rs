@@ -33,7 +33,7 @@ const EAGER_BYTES: usize = 256 * 1024;
 /// less than waking the writer costs.
 const INLINE_BYTES: usize = 64 * 1024;
 /// Appends that a group under load waits for, as long as they keep coming, if the one before had
-/// one only; otherwise as many as that had, for those callers were just answered.
+/// one only; otherwise most of as many as that had, for those callers were just answered.
 const GATHER_ITEMS: usize = 16;
 /// How long it waits for the next one.
 const GATHER_PAUSE: Duration = Duration::from_micros(300);
@@ -242,8 +242,9 @@ impl Inner {
     fn gather(&self, mut incoming: Vec<Incoming>) -> Vec<Incoming> {
         let weight: usize = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum();
         let before = self.last_appends.load(Ordering::Relaxed);
-        // Not for the last of them: somebody may have left.
-        let wanted = if before > 1 { before - before / 8 } else { GATHER_ITEMS };
+        // Not for all of them: those that come later make the next group while this one is written,
+        // so that neither the disk nor the processors wait for the other.
+        let wanted = if before > 1 { before - before * 3 / 8 } else { GATHER_ITEMS };
         let alone = incoming.len() < 2 && before < 2;
         let small = incoming.len() < wanted && !alone && weight < EAGER_BYTES;
         if !self.threaded || !small {
