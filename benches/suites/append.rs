@@ -80,6 +80,7 @@ fn main() -> Outcome<()> {
     let mut suite = Suite::new("append", QUESTION, size, &who)?;
     suite.say("every group is synced (fdatasync or the store's word for it) before it counts");
     suite.say("a lap ends when everything acknowledged is in every index");
+    suite.say("bare loop and bare writers: past the page cache (O_DIRECT), where the system can");
     suite.say(
         "bare writers: as many threads that share syncs of the same bytes and do nothing else, \
          the limit of writers side by side on this machine",
