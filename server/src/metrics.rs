@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// Everything the server counts.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    requests: Mutex<BTreeMap<(String, u16), u64>>,
+    requests: Mutex<BTreeMap<String, BTreeMap<u16, u64>>>,
     pub(crate) request_time: Durations,
     pub(crate) post_time: Durations,
     pub(crate) connections: Gauge,
@@ -63,10 +63,9 @@ impl Metrics {
     pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
         self.request_time.record(took);
         let mut requests = self.requests.lock();
-        if let Some(count) = requests.get_mut(&(route.to_owned(), status)) {
-            *count += 1;
-        } else {
-            requests.insert((route.to_owned(), status), 1);
+        match requests.get_mut(route) {
+            Some(statuses) => *statuses.entry(status).or_default() += 1,
+            None => drop(requests.insert(route.to_owned(), BTreeMap::from([(status, 1)]))),
         }
     }
 
@@ -82,12 +81,12 @@ impl Metrics {
     fn server_families(&self, out: &mut String) {
         let name = "hansard_http_requests";
         let _ = writeln!(out, "# HELP {name} Answered requests.\n# TYPE {name} counter");
-        for ((route, status), count) in self.requests.lock().iter() {
-            let _ = writeln!(
-                out,
-                "{name}_total{{route=\"{}\",status=\"{status}\"}} {count}",
-                escape(route)
-            );
+        for (route, statuses) in self.requests.lock().iter() {
+            let route = escape(route);
+            for (status, count) in statuses {
+                let _ =
+                    writeln!(out, "{name}_total{{route=\"{route}\",status=\"{status}\"}} {count}",);
+            }
         }
         let seconds = "hansard_http_request_seconds";
         histogram(out, seconds, "Time from a request's head to its answer.", &self.request_time);

@@ -3,11 +3,12 @@
 //! They turn every malformed input into the problem that PROTOCOL.md names and decide nothing else.
 //! INVARIANT: no request is read past its limit.
 
+use std::convert::Infallible;
 use std::str::FromStr;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,9 @@ pub(crate) struct ImportJson<T>(pub(crate) T);
 
 /// Query parameters; unknown ones are refused by the type.
 pub(crate) struct Params<T>(pub(crate) T);
+
+/// The header `Idempotency-Key`, if there is one.
+pub(crate) struct IdempotencyKey(pub(crate) Option<HeaderValue>);
 
 /// The identifier in a path. One that cannot be is absent.
 pub(crate) struct At<T>(pub(crate) T);
@@ -70,9 +74,9 @@ async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::NotJsonType));
     }
-    let mut kept = bytes::BytesMut::new();
-    let mut seen = 0;
     let mut pieces = request.into_body().into_data_stream();
+    let mut kept = Vec::new();
+    let mut seen = 0;
     while let Some(piece) = pieces.next().await {
         let ended = |_| Problem::with(Code::BadJson, "the body ended early");
         let piece = piece.map_err(ended)?;
@@ -81,14 +85,15 @@ async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Problem> {
             break;
         }
         if seen <= limit {
-            kept.extend_from_slice(&piece);
+            kept.push(piece);
         }
     }
     if seen > limit {
         let detail = format!("a request body has at most {limit} bytes");
         return Err(Problem::with(Code::TooLarge, detail));
     }
-    Ok(kept.freeze())
+    // Mostly it came in one piece, which needs no copy.
+    Ok(if kept.len() > 1 { kept.concat().into() } else { kept.pop().unwrap_or_default() })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -132,6 +137,15 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
         let Query(value) = Query::<T>::try_from_uri(&parts.uri)
             .map_err(|error| Problem::with(Code::BadQuery, error.body_text()))?;
         Ok(Self(value))
+    }
+}
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        static NAME: HeaderName = HeaderName::from_static("idempotency-key");
+        Ok(Self(parts.headers.get(&NAME).cloned()))
     }
 }
 

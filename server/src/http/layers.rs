@@ -33,12 +33,12 @@ const CONTENT_POLICY: &str =
 pub(crate) async fn around(State(app): State<App>, request: Request, next: Next) -> Response {
     let watch = Stopwatch::start();
     let method = request.method().clone();
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or("unmatched", MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
     let api = request.uri().path().starts_with("/api/");
-    let mut response = answer(&app, &route, request, next).await;
+    let mut response = answer(&app, route, request, next).await;
     let (status, took) = (response.status().as_u16(), watch.elapsed());
-    app.metrics.request(&route, status, took);
+    app.metrics.request(route, status, took);
     let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(%method, route, status, took_us, "request");
     headers(response.headers_mut(), api);

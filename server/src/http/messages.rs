@@ -7,7 +7,7 @@
 use std::str::FromStr;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hansard_engine::Engine;
 use hansard_engine::draft::Appended;
@@ -18,17 +18,17 @@ use hansard_engine::reads::{Amendment, Anchor, Gap as EngineGap, GapReason, Page
 use hansard_engine::stats::Stopwatch;
 use hansard_engine::types::{Epoch, Lsn, MessageId, RoomId, Seq, TimeUs};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use utoipa::{IntoParams, ToSchema};
 
-use super::input::{At, At2, Json, Params};
+use super::input::{At, At2, IdempotencyKey, Json, Params};
 use super::validate;
-use super::view::{Author, Gap, Message, MessagePage};
+use super::view::{Author, Gap, Message, MessagePage, text};
 use crate::access::{Access, Seen};
 use crate::auth::Caller;
 use crate::cursor::Cursor;
 use crate::limits::CONTINUES_MAX;
 use crate::problem::{Code, Problem};
-use crate::secrets::sha256;
 use crate::state::App;
 use crate::submit::{Plan, audit_administrator, first, submit_at_once};
 use crate::time;
@@ -76,11 +76,11 @@ pub(crate) async fn create(
     State(app): State<App>,
     caller: Caller,
     At(id): At<RoomId>,
-    headers: HeaderMap,
+    key: IdempotencyKey,
     Json(body): Json<NewMessage>,
 ) -> Result<Response, Problem> {
     let watch = Stopwatch::start();
-    let (post, key) = match wanted(&app, id, &headers, body) {
+    let (post, key) = match wanted(&app, id, &key, body) {
         Ok(wanted) => wanted,
         Err(problem) => {
             // Rights come first: a stranger learns nothing from how his body is judged.
@@ -98,11 +98,11 @@ pub(crate) async fn create(
     let appended = first(appended)?;
     app.metrics.post_time.record(watch.elapsed());
     if appended.replayed {
-        let message = replayed(&app, &caller, &appended, &post).await?;
+        let message = replayed(&app, &caller, &appended, post).await?;
         let header = [("Idempotent-Replayed", "true")];
         return Ok((StatusCode::CREATED, header, axum::Json(message)).into_response());
     }
-    Ok(created(&message(&appended, &caller.actor(), &post)))
+    Ok(created(&message(&appended, &caller.actor(), post)))
 }
 
 /// The answer to a post, written into one piece of memory.
@@ -121,11 +121,11 @@ fn created(message: &Message) -> Response {
 fn wanted(
     app: &App,
     room: RoomId,
-    headers: &HeaderMap,
+    key: &IdempotencyKey,
     body: NewMessage,
 ) -> Result<(Post, Option<Idempotency>), Problem> {
     let post = checked(body)?;
-    let key = idempotency(headers, &post)?;
+    let key = idempotency(key, &post)?;
     if post.reply_to > Seq::ZERO && post.reply_to > app.engine.head(room)?.seq {
         return Err(Problem::field("reply_to", "no such entry yet"));
     }
@@ -148,20 +148,22 @@ fn checked(body: NewMessage) -> Result<Post, Problem> {
 }
 
 /// The key of a request with the digest of what it says, whatever its JSON looked like.
-fn idempotency(headers: &HeaderMap, post: &Post) -> Result<Option<Idempotency>, Problem> {
-    let Some(value) = headers.get("Idempotency-Key") else { return Ok(None) };
+fn idempotency(key: &IdempotencyKey, post: &Post) -> Result<Option<Idempotency>, Problem> {
+    let Some(value) = &key.0 else { return Ok(None) };
     let key = value.as_bytes();
     let printable = key.iter().all(|byte| (0x20..=0x7e).contains(byte));
     if !(1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()) || !printable {
         let words = "Idempotency-Key has 1 to 128 printable ASCII bytes";
         return Err(Problem::with(Code::BadHeader, words));
     }
-    let mut content = b"post\0".to_vec();
-    content.push(post.kind.code());
-    content.extend_from_slice(&post.reply_to.0.to_le_bytes());
-    content.extend_from_slice(post.body.as_bytes());
+    let digest_of = Sha256::new()
+        .chain_update(b"post\0")
+        .chain_update([post.kind.code()])
+        .chain_update(post.reply_to.0.to_le_bytes())
+        .chain_update(post.body.as_bytes())
+        .finalize();
     let mut digest = [0; 16];
-    digest.copy_from_slice(&sha256(&content)[..16]);
+    digest.copy_from_slice(&digest_of[..16]);
     Ok(Some(Idempotency { key: key.to_vec(), digest }))
 }
 
@@ -170,7 +172,7 @@ async fn replayed(
     app: &App,
     caller: &Caller,
     appended: &Appended,
-    post: &Post,
+    post: Post,
 ) -> Result<Message, Problem> {
     let (room, seq) = (appended.room, appended.seq);
     let page = app.read(move |engine| engine.page(room, Anchor::Between(seq, seq), 1)).await?;
@@ -179,17 +181,19 @@ async fn replayed(
     Ok(found.unwrap_or_else(|| message(appended, &caller.actor(), post)))
 }
 
-fn message(appended: &Appended, actor: &Actor, post: &Post) -> Message {
+fn message(appended: &Appended, actor: &Actor, post: Post) -> Message {
+    let time = time::show(appended.time);
+    let live = appended.recorded == appended.time;
     Message {
-        id: appended.message_id().to_string(),
-        room: appended.room.to_string(),
+        id: text(&appended.message_id()),
+        room: text(&appended.room),
         seq: appended.seq.0,
         rev: appended.rev.0,
-        time: time::show(appended.time),
-        recorded: time::show(appended.recorded),
-        author: Author { id: actor.id.to_string(), name: actor.name.clone() },
+        recorded: if live { time.clone() } else { time::show(appended.recorded) },
+        time,
+        author: Author { id: text(&actor.id), name: actor.name.clone() },
         kind: post.kind.into(),
-        body: post.body.clone(),
+        body: post.body,
         reply_to: (post.reply_to.0 > 0).then_some(post.reply_to.0),
         source: None,
         edited: None,
@@ -503,20 +507,20 @@ mod tests {
 
     #[test]
     fn a_key_covers_what_is_said_and_not_how_it_was_written() {
-        let mut headers = HeaderMap::new();
-        headers.insert("idempotency-key", "k 1".parse().unwrap());
+        let of = |bytes: &[u8]| IdempotencyKey(HeaderValue::from_bytes(bytes).ok());
+        let key = of(b"k 1");
         let post = |text: &str| {
             let json = format!("{{\"body\": {text}}}");
             checked(serde_json::from_str(&json).unwrap()).unwrap()
         };
-        let one = idempotency(&headers, &post("\"A\"")).unwrap();
-        assert_eq!(one, idempotency(&headers, &post("\"\\u0041\"")).unwrap());
-        assert_ne!(one, idempotency(&headers, &post("\"B\"")).unwrap());
+        let one = idempotency(&key, &post("\"A\"")).unwrap();
+        assert!(one.is_some());
+        assert_eq!(one, idempotency(&key, &post("\"\\u0041\"")).unwrap());
+        assert_ne!(one, idempotency(&key, &post("\"B\"")).unwrap());
+        assert_eq!(idempotency(&IdempotencyKey(None), &post("\"A\"")).unwrap(), None);
         for wrong in ["", "é", &"x".repeat(129)] {
-            let mut headers = HeaderMap::new();
-            let value = axum::http::HeaderValue::from_bytes(wrong.as_bytes()).unwrap();
-            headers.insert("idempotency-key", value);
-            assert_eq!(idempotency(&headers, &post("\"A\"")).unwrap_err().code, Code::BadHeader);
+            let wrong = idempotency(&of(wrong.as_bytes()), &post("\"A\""));
+            assert_eq!(wrong.unwrap_err().code, Code::BadHeader);
         }
     }
 }

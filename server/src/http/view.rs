@@ -3,6 +3,8 @@
 //! Nothing here reads or decides. INVARIANT: no shape has a field for a secret; what a shape shows
 //! of a category's scope depends on who asks and is passed in.
 
+use std::fmt::{self, Write};
+
 use hansard_engine::catalog::rows::{CategoryRow, MemberRow, PrincipalRow, RoomRow, TokenRow};
 use hansard_engine::format::payload::{Payload, Post, Retention as EngineRetention};
 use hansard_engine::format::record::Record;
@@ -18,6 +20,9 @@ use super::words::{ChangePolicy, EntryKind, Invitations, PrincipalKind, Privacy,
 use crate::access::Seen;
 use crate::codec::hex;
 use crate::time;
+
+/// Bytes of most identifiers' texts at most.
+const IDENTIFIER_BYTES: usize = 32;
 
 /// Who did something, by the name he had then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -39,7 +44,7 @@ impl Author {
     /// Of a record, as it was then.
     #[must_use]
     pub fn of_record(record: &Record) -> Self {
-        Self { id: record.actor.id.to_string(), name: record.actor.name.clone() }
+        Self { id: text(&record.actor.id), name: record.actor.name.clone() }
     }
 }
 
@@ -199,6 +204,13 @@ fn amendment_of(amended: &[Amendment], room: RoomId, seq: Seq) -> Option<&Amendm
     amended.get(at)
 }
 
+/// An identifier as text. Its length is guessed: text that grows bit by bit is moved each time.
+pub(crate) fn text(id: &impl fmt::Display) -> String {
+    let mut text = String::with_capacity(IDENTIFIER_BYTES);
+    let _ = write!(text, "{id}");
+    text
+}
+
 impl Message {
     /// The message of a record, if it is one, with what became of it. `amended` is in order of room
     /// and seq.
@@ -227,8 +239,8 @@ impl Message {
 
     fn of_post(record: &Record, post: &Post) -> Self {
         Self {
-            id: record.message_id().to_string(),
-            room: record.room.to_string(),
+            id: text(&record.message_id()),
+            room: text(&record.room),
             seq: record.seq.0,
             rev: record.rev.0,
             time: time::show(record.time),
