@@ -104,6 +104,8 @@ struct Parts {
 enum Job {
     Pack(usize),
     Digest(Arc<Open>),
+    /// The catalog's rows of its runs, where its blocks are not looked at.
+    Rows(Arc<Open>),
     Chunk(Arc<Open>, Range<usize>),
 }
 
@@ -127,6 +129,11 @@ pub(super) fn check(look: &Look<'_>, metas: &[PackMeta]) -> Vec<PackCheck> {
             })
         }
         Job::Digest(open) => look.digest(&open, &finish),
+        Job::Rows(open) => {
+            let rows = look.rows(&open);
+            open.done(|parts| parts.first.add(rows), &finish);
+            Vec::new()
+        }
         Job::Chunk(open, runs) => {
             let at = runs.start;
             let chunk = look.chunk(&open, runs);
@@ -210,24 +217,22 @@ impl Look<'_> {
         let mut first = PackCheck::default();
         match self.open_file(&name, meta, &mut first) {
             Ok((file, bytes, runs)) => {
-                let chunks = chunks(&runs);
                 let indexed = self.catalog.is_some_and(|catalog| {
                     let row = catalog.get(Family::Index, &keys::pack_indexed(meta.id));
                     // Rows that a crash took away are written again at the next start.
                     matches!(row, Ok(Some(_)))
                 });
-                let now = match self.depth {
-                    Depth::Records => chunks.len(),
-                    Depth::Digests => 0,
-                };
-                let left = now + 1;
+                let chunks = if self.depth == Depth::Records { chunks(&runs) } else { Vec::new() };
+                let rows = self.depth == Depth::Digests && indexed;
+                let left = 1 + usize::from(rows) + chunks.len();
                 let parts = Parts { first, digest: None, chunks: BTreeMap::new(), left };
                 let parts = Mutex::new(parts);
                 let expected = meta.sha256;
                 let open = Arc::new(Open { place, file, bytes, expected, runs, indexed, parts });
-                let chunks = chunks.into_iter().take(now);
-                let chunks = chunks.map(|runs| Job::Chunk(Arc::clone(&open), runs));
-                Ok(std::iter::once(Job::Digest(Arc::clone(&open))).chain(chunks).collect())
+                let mut jobs = vec![Job::Digest(Arc::clone(&open))];
+                jobs.extend(rows.then(|| Job::Rows(Arc::clone(&open))));
+                jobs.extend(chunks.into_iter().map(|runs| Job::Chunk(Arc::clone(&open), runs)));
+                Ok(jobs)
             }
             Err(error) => {
                 first.damage.push(of_error(&error, &path));
@@ -270,21 +275,22 @@ impl Look<'_> {
         let part = if self.depth == Depth::Records { 2 } else { 1 };
         let digest = digest(open.file.file(), |bytes| self.progress.add(bytes / part));
         let sound = matches!(digest, Ok(digest) if digest == open.expected);
-        let mut more = Vec::new();
-        let mut rows = PackCheck::default();
-        if self.depth == Depth::Digests && !sound {
-            more = chunks(&open.runs);
-        } else if self.depth == Depth::Digests && open.indexed {
-            let path = open.file.file().path();
-            open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), &run, &mut rows));
-        }
+        let more =
+            if self.depth == Depth::Digests && !sound { chunks(&open.runs) } else { Vec::new() };
         let note = |parts: &mut Parts| {
             parts.left += more.len();
-            parts.first.add(rows);
             parts.digest = Some(digest);
         };
         open.done(note, finish);
         more.into_iter().map(|runs| Job::Chunk(Arc::clone(open), runs)).collect()
+    }
+
+    /// The catalog's rows of all its runs.
+    fn rows(&self, open: &Open) -> PackCheck {
+        let mut check = PackCheck::default();
+        let path = open.file.file().path();
+        open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), &run, &mut check));
+        check
     }
 
     fn chunk(&self, open: &Open, runs: Range<usize>) -> PackCheck {
@@ -298,7 +304,7 @@ impl Look<'_> {
 
     fn run(&self, open: &Open, run: &Run, reader: &mut Blocks<'_>, check: &mut PackCheck) {
         let path = open.file.file().path();
-        if open.indexed {
+        if open.indexed && self.depth == Depth::Records {
             self.catalog_run(path.to_path_buf(), run, check);
         }
         reader.fetch(run);
