@@ -27,7 +27,8 @@ const TAILS_FULL: u64 = 210 * 1024 * 1024;
 /// A journal is sealed when more than half of its files are in use: this is less than seven of
 /// sixteen, the records of new rooms among it.
 const JOURNAL_FULL_BYTES: u64 = 100 * 1024 * 1024;
-const OPENS: usize = 5;
+/// How often each is opened.
+const OPENS: usize = 7;
 
 /// What a child is to do in a directory.
 #[derive(Serialize, Deserialize)]
@@ -98,11 +99,14 @@ fn reopen(suite: &mut Suite, world: &World, size: Size) -> Outcome<()> {
     let (small, large) = (root.path().join("small"), root.path().join("large"));
     field::copy(&archive, &large)?;
     let (mut opens, mut reads, mut bytes) = ([Vec::new(), Vec::new()], Vec::new(), 0);
-    for (dir, opens) in [&small, &large].into_iter().zip(&mut opens) {
+    for dir in [&small, &large] {
         let mut child = Running::start(&Task::Fill(dir.clone()))?;
         bytes = child.said::<Told>()?.bytes;
         child.kill()?;
-        for number in 0..OPENS {
+    }
+    // In turns: the machine's other work comes and goes.
+    for number in 0..OPENS {
+        for (dir, opens) in [&small, &large].into_iter().zip(&mut opens) {
             let left = root.path().join(format!("left-{number}"));
             field::copy(dir, &left)?;
             reads.push(read_and_check(&left)?);
