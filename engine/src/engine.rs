@@ -151,6 +151,8 @@ impl Options {
 pub struct OpenReport {
     /// Records read again from the journal.
     pub replayed: u64,
+    /// Those of them that the catalog lacked: they were applied again.
+    pub reapplied: u64,
     /// Bytes of an unfinished tail that were cut.
     pub cut_bytes: u64,
     /// Places of the log whose records are lost and not accepted as such.

@@ -66,6 +66,7 @@ fn what_the_journal_still_has_is_not_read_from_packs() {
     world.store = Default::default();
     let (engine, report) = start(&world);
     assert_eq!((report.rebuilt, report.replayed), (0, 13), "{report:?}");
+    assert_eq!(report.reapplied, 13, "the catalog lacked all of it");
     let stats = engine.stats();
     assert_eq!((stats.tail_rooms.get(), stats.tail_bytes.get()), (0, 0), "packs hold all of it");
     assert_eq!(seqs(&engine, room), (1..=9).collect::<Vec<_>>());
@@ -84,6 +85,11 @@ fn what_packs_and_catalog_hold_is_not_read_again() {
     let world = world.crashed(Survivors::Everything);
     let (engine, report) = start(&world);
     assert_eq!((report.rebuilt, report.replayed), (0, 3), "{report:?}");
+    assert_eq!(report.reapplied, 3, "the catalog lost what it had not flushed");
+    assert_eq!(seqs(&engine, room), (1..=12).collect::<Vec<_>>());
+    drop(engine);
+    let (engine, report) = start(&world);
+    assert_eq!((report.replayed, report.reapplied), (3, 0), "it has what was not flushed");
     assert_eq!(seqs(&engine, room), (1..=12).collect::<Vec<_>>());
 }
 

@@ -195,6 +195,7 @@ impl Replay<'_> {
         self.report.replayed += 1;
         let outline = record.outline();
         let head = self.head_before(&outline)?;
+        self.report.reapplied += u64::from(!self.applier.has(outline.lsn));
         self.applier.apply(record, &bytes)?;
         if lost {
             self.applier.note_lost(record);
