@@ -75,7 +75,9 @@ async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Problem> {
         return Err(Problem::new(Code::NotJsonType));
     }
     let mut pieces = request.into_body().into_data_stream();
-    let mut kept = Vec::new();
+    // Mostly it comes in one piece, which needs no copy. Of more the bytes are kept and not the
+    // pieces, whose number nothing bounds: one of a single byte holds the buffer it was read into.
+    let (mut one, mut all) = (bytes::Bytes::new(), bytes::BytesMut::new());
     let mut seen = 0;
     while let Some(piece) = pieces.next().await {
         let ended = |_| Problem::with(Code::BadJson, "the body ended early");
@@ -84,16 +86,18 @@ async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Problem> {
         if seen > limit + DRAIN_BYTES_MAX {
             break;
         }
-        if seen <= limit {
-            kept.push(piece);
+        if seen <= limit && one.is_empty() && all.is_empty() {
+            one = piece;
+        } else if seen <= limit {
+            all.extend_from_slice(&std::mem::take(&mut one));
+            all.extend_from_slice(&piece);
         }
     }
     if seen > limit {
         let detail = format!("a request body has at most {limit} bytes");
         return Err(Problem::with(Code::TooLarge, detail));
     }
-    // Mostly it came in one piece, which needs no copy.
-    Ok(if kept.len() > 1 { kept.concat().into() } else { kept.pop().unwrap_or_default() })
+    Ok(if all.is_empty() { one } else { all.freeze() })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -197,6 +201,30 @@ mod tests {
 
     fn wrong(bytes: &[u8]) -> Problem {
         parse::<Sample>(bytes).map(|sample| sample.name).unwrap_err()
+    }
+
+    async fn read_in(pieces: &[&'static [u8]], limit: usize) -> Result<bytes::Bytes, Code> {
+        let pieces: Vec<std::io::Result<&[u8]>> = pieces.iter().map(|piece| Ok(*piece)).collect();
+        let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+        let request = Request::builder().header(header::CONTENT_TYPE, "application/json");
+        read(request.body(body).unwrap(), limit).await.map_err(|problem| problem.code)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_the_same_in_however_many_pieces_it_comes() {
+        let cases: [&[&'static [u8]]; 6] = [
+            &[b"{\"a\":1}"],
+            &[b"{\"a\"", b":1}"],
+            &[b"", b"{\"a\":1}", b""],
+            &[b"{", b"", b"\"a", b"\":", b"1}"],
+            &[b"{", b"\"", b"a", b"\"", b":", b"1", b"}"],
+            &[b"{\"a\":1", b"}", b""],
+        ];
+        for pieces in cases {
+            assert_eq!(read_in(pieces, 7).await.as_deref(), Ok(&b"{\"a\":1}"[..]), "{pieces:?}");
+            assert_eq!(read_in(pieces, 6).await, Err(Code::TooLarge), "{pieces:?}");
+        }
+        assert_eq!(read_in(&[], 7).await.as_deref(), Ok(&b""[..]));
     }
 
     #[test]
