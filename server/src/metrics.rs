@@ -84,8 +84,8 @@ impl Metrics {
         for (route, statuses) in self.requests.lock().iter() {
             let route = escape(route);
             for (status, count) in statuses {
-                let _ =
-                    writeln!(out, "{name}_total{{route=\"{route}\",status=\"{status}\"}} {count}",);
+                let labels = format!("route=\"{route}\",status=\"{status}\"");
+                let _ = writeln!(out, "{name}_total{{{labels}}} {count}");
             }
         }
         let seconds = "hansard_http_request_seconds";
