@@ -1,13 +1,14 @@
 //! Writing whole sectors past the page cache (`O_DIRECT`).
 //!
 //! A journal is written once and read only after a crash, so its pages do nobody any good in the
-//! cache, and putting them there and taking them out again costs more than half of what a small
-//! commit takes of a processor. It is a faster way to the same bytes, no promise of its own: what
-//! is written is durable after `sync_data`, as with any file. Where the file system or the device
-//! knows no such writes, and for bytes that are no whole sectors, it is an ordinary file.
+//! cache, and putting them there and taking them out again costs up to four tenths of what a small
+//! write and its sync take of a processor. It is a faster way to the same bytes, no promise of its
+//! own: what is written is durable after `sync_data`, as with any file. Where the file system or
+//! the device knows no such writes, and for bytes that are no whole sectors, it is an ordinary
+//! file.
 //!
 //! INVARIANT: a write is tried a second time, through the cache, only if the system refused its
-//! form (`EINVAL`) and wrote nothing of it.
+//! form (`EINVAL`, `EOPNOTSUPP`) and wrote nothing of it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,7 +18,8 @@ use std::path::Path;
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
-/// What offsets, lengths and memory are multiples of: no device has larger sectors.
+/// What offsets, lengths and memory are multiples of: what a frame is. A device of larger sectors
+/// refuses it.
 const ALIGN_BYTES: usize = 4096;
 
 /// Longer writes go through the cache: of them the system spends little on pages beside the bytes,
@@ -60,7 +62,7 @@ impl Direct {
         loop {
             match way.file.write_at(aligned, offset) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                Err(e) if refuses_form(&e) => {
                     tracing::debug!("no writes past the page cache here");
                     *kept = None;
                     return Ok(0);
@@ -69,6 +71,11 @@ impl Direct {
             }
         }
     }
+}
+
+/// True if the system says that nothing can be written so, whatever it is.
+fn refuses_form(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// A copy of `bytes` in `memory` that begins where it must.
@@ -112,6 +119,20 @@ mod tests {
                 assert_eq!(done, 0, "this file system knows no such writes");
             }
         }
+    }
+
+    #[test]
+    fn a_form_that_is_refused_is_left_to_the_cache_and_not_tried_again() {
+        // A file that refuses every number that is none, with `EINVAL`.
+        let file = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
+        let direct = Direct { way: Mutex::new(Some(Way { file, memory: Vec::new() })) };
+        assert_eq!(direct.write_some(&sectors(1, 1), 0).unwrap(), 0);
+        assert!(direct.way.lock().is_none());
+        // Anything else is a failure, which nobody may try again.
+        let file = File::open("/proc/self/oom_score_adj").unwrap();
+        let direct = Direct { way: Mutex::new(Some(Way { file, memory: Vec::new() })) };
+        assert!(direct.write_some(&sectors(1, 1), 0).is_err(), "it is open for reading only");
+        assert!(direct.way.lock().is_some());
     }
 
     #[test]

@@ -165,3 +165,34 @@ impl Storage for RealStorage {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_reads_the_same_whichever_way_each_part_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = RealStorage::new(dir.path());
+        let (sector, mut expected) = (4096, vec![0; 64 * 4096]);
+        storage.open("file", Mode::Create).unwrap().write_at(&expected, 0).unwrap();
+        let file = storage.open("file", Mode::WriteDirect).unwrap();
+        // Few sectors, many, less than one, and not where one begins; over each other, too.
+        let parts = [(0, 1), (1, 30), (8, 2), (20, 17), (19, 3), (40, 16), (41, 1)];
+        for (byte, (at, count)) in (1..).zip(parts) {
+            for (offset, len) in [(at * sector, count * sector), (at * sector + 7, 100)] {
+                let bytes = vec![byte + u8::from(len == 100) * 100; len];
+                file.write_at(&bytes, offset as u64).unwrap();
+                expected[offset..offset + len].copy_from_slice(&bytes);
+                let mut found = vec![0; expected.len()];
+                assert_eq!(file.read_at(&mut found, 0).unwrap(), expected.len());
+                assert!(found == expected, "after {len} bytes at {offset}");
+            }
+        }
+        file.sync_data().unwrap();
+        assert!(
+            std::fs::read(dir.path().join("file")).unwrap() == expected,
+            "through another file"
+        );
+    }
+}
