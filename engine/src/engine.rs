@@ -151,7 +151,7 @@ impl Options {
 pub struct OpenReport {
     /// Records read again from the journal.
     pub replayed: u64,
-    /// Those of them that the catalog lacked: they were applied again.
+    /// Those of them of which the catalog lacked rows or keys: they were applied again.
     pub reapplied: u64,
     /// Bytes of an unfinished tail that were cut.
     pub cut_bytes: u64,

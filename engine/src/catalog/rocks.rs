@@ -10,6 +10,7 @@
 //! INVARIANT: after a crash the store equals the state after some batch, and never less than the
 //! last flush that returned.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -53,7 +54,7 @@ pub struct RocksCatalog {
 /// after a day: the fewer times they are written until then the better, though a look-up asks the
 /// filters of so many tables. RocksDB's own is 4.
 const STATE_TABLES: i32 = 8;
-/// Bytes of tables that are asked for at a start: a tenth of a second of most disks at most.
+/// Bytes of tables that are asked for at a start: they share the disk with the journal.
 const WARM_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The note in the catalog's folder that says it is damaged.
 pub const DAMAGED: &str = "DAMAGED";
@@ -96,12 +97,10 @@ fn ask_for_rows(db: &DB, path: &Path) {
     tables.sort_by_key(|table| table.level);
     let mut left = WARM_BYTES_MAX;
     for table in tables {
+        let Some(part) = NonZeroU64::new(table.size.min(left) as u64) else { break };
         left = left.saturating_sub(table.size);
-        if left == 0 {
-            break;
-        }
         if let Ok(file) = std::fs::File::open(path.join(table.name.trim_start_matches('/'))) {
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
+            let _ = rustix::fs::fadvise(&file, 0, Some(part), rustix::fs::Advice::WillNeed);
         }
     }
 }
