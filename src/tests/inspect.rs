@@ -1,10 +1,14 @@
 //! `hansard-tool inspect`: the JSON keeps its contract, says what the API said, and the table for
 //! people says the same.
 //!
-//! On a directory with packs and with a live journal, as a killed server leaves it.
+//! On a directory with packs and with a live journal, as a killed server leaves it. And `verify`,
+//! whatever its depth, names a run that the catalog lacks.
 
 mod support;
 
+use hansard_engine::catalog::rocks::{RocksCatalog, RocksOptions};
+use hansard_engine::catalog::{CatalogStore, Change, Family, Go, keys, walk_prefix};
+use hansard_engine::types::{Rev, RoomId};
 use serde_json::{Value, json};
 
 use support::api::text;
@@ -157,4 +161,42 @@ fn packs(view: &Value, table: &str, imported: &str, history: &[Value]) {
 fn ratio(of: &Value) -> String {
     let hundredths = number(of, "plain_bytes") * 100 / number(of, "bytes");
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+#[test]
+fn a_run_that_the_catalog_lacks_is_named_by_both_depths_of_verify() {
+    let site = Site::new();
+    let server = site.serve();
+    let admin = server.admin();
+    let category = admin.category("c");
+    let room = admin.room("lobby", &category, "open");
+    admin.post(&format!("/rooms/{room}/messages"), &json!({ "body": "word" })).expect(201);
+    assert_eq!(server.stop().code(), Some(0));
+    tool::done("compact", &site.data());
+    let verify = |args: &[&str]| {
+        let run = tool::tool().args(["verify", "--json"]).args(args).arg(site.data()).output();
+        let run = run.expect("the tool runs");
+        let report = serde_json::from_slice::<Value>(&run.stdout).expect("JSON");
+        (run.status.code(), list(&report["damage"]).to_vec())
+    };
+    assert_eq!(verify(&["--quick"]), (Some(0), Vec::new()));
+
+    let catalog = RocksCatalog::open(&site.data().join("catalog"), RocksOptions::default());
+    let (catalog, mut rows) = (catalog.expect("a catalog"), Vec::new());
+    let runs = &keys::run(RoomId::NONE, Rev::ZERO)[..1];
+    walk_prefix(&catalog, Family::Index, runs, &mut |key, _| {
+        rows.push(key.to_vec());
+        Ok(Go::On)
+    })
+    .expect("rows of runs");
+    let (family, key) = (Family::Index, rows.pop().expect("a run"));
+    catalog.write(&[Change { family, key, value: None }]).expect("it is removed");
+    catalog.flush().expect("it is flushed");
+    drop(catalog);
+    for args in [&[][..], &["--quick"]] {
+        let (code, damage) = verify(args);
+        assert_eq!((code, damage.len()), (Some(1), 1), "{args:?} {damage:?}");
+        let reason = "catalog row does not agree with the run index";
+        assert_eq!(damage[0]["reason"], reason, "{args:?} {damage:?}");
+    }
 }

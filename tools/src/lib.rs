@@ -73,8 +73,8 @@ pub enum Command {
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
-        /// Compare packs with their digests only, and look into those that differ: as fast as the
-        /// disk.
+        /// Compare packs with their digests, and their run indexes with the catalog; look only into
+        /// packs that differ.
         #[arg(long)]
         quick: bool,
         /// A signed head that left this machine: the record must begin with what it covers.

@@ -50,7 +50,8 @@ pub(super) struct Look<'a> {
 pub enum Depth {
     /// Every block and every record in it.
     Records,
-    /// Every byte against the digest in the manifest; blocks only where that differs.
+    /// Every byte against the digest in the manifest, and every run against the catalog; blocks
+    /// only where the digest differs.
     Digests,
 }
 
