@@ -25,7 +25,7 @@ const TAILS: usize = 240 * 1024 * 1024;
 /// Bytes of tails at which the child stops: a seal is near.
 const TAILS_FULL: u64 = 210 * 1024 * 1024;
 /// A journal is sealed when more than half of its files are in use: this is less than seven of
-/// sixteen, the records of new rooms among it.
+/// sixteen.
 const JOURNAL_FULL_BYTES: u64 = 100 * 1024 * 1024;
 /// Bytes of the journal at which the catalog writes its tables.
 const CATALOG_FLUSHED_BYTES: u64 = JOURNAL_FULL_BYTES / 10 * 8;

@@ -40,8 +40,9 @@ pub const NAME: &str = "hansard";
 pub const UNKEYED: &str = "hansard-unkeyed";
 /// How it is opened.
 pub const SETTINGS: &str = "a server's defaults; caches: 2/3 blocks and runs, 1/3 catalog; tails \
-                            seal at the write budget; every group synced, in bulk too; a keyed \
-                            append a message; proofs on; compliance off unless said";
+                            seal at the write budget; every group synced, in bulk too, frames up \
+                            to 64 KiB past the page cache (O_DIRECT); a keyed append a message; \
+                            proofs on; compliance off unless said";
 /// Appends on their way in bulk.
 const APPENDS: usize = 8 * 1024;
 const AGAIN: Duration = Duration::from_millis(1);
