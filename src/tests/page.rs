@@ -72,6 +72,8 @@ fn sign_in(browser: &Browser, server: &Server) {
     browser.run("document.getElementById('password').value = ''");
     browser.write("//input[@id='password']", &format!("{PASSWORD}{ENTER}"));
     browser.until("shown('app') && !shown('door')");
+    // The rooms are asked for behind the door.
+    browser.until("document.querySelector('#rooms > *')");
     let texts = "return [...document.querySelectorAll('#rooms h3, #rooms button span')]
         .map((element) => element.textContent)";
     assert_eq!(browser.run(texts), json!(["Community", "lobby", "ubuntu"]));
