@@ -88,7 +88,8 @@ async fn a_stream_brings_each_change_once_and_resumes_by_rev() {
     let mut stream = Stream::open(&ann).await;
     stream.subscribe(&room, change["rev"].as_u64()).await;
     for body in ["two", "three", "four"] {
-        assert_eq!(stream.next().await["message"]["body"], body);
+        let change = stream.next().await;
+        assert_eq!(change["message"]["body"], body, "{change}");
     }
     assert_eq!(stream.next().await["type"], "caught-up");
     stream.tell(json!({ "type": "unsubscribe", "room": room })).await;
