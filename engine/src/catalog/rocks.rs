@@ -138,17 +138,24 @@ fn failed(op: &'static str, path: &Path, error: &rocksdb::Error) -> Error {
     }
 }
 
-fn options(settings: RocksOptions) -> Options {
-    // Without locks: every look-up takes a few blocks from it.
-    let cache = Cache::new_hyper_clock_cache(settings.cache_bytes, 0);
+/// One for all families. Without locks: every look-up takes a few blocks from it.
+fn cache(settings: RocksOptions) -> Cache {
+    Cache::new_hyper_clock_cache(settings.cache_bytes, 0)
+}
+
+fn options(settings: RocksOptions, cache: &Cache, family: Family) -> Options {
+    // Events of compliance are read in order, and never looked up: filters over them serve nobody.
+    let looked_up = family != Family::Compliance;
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&cache);
-    blocks.set_bloom_filter(10.0, false);
+    blocks.set_block_cache(cache);
+    if looked_up {
+        blocks.set_bloom_filter(10.0, false);
+    }
     blocks.set_cache_index_and_filter_blocks(true);
     // In pieces: of a catalog of many rooms the filter of one table is larger than what a part of
     // the cache holds, and would be read again for every row.
     blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
-    blocks.set_partition_filters(true);
+    blocks.set_partition_filters(looked_up);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -159,9 +166,11 @@ fn options(settings: RocksOptions) -> Options {
     options.set_write_buffer_size(settings.write_buffer_bytes);
     options.set_max_write_buffer_number(3);
     options.set_db_write_buffer_size(2 * settings.write_buffer_bytes);
-    // Much that is looked up is not there: what became of an entry, a name that is free.
-    options.set_memtable_whole_key_filtering(true);
-    options.set_memtable_prefix_bloom_ratio(0.1);
+    if looked_up {
+        // Much that is looked up is not there: what became of an entry, a name that is free.
+        options.set_memtable_whole_key_filtering(true);
+        options.set_memtable_prefix_bloom_ratio(0.1);
+    }
     options.set_max_background_jobs(2);
     options.set_compression_type(DBCompressionType::None);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
@@ -177,9 +186,13 @@ fn without_log() -> WriteOptions {
     options
 }
 
-fn families() -> Vec<ColumnFamilyDescriptor> {
+fn families(settings: RocksOptions, cache: &Cache) -> Vec<ColumnFamilyDescriptor> {
     let descriptor = |family: Family| {
-        ColumnFamilyDescriptor::new(family.name(), options(RocksOptions::default()))
+        let mut options = options(settings, cache, family);
+        if family == Family::State {
+            options.set_level_zero_file_num_compaction_trigger(STATE_TABLES);
+        }
+        ColumnFamilyDescriptor::new(family.name(), options)
     };
     Family::ALL.into_iter().map(descriptor).collect()
 }
@@ -199,15 +212,9 @@ impl RocksCatalog {
     /// `Io`; [`is_damage`] says whether it is to be rebuilt.
     pub fn open(path: &Path, settings: RocksOptions) -> Result<Self> {
         check_outside(path)?;
-        let options = options(settings);
-        let descriptor = |family: Family| {
-            let mut options = options.clone();
-            if family == Family::State {
-                options.set_level_zero_file_num_compaction_trigger(STATE_TABLES);
-            }
-            ColumnFamilyDescriptor::new(family.name(), options)
-        };
-        let families = Family::ALL.into_iter().map(descriptor);
+        let cache = cache(settings);
+        let families = families(settings, &cache);
+        let options = options(settings, &cache, Family::State);
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|e| failed("open catalog", path, &e))?;
         ask_for_rows(&db, path);
@@ -220,14 +227,17 @@ impl RocksCatalog {
     /// `Io`.
     pub fn open_read_only(path: &Path) -> Result<Self> {
         check_outside(path)?;
-        let mut options = options(RocksOptions::default());
+        let settings = RocksOptions::default();
+        let cache = cache(settings);
+        let mut options = options(settings, &cache, Family::State);
         options.create_if_missing(false);
         // Its log of messages would be a write.
         let scratch = std::env::temp_dir();
         options.set_db_log_dir(scratch);
         options.set_log_level(rocksdb::LogLevel::Fatal);
-        let db = DB::open_cf_descriptors_read_only(&options, path, families(), false)
-            .map_err(|e| failed("open catalog", path, &e))?;
+        let db =
+            DB::open_cf_descriptors_read_only(&options, path, families(settings, &cache), false)
+                .map_err(|e| failed("open catalog", path, &e))?;
         // Reading only, it writes no note either.
         Ok(Self { db, path: path.to_path_buf(), noted: AtomicBool::new(true) })
     }
