@@ -120,8 +120,17 @@ impl Directory {
     }
 
     fn row<T: Wire>(&self, key: &[u8], what: &'static str) -> Result<Option<T>> {
-        let bytes = self.known.get(&*self.store, key)?;
-        bytes.map(|bytes| decode_row(&bytes, what)).transpose()
+        let row = self.known.get(&*self.store, key)?;
+        row.map(|row| decode_row(row.bytes(), what)).transpose()
+    }
+
+    /// A row that is decoded once for all who ask.
+    fn shared<T>(&self, key: &[u8], what: &'static str) -> Result<Option<Arc<T>>>
+    where
+        T: Wire + Send + Sync + 'static,
+    {
+        let row = self.known.get(&*self.store, key)?;
+        row.map(|row| row.value(|bytes| decode_row(bytes, what))).transpose()
     }
 
     /// Rows from `from` on with the given first bytes, at most `limit`, each through `make`.
@@ -148,15 +157,15 @@ impl Directory {
     ///
     /// # Errors
     /// `Io` or `Corrupt`, as every method here.
-    pub fn room(&self, id: RoomId) -> Result<Option<RoomRow>> {
-        self.row(&keys::room(id), "room row")
+    pub fn room(&self, id: RoomId) -> Result<Option<Arc<RoomRow>>> {
+        self.shared(&keys::room(id), "room row")
     }
 
     /// A room by its name, ASCII case aside.
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn room_by_name(&self, name: &str) -> Result<Option<RoomRow>> {
+    pub fn room_by_name(&self, name: &str) -> Result<Option<Arc<RoomRow>>> {
         match self.row::<RoomId>(&keys::room_name(name), "name row")? {
             Some(id) => self.room(id),
             None => Ok(None),
@@ -230,15 +239,15 @@ impl Directory {
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn category(&self, id: CategoryId) -> Result<Option<CategoryRow>> {
-        self.row(&keys::category(id), "category row")
+    pub fn category(&self, id: CategoryId) -> Result<Option<Arc<CategoryRow>>> {
+        self.shared(&keys::category(id), "category row")
     }
 
     /// A category by its name, ASCII case aside.
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn category_by_name(&self, name: &str) -> Result<Option<CategoryRow>> {
+    pub fn category_by_name(&self, name: &str) -> Result<Option<Arc<CategoryRow>>> {
         match self.row::<CategoryId>(&keys::category_name(name), "name row")? {
             Some(id) => self.category(id),
             None => Ok(None),
@@ -258,8 +267,8 @@ impl Directory {
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn principal(&self, id: PrincipalId) -> Result<Option<PrincipalRow>> {
-        self.row(&keys::principal(id), "principal row")
+    pub fn principal(&self, id: PrincipalId) -> Result<Option<Arc<PrincipalRow>>> {
+        self.shared(&keys::principal(id), "principal row")
     }
 
     /// A principal by name; `source` counts for imported authors only.
@@ -271,7 +280,7 @@ impl Directory {
         kind: PrincipalKind,
         source: &str,
         name: &str,
-    ) -> Result<Option<PrincipalRow>> {
+    ) -> Result<Option<Arc<PrincipalRow>>> {
         let imported = (kind == PrincipalKind::Imported).then_some(source);
         match self.row::<PrincipalId>(&keys::principal_name(imported, name), "name row")? {
             Some(id) => self.principal(id),
@@ -293,8 +302,8 @@ impl Directory {
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn token(&self, sha256: &[u8; 32]) -> Result<Option<TokenRow>> {
-        let row: Option<TokenRow> = self.row(&keys::token(sha256), "token row")?;
+    pub fn token(&self, sha256: &[u8; 32]) -> Result<Option<Arc<TokenRow>>> {
+        let row: Option<Arc<TokenRow>> = self.shared(&keys::token(sha256), "token row")?;
         let floor = self.setting(SETTING_TOKENS_FLOOR)?;
         let floor = floor.and_then(|text| text.parse().ok()).map_or(Lsn::ZERO, Lsn);
         Ok(row.filter(|row| !row.revoked && row.lsn >= floor))
@@ -304,7 +313,7 @@ impl Directory {
     ///
     /// # Errors
     /// `Io` or `Corrupt`.
-    pub fn token_by_id(&self, id: TokenId) -> Result<Option<TokenRow>> {
+    pub fn token_by_id(&self, id: TokenId) -> Result<Option<Arc<TokenRow>>> {
         match self.row::<[u8; 32]>(&keys::token_by_id(id), "token id row")? {
             Some(sha256) => self.token(&sha256),
             None => Ok(None),
@@ -326,7 +335,12 @@ impl Directory {
         let ids =
             self.list(&prefix, &from, limit, |key, _| Ok(TokenId(keys::number_at(key, 9))))?;
         let rows = ids.into_iter().map(|id| self.token_by_id(id));
-        Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        Ok(rows
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .map(Arc::unwrap_or_clone)
+            .collect())
     }
 
     /// How far an import has come.
@@ -347,7 +361,7 @@ impl Directory {
     /// # Errors
     /// `Io` or `Corrupt`.
     pub fn setting(&self, key: &str) -> Result<Option<String>> {
-        let bytes = self.known.get(&*self.store, &keys::setting(key))?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        let row = self.known.get(&*self.store, &keys::setting(key))?;
+        Ok(row.map(|row| String::from_utf8_lossy(row.bytes()).into_owned()))
     }
 }

@@ -167,7 +167,7 @@ fn rare_kinds(engine: &Engine, room: RoomId) {
         done: true,
     };
     one(engine, draft(system, room, Payload::ImportProgress(progress)));
-    let settings = engine.directory().room(room).unwrap().unwrap().settings;
+    let settings = engine.directory().room(room).unwrap().unwrap().settings.clone();
     one(engine, draft(system, room, Payload::RoomDeleted(RoomDeleted { settings })));
     engine.sign_heads().unwrap();
     let accepted = LossAccepted { holes: vec![LsnSpan { first: Lsn(1), last: Lsn(2) }] };

@@ -344,7 +344,7 @@ impl Hub {
 struct Check<'a> {
     hub: &'a Hub,
     directory: Directory,
-    principals: HashMap<PrincipalId, Option<PrincipalRow>>,
+    principals: HashMap<PrincipalId, Option<Arc<PrincipalRow>>>,
 }
 
 impl<'a> Check<'a> {

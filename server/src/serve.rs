@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use hansard_engine::Engine;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::auth::Peer;
 use crate::config::ServerConfig;
 use crate::limits::{
     CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT, HEADERS_MAX, STOP_WAIT, STREAMS_MAX,
@@ -161,8 +161,9 @@ async fn connection(
 ) {
     // Acknowledgements are small: waiting to fill a packet would double their time.
     let _ = stream.set_nodelay(true);
+    let from = Peer::of(peer);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(from.clone());
         router.call(request)
     });
     let mut builder = http1::Builder::new();

@@ -1,16 +1,17 @@
 //! Rows that requests ask for again and again, kept in memory: tokens, owners, rooms, members.
 //!
 //! A request looks up some ten of them, and RocksDB takes a few microseconds for each. Kept are
-//! single rows as bytes, and of most that they are absent; lists are read from the catalog. It
-//! decides nothing and knows no row's meaning.
+//! single rows as bytes, beside them what their first reader made of them, and of most that they
+//! are absent; lists are read from the catalog. It decides nothing and knows no row's meaning.
 //!
 //! INVARIANT: once the applier's position has moved to a record, no row is given that is older than
 //! it. So the applier forgets what it wrote before it moves, and a reader who began before that
 //! keeps nothing of what he read.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 
@@ -21,15 +22,52 @@ use crate::sync::RwLock;
 
 /// Parts with a lock each.
 const SHARDS: usize = 16;
-/// What a row takes beside its bytes, about.
-const ROW_BYTES: usize = 96;
+/// What a row takes beside its bytes and its value, about.
+const ROW_BYTES: usize = 192;
 /// First bytes of the keys whose rows are kept: rooms, memberships, categories, principals,
 /// tokens, settings.
 const KEPT: &[u8] = b"rpcuts";
 /// Rows of which it is not kept that they are absent: whoever has no token can ask for any.
 const ABSENT_UNKNOWN: &[u8] = b"t";
 
-type Row = Option<Arc<[u8]>>;
+/// A row that is there.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    bytes: Box<[u8]>,
+    value: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Kept {
+    fn new(bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { bytes: bytes.into(), value: OnceLock::new() })
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What `decode` makes of the bytes; it is asked the first time only, if `T` stays the same.
+    ///
+    /// # Errors
+    /// As `decode`.
+    pub(super) fn value<T: Send + Sync + 'static>(
+        &self,
+        decode: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<Arc<T>> {
+        if let Some(value) = self.value.get()
+            && let Ok(value) = Arc::clone(value).downcast()
+        {
+            return Ok(value);
+        }
+        let value = Arc::new(decode(&self.bytes)?);
+        // Where another reader was first, either value is the same.
+        let _ = self.value.set(Arc::clone(&value) as Arc<_>);
+        Ok(value)
+    }
+}
+
+type Row = Option<Arc<Kept>>;
 
 #[derive(Debug, Default)]
 struct Shard {
@@ -59,7 +97,7 @@ pub(crate) fn is_kept(key: &[u8]) -> bool {
 }
 
 fn size(key: &[u8], row: &Row) -> usize {
-    key.len() + row.as_ref().map_or(0, |row| row.len()) + ROW_BYTES
+    key.len() + row.as_ref().map_or(0, |row| 2 * row.bytes.len()) + ROW_BYTES
 }
 
 impl Known {
@@ -79,7 +117,7 @@ impl Known {
     /// # Errors
     /// As `CatalogStore::get`.
     pub(super) fn get(&self, store: &dyn CatalogStore, key: &[u8]) -> Result<Row> {
-        let read = || store.get(Family::State, key).map(|row| row.map(Arc::from));
+        let read = || store.get(Family::State, key).map(|row| row.map(Kept::new));
         if !is_kept(key) {
             return read();
         }
@@ -183,7 +221,7 @@ mod tests {
     }
 
     fn get(known: &Known, store: &Slow, key: &[u8]) -> Option<Vec<u8>> {
-        known.get(store, key).unwrap().map(|row| row.to_vec())
+        known.get(store, key).unwrap().map(|row| row.bytes().to_vec())
     }
 
     #[test]

@@ -35,12 +35,12 @@ impl Rights for Tables {
         Lsn(77)
     }
 
-    fn room(&self, room: RoomId) -> Result<Option<RoomRow>> {
-        Ok(self.rooms.get(&room).cloned())
+    fn room(&self, room: RoomId) -> Result<Option<Arc<RoomRow>>> {
+        Ok(self.rooms.get(&room).cloned().map(Arc::new))
     }
 
-    fn category(&self, category: CategoryId) -> Result<Option<CategoryRow>> {
-        Ok(self.categories.get(&category).cloned())
+    fn category(&self, category: CategoryId) -> Result<Option<Arc<CategoryRow>>> {
+        Ok(self.categories.get(&category).cloned().map(Arc::new))
     }
 
     fn member(&self, room: RoomId, principal: PrincipalId) -> Result<Option<Roles>> {

@@ -9,6 +9,8 @@ mod rights;
 
 pub use rights::Rights;
 
+use std::sync::Arc;
+
 use hansard_engine::catalog::rows::{CategoryRow, PrincipalRow, RoomRow};
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::{ChangePolicy, PrincipalKind, Privacy, Roles, RoomKind};
@@ -68,9 +70,9 @@ pub type Answer<T> = Result<T, Refusal>;
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// The room.
-    pub room: RoomRow,
+    pub room: Arc<RoomRow>,
     /// Its category.
-    pub category: CategoryRow,
+    pub category: Arc<CategoryRow>,
     /// What the asker is there; none if he is no member or out of scope.
     pub roles: Option<Roles>,
     /// Whether the category's scope holds him.
@@ -149,7 +151,7 @@ impl<'a, R: Rights> Access<'a, R> {
     ///
     /// # Errors
     /// `Absent` if not.
-    pub fn may_find_row(&self, room: RoomRow) -> Answer<Seen> {
+    pub fn may_find_row(&self, room: Arc<RoomRow>) -> Answer<Seen> {
         self.may_act()?;
         if room.deleted { Err(Refusal::Absent) } else { self.find(room) }
     }
@@ -276,7 +278,7 @@ impl<'a, R: Rights> Access<'a, R> {
     ///
     /// # Errors
     /// `Absent` for those out of scope.
-    pub fn may_find_category(&self, category: CategoryId) -> Answer<(CategoryRow, Grant)> {
+    pub fn may_find_category(&self, category: CategoryId) -> Answer<(Arc<CategoryRow>, Grant)> {
         self.may_act()?;
         let row = self.rights.category(category)?.ok_or(Refusal::Absent)?;
         self.may_find_category_row(&row).map(|grant| (row, grant))
@@ -299,7 +301,7 @@ impl<'a, R: Rights> Access<'a, R> {
     ///
     /// # Errors
     /// `Forbidden` for those who only find the category.
-    pub fn may_create_room(&self, category: CategoryId) -> Answer<(CategoryRow, Grant)> {
+    pub fn may_create_room(&self, category: CategoryId) -> Answer<(Arc<CategoryRow>, Grant)> {
         let (row, grant) = self.may_find_category(category)?;
         if self.creates_in(&row) {
             Ok((row, grant))
@@ -346,7 +348,7 @@ impl<'a, R: Rights> Access<'a, R> {
         }
     }
 
-    fn find(&self, room: RoomRow) -> Answer<Seen> {
+    fn find(&self, room: Arc<RoomRow>) -> Answer<Seen> {
         let category = self.rights.category(room.settings.category)?.ok_or(Refusal::Absent)?;
         let in_scope = in_scope(&category, self.who.id);
         let roles = match in_scope {

@@ -3,6 +3,8 @@
 //! A trait, so that the decisions are tested on plain tables. It is implemented for the engine's
 //! directory, whose reads take microseconds and never wait.
 
+use std::sync::Arc;
+
 use hansard_engine::Directory;
 use hansard_engine::catalog::rows::{CategoryRow, RoomRow};
 use hansard_engine::error::Result;
@@ -18,13 +20,13 @@ pub trait Rights {
     ///
     /// # Errors
     /// If the rows cannot be read.
-    fn room(&self, room: RoomId) -> Result<Option<RoomRow>>;
+    fn room(&self, room: RoomId) -> Result<Option<Arc<RoomRow>>>;
 
     /// A category.
     ///
     /// # Errors
     /// If the rows cannot be read.
-    fn category(&self, category: CategoryId) -> Result<Option<CategoryRow>>;
+    fn category(&self, category: CategoryId) -> Result<Option<Arc<CategoryRow>>>;
 
     /// What a principal is in a room.
     ///
@@ -38,12 +40,12 @@ impl Rights for Directory {
         Self::applied(self)
     }
 
-    fn room(&self, room: RoomId) -> Result<Option<RoomRow>> {
+    fn room(&self, room: RoomId) -> Result<Option<Arc<RoomRow>>> {
         // The reserved rooms are never shown, whatever rows they may have.
         if room.is_system() { Ok(None) } else { Self::room(self, room) }
     }
 
-    fn category(&self, category: CategoryId) -> Result<Option<CategoryRow>> {
+    fn category(&self, category: CategoryId) -> Result<Option<Arc<CategoryRow>>> {
         Self::category(self, category)
     }
 

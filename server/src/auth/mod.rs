@@ -8,9 +8,10 @@ pub(crate) mod cookie;
 pub(crate) mod limiter;
 pub(crate) mod password;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use hansard_engine::Directory;
@@ -36,9 +37,9 @@ pub enum Via {
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Who.
-    pub principal: PrincipalRow,
+    pub principal: Arc<PrincipalRow>,
     /// The token he showed.
-    pub token: TokenRow,
+    pub token: Arc<TokenRow>,
     /// Where he is.
     pub address: String,
     /// How the token came.
@@ -73,7 +74,11 @@ impl Caller {
     }
 
     /// Looks again whether the credential still works, and who its owner is now.
-    pub(crate) fn renew(&self, app: &App, directory: &Directory) -> Result<PrincipalRow, Problem> {
+    pub(crate) fn renew(
+        &self,
+        app: &App,
+        directory: &Directory,
+    ) -> Result<Arc<PrincipalRow>, Problem> {
         owner_of(app, directory, &self.token.sha256).map(|(owner, _)| owner)
     }
 }
@@ -97,7 +102,7 @@ fn owner_of(
     app: &App,
     directory: &Directory,
     sha256: &[u8; 32],
-) -> Result<(PrincipalRow, TokenRow), Problem> {
+) -> Result<(Arc<PrincipalRow>, Arc<TokenRow>), Problem> {
     let wrong = || Problem::new(Code::Unauthenticated);
     let token = directory.token(sha256)?.ok_or_else(wrong)?;
     if token.revoked || token.one_use || token.expires <= app.engine.now() {
@@ -120,13 +125,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// The client's address as text; empty where there is none (tests in memory).
-pub(crate) fn address(parts: &Parts) -> String {
-    ip(parts).map(|ip| ip.to_string()).unwrap_or_default()
+/// Where a connection comes from, as text: an extension of each of its requests.
+#[derive(Clone)]
+pub(crate) struct Peer(Arc<str>);
+
+impl Peer {
+    /// Of a connection.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self(address.ip().to_canonical().to_string().into())
+    }
 }
 
-fn ip(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical())
+/// The client's address as text; empty where there is none (tests in memory).
+pub(crate) fn address(parts: &Parts) -> String {
+    parts.extensions.get::<Peer>().map(|peer| String::from(&*peer.0)).unwrap_or_default()
 }
 
 /// The caller of a request, by bearer or by cookie.

@@ -165,7 +165,7 @@ pub(crate) async fn list(
     let mut after = validate::list_cursor(params.cursor.as_deref(), List::Categories, 0)?;
     if let Some(name) = &params.name {
         let row = directory.category_by_name(name)?;
-        let categories = row.iter().filter_map(view).collect();
+        let categories = row.iter().filter_map(|row| view(row)).collect();
         return Ok(axum::Json(CategoryList { categories, next: None }));
     }
     let mut categories = Vec::new();
@@ -243,7 +243,7 @@ pub(crate) async fn delete(
     submit(&app, &caller, |attempt| {
         let (row, _) = attempt.access.may_find_category(id)?;
         attempt.access.may_administer()?;
-        let gone = CategoryDeleted { category: id, name: row.settings.name };
+        let gone = CategoryDeleted { category: id, name: row.settings.name.clone() };
         let draft = attempt.draft(RoomId::NONE, Payload::CategoryDeleted(gone));
         Ok(Plan::change(draft, if_match, row.changed))
     })

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use hansard_engine::Directory;
-use hansard_engine::catalog::rows::PrincipalRow;
 use hansard_engine::draft::{Draft, Said};
 use hansard_engine::format::payload::{
     EntryKind as Kind, ImportMark, ImportProgress, Payload, Post, PrincipalCreated, PrincipalKind,
@@ -413,8 +412,8 @@ fn known<'a>(
     for nick in nicks {
         let row = directory.principal_by_name(PrincipalKind::Imported, network, nick)?;
         match row {
-            Some(PrincipalRow { id, .. }) => {
-                known.insert((*nick).clone(), id);
+            Some(row) => {
+                known.insert((*nick).clone(), row.id);
             }
             None => missing.push(*nick),
         }

@@ -3,6 +3,8 @@
 //! Creators make them, managers change them, administrators move and delete them. INVARIANT: a
 //! change that takes rights away takes back streams before it is answered.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -156,7 +158,7 @@ pub(crate) async fn list(
     let within = category.map_or(0, |id| id.0) ^ (u64::from(mine) << 63);
     let mut after = validate::list_cursor(params.cursor.as_deref(), List::Rooms, within)?;
     let access = Access::begin(&directory, &caller.principal);
-    let view = |row: RoomRow| -> Option<Room> {
+    let view = |row: Arc<RoomRow>| -> Option<Room> {
         let fits = category.is_none_or(|id| row.settings.category == id);
         let seen = access.may_find_row(row).ok().filter(|_| fits)?;
         let fits = !mine || seen.roles.is_some();
@@ -296,7 +298,7 @@ pub(crate) async fn delete(
     let if_match = validate::if_match(&headers)?;
     submit(&app, &caller, |attempt| {
         let seen = attempt.access.may_administer_room(id)?;
-        let gone = Payload::RoomDeleted(RoomDeleted { settings: seen.room.settings });
+        let gone = Payload::RoomDeleted(RoomDeleted { settings: seen.room.settings.clone() });
         let plan = Plan::change(attempt.draft(id, gone), if_match, seen.room.changed);
         Ok(plan.under(seen.grant, id, "delete"))
     })

@@ -3,6 +3,8 @@
 //! A wrong name, a wrong password, a disabled account and a used link answer alike and cost alike.
 //! INVARIANT: a link is revoked in the same append that creates its session, so it works once.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -144,7 +146,7 @@ async fn by_password(
     name: &str,
     password: String,
     address: &str,
-) -> Result<PrincipalRow, Problem> {
+) -> Result<Arc<PrincipalRow>, Problem> {
     if let Some(wait) = app.attempts.wait(name, address) {
         return Err(Problem::new(Code::TooManyAttempts).after_seconds(wait.as_secs() + 1));
     }
@@ -162,7 +164,7 @@ async fn by_link(
     app: &App,
     secret: &str,
     address: &str,
-) -> Result<(PrincipalRow, TokenRow), Problem> {
+) -> Result<(Arc<PrincipalRow>, Arc<TokenRow>), Problem> {
     if let Some(wait) = app.attempts.wait("#link", address) {
         return Err(Problem::new(Code::TooManyAttempts).after_seconds(wait.as_secs() + 1));
     }
@@ -176,7 +178,7 @@ async fn by_link(
         let owner = directory.principal(token.principal)?;
         let works =
             |row: &PrincipalRow| !row.settings.disabled && row.settings.kind == PrincipalKind::User;
-        if let Some(owner) = owner.filter(works) {
+        if let Some(owner) = owner.filter(|owner| works(owner)) {
             return Ok((owner, token));
         }
     }
@@ -209,7 +211,7 @@ fn actor(id: PrincipalId, name: &str, address: &str, session: TokenId) -> Actor 
 async fn open(
     app: &App,
     principal: &PrincipalRow,
-    link: Option<TokenRow>,
+    link: Option<Arc<TokenRow>>,
     minted: &Minted,
     address: &str,
 ) -> Result<TokenCreated, Problem> {
@@ -243,7 +245,7 @@ async fn open(
         // ORDERING: the link's end comes last, as for a sign-out.
         let drafts = payloads
             .into_iter()
-            .chain(link.as_ref().map(revocation))
+            .chain(link.as_deref().map(revocation))
             .map(|payload| Draft {
                 actor: actor.clone(),
                 checked_at,

@@ -3,6 +3,8 @@
 //! Everybody signed in may look people up; only administrators make and change them, but for one's
 //! own password. INVARIANT: a new password ends the other sessions of its owner in the same append.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -245,7 +247,7 @@ async fn check(
         return Err(Problem::field("administrator", "another administrator must do that"));
     }
     let Some(password) = &body.password else { return Ok(None) };
-    let current = user(&app.directory(), id)?.settings.password;
+    let current = user(&app.directory(), id)?.settings.password.clone();
     if let (true, Some(hash)) = (own, current) {
         let name = &caller.principal.settings.name;
         if let Some(wait) = app.attempts.wait(name, &caller.address) {
@@ -268,7 +270,7 @@ async fn hashed(app: &App, password: String) -> Result<String, Problem> {
 }
 
 /// A principal that can be changed here.
-fn user(directory: &Directory, id: PrincipalId) -> Result<PrincipalRow, Problem> {
+fn user(directory: &Directory, id: PrincipalId) -> Result<Arc<PrincipalRow>, Problem> {
     let row = directory.principal(id)?.filter(|row| row.settings.kind == Kind::User);
     row.ok_or_else(Problem::not_found)
 }

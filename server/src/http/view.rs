@@ -575,7 +575,7 @@ impl From<Retention> for EngineRetention {
 impl Room {
     /// Of what the policy saw; `continues` where the asker may find that room.
     pub(crate) fn of(seen: &Seen, continues: Option<RoomId>) -> Self {
-        let RoomRow { id, settings, created, creator, .. } = &seen.room;
+        let RoomRow { id, settings, created, creator, .. } = &*seen.room;
         Self {
             id: id.to_string(),
             name: settings.name.clone(),
