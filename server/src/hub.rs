@@ -6,7 +6,7 @@
 //! it is given out. Lock order: `dirty` alone; `board`, then an outbox.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -83,6 +83,8 @@ pub(crate) struct Hub {
     board: Mutex<Board>,
     dirty: Mutex<Dirty>,
     wake: Condvar,
+    /// Rooms that somebody listens to.
+    heard: AtomicUsize,
     /// Numbers of connections and turns: none is given twice.
     names: AtomicU64,
     ready_bytes: AtomicUsize,
@@ -93,7 +95,7 @@ struct Listener(Weak<Hub>);
 
 impl CommitListener for Listener {
     fn committed(&self, rooms: &[RoomId]) {
-        if let Some(hub) = self.0.upgrade() {
+        if let Some(hub) = self.0.upgrade().filter(|hub| hub.is_heard()) {
             hub.dirty.lock().rooms.extend(rooms.iter().filter(|room| !room.is_system()));
             hub.wake.notify_one();
         }
@@ -109,6 +111,7 @@ impl Hub {
             board: Mutex::default(),
             dirty: Mutex::default(),
             wake: Condvar::new(),
+            heard: AtomicUsize::new(0),
             names: AtomicU64::new(1),
             ready_bytes: AtomicUsize::new(0),
         })
@@ -125,6 +128,14 @@ impl Hub {
     pub(crate) fn stop(&self) {
         self.dirty.lock().stop = true;
         self.wake.notify_one();
+    }
+
+    /// True if somebody listens to some room, or is about to and has not read what is there yet.
+    fn is_heard(&self) -> bool {
+        // ORDERING: the fence stands between what was made visible and this look, as that of
+        // `subscribe` between its mark and the listener's first read: one sees the other's.
+        fence(Ordering::SeqCst);
+        self.heard.load(Ordering::Relaxed) > 0
     }
 
     fn run(&self) {
@@ -252,6 +263,8 @@ impl Hub {
         if feed.sessions.insert(outbox.id, Arc::clone(outbox)).is_none() {
             self.metrics.subscriptions.add(1);
         }
+        self.heard.store(board.rooms.len(), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         true
     }
 
@@ -276,6 +289,7 @@ impl Hub {
         if feed.sessions.is_empty() {
             self.ready_bytes.fetch_sub(feed.ready.bytes, Ordering::Relaxed);
             board.rooms.remove(&room);
+            self.heard.store(board.rooms.len(), Ordering::Relaxed);
         }
     }
 
