@@ -391,6 +391,18 @@ impl Engine {
         stats
     }
 
+    /// True where [`Self::health`] says `Restricted`, without asking for more.
+    #[must_use]
+    pub fn is_restricted(&self) -> bool {
+        !self.0.restricted.is_empty()
+    }
+
+    /// True where [`Self::health`] says `Poisoned`, without asking for more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        !self.is_restricted() && self.0.progress.poison.get().is_some()
+    }
+
     /// What the engine can do now.
     #[must_use]
     pub fn health(&self) -> Health {

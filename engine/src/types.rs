@@ -100,6 +100,14 @@ impl fmt::Display for TimeUs {
 const LSN_BITS: u32 = 48;
 const LSN_MASK: u64 = (1 << LSN_BITS) - 1;
 
+/// The epoch and the record of an identifier.
+fn two_numbers(f: &mut fmt::Formatter<'_>, id: u64) -> fmt::Result {
+    let mut number = itoa::Buffer::new();
+    f.write_str(number.format(id >> LSN_BITS))?;
+    f.write_str("-")?;
+    f.write_str(number.format(id & LSN_MASK))
+}
+
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident, $letter:literal) => {
         $(#[$doc])*
@@ -125,7 +133,8 @@ macro_rules! identifier {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($letter, "{}-{}"), self.0 >> LSN_BITS, self.0 & LSN_MASK)
+                f.write_str($letter)?;
+                two_numbers(f, self.0)
             }
         }
 
@@ -235,8 +244,13 @@ pub struct MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let room = self.room.0;
-        write!(f, "m{}-{}-{}-{}", room >> LSN_BITS, room & LSN_MASK, self.epoch, self.seq)
+        let mut number = itoa::Buffer::new();
+        f.write_str("m")?;
+        two_numbers(f, self.room.0)?;
+        f.write_str("-")?;
+        f.write_str(number.format(self.epoch.0))?;
+        f.write_str("-")?;
+        f.write_str(number.format(self.seq.0))
     }
 }
 

@@ -31,15 +31,14 @@ pub(crate) struct Attempt<'a> {
     pub(crate) access: Access<'a, Directory>,
     /// The position before the first read.
     pub(crate) checked_at: Lsn,
-    /// Who goes into the record.
-    pub(crate) actor: &'a Actor,
+    caller: &'a Caller,
 }
 
 impl Attempt<'_> {
     /// A draft of this attempt.
     pub(crate) fn draft(&self, room: RoomId, payload: Payload) -> Draft {
         Draft {
-            actor: self.actor.clone(),
+            actor: self.caller.actor_as(self.access.who(), Door::Http),
             checked_at: self.checked_at,
             room,
             said: Said::Now,
@@ -130,7 +129,7 @@ where
                 (checked_at, &now)
             }
         };
-        if let Health::Poisoned { .. } = app.engine.health() {
+        if app.engine.is_poisoned() {
             // Nothing is taken any more, so nothing is unknown.
             return Err(Problem::new(Code::Poisoned));
         }
@@ -167,9 +166,8 @@ fn prepare<F>(
 where
     F: FnMut(&Attempt<'_>) -> Result<Plan, Problem>,
 {
-    let actor = caller.actor_as(principal, Door::Http);
     let access = Access::since(directory, principal, checked_at);
-    plan(&Attempt { directory, access, checked_at, actor: &actor })
+    plan(&Attempt { directory, access, checked_at, caller })
 }
 
 /// One append, with the outcome of its ticket.

@@ -10,9 +10,10 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hansard_engine::Engine;
+use hansard_engine::catalog::rows::PrincipalRow;
 use hansard_engine::draft::Appended;
 use hansard_engine::format::payload::{EntryKind as Kind, Payload, Post};
-use hansard_engine::format::record::{Actor, Idempotency, Record};
+use hansard_engine::format::record::{Idempotency, Record};
 use hansard_engine::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use hansard_engine::reads::{Amendment, Anchor, Gap as EngineGap, GapReason, Page};
 use hansard_engine::stats::Stopwatch;
@@ -80,7 +81,7 @@ pub(crate) async fn create(
     Json(body): Json<NewMessage>,
 ) -> Result<Response, Problem> {
     let watch = Stopwatch::start();
-    let (post, key) = match wanted(&app, id, &key, body) {
+    let (post, key) = match wanted(&app, id, key, body) {
         Ok(wanted) => wanted,
         Err(problem) => {
             // Rights come first: a stranger learns nothing from how his body is judged.
@@ -102,7 +103,7 @@ pub(crate) async fn create(
         let header = [("Idempotent-Replayed", "true")];
         return Ok((StatusCode::CREATED, header, axum::Json(message)).into_response());
     }
-    Ok(created(&message(&appended, &caller.actor(), post)))
+    Ok(created(&message(&appended, &caller.principal, post)))
 }
 
 /// The answer to a post, written into one piece of memory.
@@ -117,15 +118,16 @@ fn created(message: &Message) -> Response {
     }
 }
 
-/// What a request asks for, if it may be asked for by anybody.
+/// What a request asks for, if it may be asked for by anybody. The key is let go of: it holds the
+/// memory that the request was read into, which the connection reads on into meanwhile.
 fn wanted(
     app: &App,
     room: RoomId,
-    key: &IdempotencyKey,
+    key: IdempotencyKey,
     body: NewMessage,
 ) -> Result<(Post, Option<Idempotency>), Problem> {
     let post = checked(body)?;
-    let key = idempotency(key, &post)?;
+    let key = idempotency(&key, &post)?;
     if post.reply_to > Seq::ZERO && post.reply_to > app.engine.head(room)?.seq {
         return Err(Problem::field("reply_to", "no such entry yet"));
     }
@@ -178,10 +180,10 @@ async fn replayed(
     let page = app.read(move |engine| engine.page(room, Anchor::Between(seq, seq), 1)).await?;
     let found = page.ok().and_then(|page| Message::all(&page.records, &page.amended).pop());
     // Damaged or not kept: the digest says that it was this body.
-    Ok(found.unwrap_or_else(|| message(appended, &caller.actor(), post)))
+    Ok(found.unwrap_or_else(|| message(appended, &caller.principal, post)))
 }
 
-fn message(appended: &Appended, actor: &Actor, post: Post) -> Message {
+fn message(appended: &Appended, author: &PrincipalRow, post: Post) -> Message {
     let time = time::show(appended.time);
     let live = appended.recorded == appended.time;
     Message {
@@ -191,7 +193,7 @@ fn message(appended: &Appended, actor: &Actor, post: Post) -> Message {
         rev: appended.rev.0,
         recorded: if live { time.clone() } else { time::show(appended.recorded) },
         time,
-        author: Author { id: text(&actor.id), name: actor.name.clone() },
+        author: Author { id: text(&author.id), name: author.settings.name.clone() },
         kind: post.kind.into(),
         body: post.body,
         reply_to: (post.reply_to.0 > 0).then_some(post.reply_to.0),

@@ -32,7 +32,6 @@ pub mod view;
 pub mod words;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing;
 
 use crate::problem::{Code, Problem};
@@ -118,6 +117,6 @@ pub(crate) fn router(app: App) -> Router {
         .route("/icon.svg", routing::get(page::icon))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed))
-        .layer(from_fn_with_state(app.clone(), layers::around))
+        .layer(layers::Around(app.clone()))
         .with_state(app)
 }
