@@ -47,7 +47,7 @@ const APPLY_RECORDS_MAX: usize = 4096;
 
 /// How long records wait to be applied with what comes after them: a batch costs as much as dozens
 /// of records in it, and nobody waits for it but control records, for which it does not.
-const APPLY_PAUSE: Duration = Duration::from_millis(2);
+const APPLY_PAUSE: Duration = Duration::from_millis(8);
 /// Records that are not waited with.
 const APPLY_ENOUGH: usize = 1024;
 
