@@ -553,6 +553,10 @@ impl History {
         // Runs without entries say nothing about time; times of the others never fall.
         let found = list.runs.iter().filter(|r| r.has_entries()).find(|r| r.last_time >= time);
         if let Some(run) = found {
+            if run.first_time >= time {
+                // Its first entry: the run says so, and no block need be read.
+                return Ok(run.seq_base.next());
+            }
             let candidates = (0..run.blocks.len())
                 .filter(|i| block_has_entries(run, *i))
                 .find(|i| run.block_last_time(*i) >= time);

@@ -318,17 +318,16 @@ impl<'a> Rewrite<'a> {
                 true => Some(self.tools.purge.leaf(&bytes)?),
                 false => None,
             };
-            let bytes = match self.tools.purge.without_old_key(&outline, &bytes) {
-                Some(bytes) => bytes.into(),
-                None => bytes,
-            };
             let (seq_at, time_at) = (*seq_at, *time_at);
-            let entry = TailEntry { lsn, rev, seq_at, time_at, kind, bytes, words: 0 };
-            let open = self.open()?;
+            let mut entry = TailEntry { lsn, rev, seq_at, time_at, kind, bytes, words: 0 };
             if let Some(leaf) = leaf {
-                open.drop_record(run.room, category, &entry, leaf)?;
+                self.open()?.drop_record(run.room, category, &entry, leaf)?;
                 self.made.dropped += 1;
             } else {
+                if let Some(bytes) = self.tools.purge.without_old_key(&outline, &entry.bytes) {
+                    entry.bytes = bytes.into();
+                }
+                let open = self.open()?;
                 open.add(run.room, category, &entry)?;
                 self.digest.update(&entry.bytes);
                 self.made.records += 1;
