@@ -167,17 +167,22 @@ impl<T> Lane<T> {
         Ok(())
     }
 
-    /// Waits until `items` are inside, as long as more come within each `pause` and at most for so
-    /// many pauses. Returns how many came.
-    pub(crate) fn gather(&self, items: usize, pause: Duration, pauses: usize) -> usize {
+    /// Waits until `items` or `weight` are inside, as long as more come within each `pause` and at
+    /// most for so many pauses. Returns how many came, and how many are inside.
+    pub(crate) fn gather(
+        &self,
+        (items, weight): (usize, usize),
+        pause: Duration,
+        pauses: usize,
+    ) -> (usize, usize) {
         let mut state = self.state.lock();
         let first = state.items.len();
         for _ in 0..pauses {
             let before = state.items.len();
-            if before >= items || state.closed {
+            if before >= items || state.weight >= weight || state.closed {
                 break;
             }
-            state.wake = Wake { items, weight: usize::MAX };
+            state.wake = Wake { items, weight };
             // A nudge is nobody coming, and no reason to give up either.
             let over = self.changed.wait_for(&mut state, pause).timed_out();
             if over && state.items.len() == before {
@@ -185,7 +190,7 @@ impl<T> Lane<T> {
             }
         }
         state.wake = Wake::FIRST;
-        state.items.len().saturating_sub(first)
+        (state.items.len().saturating_sub(first), state.items.len())
     }
 
     /// Lets a taker that was not ready look at its condition again, if there is something to take.
@@ -290,9 +295,14 @@ mod tests {
     #[test]
     fn gathering_ends_when_nothing_more_comes_and_when_there_is_enough() {
         let lane = Lane::new(100);
-        assert_eq!(lane.gather(3, Duration::from_millis(1), 5), 0);
+        assert_eq!(lane.gather((3, usize::MAX), Duration::from_millis(1), 5), (0, 0));
         assert_eq!(lane.try_give(1, 1), Ok(()));
-        assert_eq!(lane.gather(1, Duration::from_secs(60), 5), 0, "enough is inside");
+        assert_eq!(
+            lane.gather((1, usize::MAX), Duration::from_secs(60), 5),
+            (0, 1),
+            "enough is inside"
+        );
+        assert_eq!(lane.gather((9, 1), Duration::from_secs(60), 5), (0, 1), "or it is heavy");
         assert_eq!(lane.take(9, None), Taken::Items(vec![1]));
     }
 

@@ -143,8 +143,9 @@ impl Inner {
         // While a group is being written, what comes next goes on gathering, unless there is enough
         // of it to make encoding meanwhile worth while: a draft taken early waits for two syncs.
         let ready = || self.writing.load(Ordering::Acquire) == 0;
+        let no_more = self.gather_first();
         let taken = match self.queue.take_when(GROUP_BYTES_MAX, wait, EAGER_BYTES, ready) {
-            Taken::Items(incoming) => Taken::Items(self.gather(incoming)),
+            Taken::Items(incoming) if !no_more => Taken::Items(self.gather(incoming)),
             other => other,
         };
         let mut guard = self.encoder.lock();
@@ -241,10 +242,7 @@ impl Inner {
     /// alone never is.
     fn gather(&self, mut incoming: Vec<Incoming>) -> Vec<Incoming> {
         let weight: usize = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum();
-        let before = self.last_appends.load(Ordering::Relaxed);
-        // Not for all of them: those that come later make the next group while this one is written,
-        // so that neither the disk nor the processors wait for the other.
-        let wanted = if before > 1 { before - before * 3 / 8 } else { GATHER_ITEMS };
+        let (before, wanted) = self.wanted();
         let alone = incoming.len() < 2 && before < 2;
         let small = incoming.len() < wanted && !alone && weight < EAGER_BYTES;
         if !self.threaded || !small {
@@ -255,19 +253,49 @@ impl Inner {
             self.gather_rest.store(rest - 1, Ordering::Relaxed);
             return incoming;
         }
-        let missing = wanted - incoming.len();
-        if self.queue.gather(missing, GATHER_PAUSE, GATHER_PAUSES) == 0 {
+        let missing = (wanted - incoming.len(), EAGER_BYTES - weight);
+        let (came, _) = self.queue.gather(missing, GATHER_PAUSE, GATHER_PAUSES);
+        self.rest_from_gathering(came == 0);
+        if let Taken::Items(more) = self.queue.take(GROUP_BYTES_MAX - weight, Some(Duration::ZERO))
+        {
+            incoming.extend(more);
+        }
+        incoming
+    }
+
+    /// The appends of the group before, and those that the next one waits for. Not as many: those
+    /// that come later make a group of their own while this one is written, so that neither the
+    /// disk nor the processors wait for the other.
+    fn wanted(&self) -> (usize, usize) {
+        let before = self.last_appends.load(Ordering::Relaxed);
+        (before, if before > 1 { before - before * 3 / 8 } else { GATHER_ITEMS })
+    }
+
+    /// Of many, sleeps until a quarter of them are here: a thread that the first one wakes sleeps
+    /// again, and while it wakes, others come. True if no more of them come.
+    fn gather_first(&self) -> bool {
+        let (before, wanted) = self.wanted();
+        if !self.threaded || before < GATHER_ITEMS || self.gather_rest.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let some = wanted / 4;
+        let (came, inside) = self.queue.gather((some, EAGER_BYTES), GATHER_PAUSE, GATHER_PAUSES);
+        let nobody = came == 0 && (1..some).contains(&inside);
+        if nobody {
+            self.rest_from_gathering(true);
+        }
+        nobody
+    }
+
+    /// After nobody came, groups are not waited for: for each such time twice as many.
+    fn rest_from_gathering(&self, nobody: bool) {
+        if nobody {
             let next = self.gather_pause.load(Ordering::Relaxed).clamp(1, GATHER_REST_MAX);
             self.gather_rest.store(next, Ordering::Relaxed);
             self.gather_pause.store(next * 2, Ordering::Relaxed);
         } else {
             self.gather_pause.store(1, Ordering::Relaxed);
         }
-        if let Taken::Items(more) = self.queue.take(GROUP_BYTES_MAX - weight, Some(Duration::ZERO))
-        {
-            incoming.extend(more);
-        }
-        incoming
     }
 
     fn write_closing(&self) {
