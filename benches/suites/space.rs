@@ -273,10 +273,12 @@ fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcom
         suite.say(format!("a day dropped: not over after {} s, the fill included", most.as_secs()));
         return Ok(());
     };
-    let mut values = vec![(hansard::NAME.to_owned(), gone_ms)];
+    let (mut hidden, mut gone) =
+        (vec![(hansard::NAME.to_owned(), hidden_ms)], vec![(hansard::NAME.to_owned(), gone_ms)]);
     suite.say(format!(
-        "a day dropped: {entries} entries of {rooms} rooms; hidden after {hidden_ms:.1} ms, gone \
-         from packs when timed"
+        "a day dropped: {entries} entries of {rooms} rooms; hidden: durable, and no reader gets them \
+         any more; off the disk: their packs written anew without them, what proofs need kept. A \
+         DELETE hides rows too, and stands in both; what takes them off the disk is not in it"
     ));
     let categories: Vec<u32> = (0..world.categories).filter(|c| c % 3 == 0).collect();
     for who in who.iter().filter(|who| who.name() == DELETES) {
@@ -284,15 +286,19 @@ fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcom
         field::copy(&who.filled(world, size)?.0, &to)?;
         let store = who.open(&to, world, Budget::of(CacheState::Warm))?;
         let begun = Instant::now();
-        let gone = store.delete_before(&categories, world.end_us())?;
-        values.push((who.name().to_owned(), milliseconds(begun)));
-        if gone != Some(entries) {
-            return Err(format!("{}: {gone:?} gone of {entries}", who.name()).into());
+        let deleted = store.delete_before(&categories, world.end_us())?;
+        let took = milliseconds(begun);
+        hidden.push((who.name().to_owned(), took));
+        gone.push((who.name().to_owned(), took));
+        if deleted != Some(entries) {
+            return Err(format!("{}: {deleted:?} gone of {entries}", who.name()).into());
         }
         store.close()?;
     }
-    let what = ("space-drop-day", "a day of a third of the categories dropped", "ms");
-    suite.given(what, Better::Less, values);
+    let what = ("space-hide-day", "a day of a third of the categories hidden", "ms");
+    suite.given(what, Better::Less, hidden);
+    let what = ("space-drop-day", "the same, off the disk", "ms");
+    suite.given(what, Better::Less, gone);
     Ok(())
 }
 

@@ -61,7 +61,7 @@ const fn stretch(number: u8, figure: &'static str, stretch: Need) -> Target {
 }
 
 /// All of them, in order of their numbers.
-pub const ALL: [Target; 42] = [
+pub const ALL: [Target; 43] = [
     target(1, "append-writers-64", Times("raft-engine", 2.5), Some(Times("raft-engine", 4.0))),
     target(1, "append-writers-64", Times("rocksdb", 8.0), None),
     target(1, "append-writers-64", Times("postgres", 5.0), None),
@@ -97,6 +97,7 @@ pub const ALL: [Target; 42] = [
     target(13, "recovery-idle-rooms", Value(128.0), Some(Value(64.0))),
     target(14, "space-amplification", Value(5.5), Some(Value(3.5))),
     target(14, "space-amplification", Share("rocksdb", 1.0), None),
+    target(15, "space-hide-day", Value(100.0), Some(Times("postgres", 1000.0))),
     target(15, "space-drop-day", Value(100.0), Some(Times("postgres", 1000.0))),
     target(16, "append-acks-busy-p99", Share("idle", 3.0), Some(Share("idle", 1.5))),
     target(17, "append-proofs", Value(0.1), None),
