@@ -272,7 +272,14 @@ impl Hansard {
                 let category = self.categories.get(world.category_of(*number) as usize);
                 control(room(*number, category.copied().unwrap_or(CategoryId::NONE)))
             };
-            let made = self.engine.append_and_wait(rooms.iter().map(created).collect())?;
+            // Tails may be full: rooms are made faster than a slow disk takes what seals write.
+            let begun = Instant::now();
+            let made = loop {
+                match self.engine.append_and_wait(rooms.iter().map(created).collect()) {
+                    Ok(made) => break made,
+                    Err(refused) => Self::again(begun, refused)?,
+                }
+            };
             self.rooms.extend(made.iter().map(|made| made.room));
         }
         Ok(())
