@@ -276,9 +276,10 @@ fn drop_day(suite: &mut Suite, who: &[Who], world: &World, size: Size) -> Outcom
     let (mut hidden, mut gone) =
         (vec![(hansard::NAME.to_owned(), hidden_ms)], vec![(hansard::NAME.to_owned(), gone_ms)]);
     suite.say(format!(
-        "a day dropped: {entries} entries of {rooms} rooms; hidden: durable, and no reader gets them \
-         any more; off the disk: their packs written anew without them, what proofs need kept. A \
-         DELETE hides rows too, and stands in both; what takes them off the disk is not in it"
+        "a day dropped: {entries} entries of {rooms} rooms; hidden: durable, and no reader gets \
+         them any more; off the disk: their packs written anew without them, what proofs need \
+         kept. A DELETE hides rows too, and stands in both; what takes them off the disk is not \
+         in it"
     ));
     let categories: Vec<u32> = (0..world.categories).filter(|c| c % 3 == 0).collect();
     for who in who.iter().filter(|who| who.name() == DELETES) {
