@@ -173,6 +173,7 @@ mod tests {
     use super::*;
     use crate::catalog::memory::MemoryCatalog;
     use crate::catalog::{Change, Visit, Walk};
+    use crate::error::Error;
     use crate::sync::Mutex;
 
     type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -222,6 +223,24 @@ mod tests {
 
     fn get(known: &Known, store: &Slow, key: &[u8]) -> Option<Vec<u8>> {
         known.get(store, key).unwrap().map(|row| row.bytes().to_vec())
+    }
+
+    #[test]
+    fn a_row_has_one_value_for_all_who_ask() {
+        let (kept, made) = (Kept::new(b"7".to_vec()), std::cell::Cell::new(0));
+        let first_byte = |bytes: &[u8]| {
+            made.set(made.get() + 1);
+            Ok(bytes[0])
+        };
+        let (one, other) = (kept.value(first_byte).unwrap(), kept.value(first_byte).unwrap());
+        assert!(Arc::ptr_eq(&one, &other));
+        assert_eq!((*one, made.get()), (b'7', 1));
+        assert_eq!(*kept.value(|bytes| Ok(bytes.len())).unwrap(), 1, "a value of another sort");
+        assert_eq!((*kept.value(first_byte).unwrap(), made.get()), (b'7', 1));
+        let wrong = Kept::new(Vec::new());
+        let refused = wrong.value::<u8>(|_| Err(Error::Unavailable { why: "of this row" }));
+        assert!(refused.is_err());
+        assert_eq!(*wrong.value(|_| Ok(9_u8)).unwrap(), 9, "an error is not kept");
     }
 
     #[test]
