@@ -1,9 +1,10 @@
 //! From commits to connections: which rooms changed, and who listens there.
 //!
 //! One thread turns commits into marks on the outboxes and writes each change of a busy room once
-//! for all its readers. It sends nothing and queues no message. INVARIANT: the commit path only
-//! adds room ids to a set. INVARIANT: once a redaction is answered, no text that was ready before
-//! it is given out. Lock order: `dirty` alone; `board`, then an outbox.
+//! for all its readers; it sleeps while nobody listens. It sends nothing and queues no message.
+//! INVARIANT: the commit path only adds room ids to a set. INVARIANT: once a redaction is answered,
+//! no text that was ready before it is given out. Lock order: `dirty` alone; `board`, then an
+//! outbox.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -251,7 +252,7 @@ impl Hub {
         after: Rev,
         head: Rev,
     ) -> bool {
-        if !outbox.insert(room, after) {
+        if !outbox.insert(room, after, head) {
             return false;
         }
         let mut board = self.board.lock();

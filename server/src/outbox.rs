@@ -18,6 +18,8 @@ use crate::limits::SUBSCRIPTIONS_MAX;
 struct Cursor {
     /// The last rev that was handed over.
     after: Rev,
+    /// The room's newest rev when it was subscribed: before it is handed over, none has caught up.
+    head: Rev,
     /// Tells one subscription of a room from the next.
     generation: u64,
     /// It stands in the queue of rooms to look at.
@@ -67,8 +69,9 @@ impl Outbox {
         Self { id, principal, token, state: Mutex::default(), wake: Notify::new() }
     }
 
-    /// Takes a room in, or sets its cursor anew. False if the connection has too many.
-    pub(crate) fn insert(&self, room: RoomId, after: Rev) -> bool {
+    /// Takes a room in whose newest rev is `head`, or sets its cursor anew. False if the connection
+    /// has too many.
+    pub(crate) fn insert(&self, room: RoomId, after: Rev, head: Rev) -> bool {
         let mut state = self.state.lock();
         if !state.rooms.contains_key(&room) && state.rooms.len() >= SUBSCRIPTIONS_MAX {
             return false;
@@ -76,7 +79,7 @@ impl Outbox {
         state.generations += 1;
         let generation = state.generations;
         let queued = state.rooms.get(&room).is_some_and(|cursor| cursor.queued);
-        state.rooms.insert(room, Cursor { after, generation, queued, caught_up: false });
+        state.rooms.insert(room, Cursor { after, head, generation, queued, caught_up: false });
         true
     }
 
@@ -145,11 +148,21 @@ impl Outbox {
         Some(sent)
     }
 
-    /// Notes that `caught-up` goes out. False if it did before, or if the room is gone.
+    /// True if not all was handed over that was there when the room was subscribed.
+    pub(crate) fn is_behind(&self, room: RoomId, generation: u64) -> bool {
+        let state = self.state.lock();
+        let cursor = state.rooms.get(&room).filter(|it| it.generation == generation);
+        cursor.is_some_and(|cursor| cursor.after < cursor.head)
+    }
+
+    /// Notes that `caught-up` goes out. False if it did before, if it is too early, or if the room
+    /// is gone.
     pub(crate) fn catch_up(&self, room: RoomId, generation: u64) -> bool {
         let mut state = self.state.lock();
         let cursor = state.rooms.get_mut(&room).filter(|it| it.generation == generation);
-        cursor.is_some_and(|cursor| !std::mem::replace(&mut cursor.caught_up, true))
+        cursor
+            .filter(|cursor| cursor.after >= cursor.head)
+            .is_some_and(|cursor| !std::mem::replace(&mut cursor.caught_up, true))
     }
 
     /// What to do next; waits until there is something.
@@ -207,7 +220,7 @@ mod tests {
         let outbox = outbox();
         outbox.mark(ROOM);
         assert_eq!(outbox.take(), None);
-        assert!(outbox.insert(ROOM, Rev(3)));
+        assert!(outbox.insert(ROOM, Rev(3), Rev(3)));
         for _ in 0..1000 {
             outbox.mark(ROOM);
         }
@@ -221,7 +234,7 @@ mod tests {
     #[test]
     fn nothing_is_handed_over_twice_or_after_the_room_was_taken_away() {
         let outbox = outbox();
-        outbox.insert(ROOM, Rev(3));
+        outbox.insert(ROOM, Rev(3), Rev(3));
         let generation = generation(&outbox);
         assert_eq!(outbox.hand_over(ROOM, generation, Rev(3), || ()), None);
         assert_eq!(outbox.hand_over(ROOM, generation, Rev(4), || ()), Some(()));
@@ -229,14 +242,30 @@ mod tests {
         assert!(outbox.take_away(ROOM, "no-rights"));
         assert_eq!(outbox.hand_over(ROOM, generation, Rev(5), || ()), None);
         assert_eq!(outbox.take(), Some(Work::Removed(ROOM, "no-rights")));
-        outbox.insert(ROOM, Rev(3));
+        outbox.insert(ROOM, Rev(3), Rev(3));
         assert_eq!(outbox.hand_over(ROOM, generation, Rev(5), || ()), None);
+    }
+
+    #[test]
+    fn nobody_has_caught_up_before_all_was_handed_over_that_was_there() {
+        let outbox = outbox();
+        outbox.insert(ROOM, Rev(3), Rev(6));
+        let generation = generation(&outbox);
+        // What stood ready ended here, though 6 had been answered.
+        outbox.hand_over(ROOM, generation, Rev(5), || ());
+        assert!(outbox.is_behind(ROOM, generation));
+        assert!(!outbox.catch_up(ROOM, generation));
+        outbox.hand_over(ROOM, generation, Rev(7), || ());
+        assert!(!outbox.is_behind(ROOM, generation));
+        assert!(outbox.catch_up(ROOM, generation));
+        assert!(!outbox.catch_up(ROOM, generation), "it is said once");
+        assert!(!outbox.is_behind(ROOM, generation + 1), "of another subscription");
     }
 
     #[test]
     fn a_closed_connection_has_nothing_left_to_do() {
         let outbox = outbox();
-        outbox.insert(ROOM, Rev(0));
+        outbox.insert(ROOM, Rev(0), Rev(0));
         let generation = generation(&outbox);
         outbox.mark(ROOM);
         outbox.close("signed-out");
@@ -249,9 +278,9 @@ mod tests {
     fn subscriptions_are_bounded() {
         let outbox = outbox();
         for at in 0..SUBSCRIPTIONS_MAX {
-            assert!(outbox.insert(RoomId((1 << 50) + at as u64), Rev(0)));
+            assert!(outbox.insert(RoomId((1 << 50) + at as u64), Rev(0), Rev(0)));
         }
-        assert!(!outbox.insert(RoomId(1 << 51), Rev(0)));
-        assert!(outbox.insert(ROOM, Rev(7)));
+        assert!(!outbox.insert(RoomId(1 << 51), Rev(0), Rev(0)));
+        assert!(outbox.insert(ROOM, Rev(7), Rev(7)));
     }
 }

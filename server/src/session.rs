@@ -237,11 +237,6 @@ impl Session {
                 self.say(frame).await
             }
             Work::Look { room, after, generation, caught_up } => {
-                // What is ready may end before what was answered before this stream subscribed, so
-                // it has not caught up before it is here.
-                let engine = &self.app.engine;
-                let least =
-                    if caught_up { after } else { engine.head(room).map_or(after, |h| h.rev) };
                 let (frames, through, head) = match Self::news(&self.app, room, after).await {
                     Ok(news) => news,
                     Err(problem) => {
@@ -255,7 +250,8 @@ impl Session {
                 self.flush().await?;
                 // Also where nothing was sent: the next look begins behind what was covered.
                 self.outbox.hand_over(room, generation, through, || ());
-                if through < head.max(least) {
+                // What stood ready may end before what was answered before this stream subscribed.
+                if through < head || self.outbox.is_behind(room, generation) {
                     self.outbox.mark(room);
                 } else if !caught_up && self.outbox.catch_up(room, generation) {
                     let frame = ServerFrame::CaughtUp { room: room.to_string(), rev: through.0 };
