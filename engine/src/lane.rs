@@ -304,6 +304,15 @@ mod tests {
         );
         assert_eq!(lane.gather((9, 1), Duration::from_secs(60), 5), (0, 1), "or it is heavy");
         assert_eq!(lane.take(9, None), Taken::Items(vec![1]));
+        std::thread::scope(|scope| {
+            let gather = |enough| lane.gather(enough, Duration::from_secs(60), 1);
+            let gatherer = scope.spawn(move || gather((2, usize::MAX)));
+            assert!(lane.try_give(2, 1).is_ok() && lane.try_give(3, 1).is_ok());
+            assert_eq!(gatherer.join().unwrap().1, 2, "woken by the number");
+            let gatherer = scope.spawn(move || gather((9, 5)));
+            assert_eq!(lane.try_give(4, 3), Ok(()));
+            assert_eq!(gatherer.join().unwrap().1, 3, "woken by the weight");
+        });
     }
 
     #[test]

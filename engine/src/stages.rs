@@ -35,6 +35,9 @@ const INLINE_BYTES: usize = 64 * 1024;
 /// Appends that a group under load waits for, as long as they keep coming, if the one before had
 /// one only; otherwise most of as many as that had, for those callers were just answered.
 const GATHER_ITEMS: usize = 16;
+/// Appends of the group before from which on the thread that takes them is not woken by the first:
+/// fewer come while it wakes.
+const GATHER_MANY: usize = 16;
 /// How long it waits for the next one.
 const GATHER_PAUSE: Duration = Duration::from_micros(300);
 /// How often it does.
@@ -275,16 +278,16 @@ impl Inner {
     /// again, and while it wakes, others come. True if no more of them come.
     fn gather_first(&self) -> bool {
         let (before, wanted) = self.wanted();
-        if !self.threaded || before < GATHER_ITEMS || self.gather_rest.load(Ordering::Relaxed) > 0 {
+        if !self.threaded || before < GATHER_MANY || self.gather_rest.load(Ordering::Relaxed) > 0 {
             return false;
         }
         let some = wanted / 4;
         let (came, inside) = self.queue.gather((some, EAGER_BYTES), GATHER_PAUSE, GATHER_PAUSES);
-        let nobody = came == 0 && (1..some).contains(&inside);
-        if nobody {
+        let no_more = came == 0 && (1..some).contains(&inside);
+        if no_more {
             self.rest_from_gathering(true);
         }
-        nobody
+        no_more
     }
 
     /// After nobody came, groups are not waited for: for each such time twice as many.
