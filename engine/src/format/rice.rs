@@ -35,28 +35,23 @@ pub fn put(out: &mut Vec<u8>, numbers: &[u64]) {
         return;
     }
     let unit = common_divisor(numbers);
-    let k = parameter(numbers, unit);
-    if unit > 1 {
-        out.push(k | HAS_UNIT);
-        put_varint(out, unit);
+    if unit == 1 {
+        put_bits(out, 0, None, numbers);
     } else {
-        out.push(k);
+        let units: Vec<u64> = numbers.iter().map(|n| n / unit).collect();
+        put_bits(out, HAS_UNIT, Some(unit), &units);
+    }
+}
+
+/// Appends a descriptor with this flag, what numbers were divided by, and the numbers.
+fn put_bits(out: &mut Vec<u8>, flag: u8, unit: Option<u64>, numbers: &[u64]) {
+    let k = parameter(numbers);
+    out.push(k | flag);
+    if let Some(unit) = unit {
+        put_varint(out, unit);
     }
     let mut bits = BitWriter { out, buffer: 0, used: 0 };
-    let k = u32::from(k);
-    for n in numbers {
-        let n = n / unit;
-        let high = n >> k;
-        if high < u64::from(ESCAPE) {
-            let ones = (1u64 << high) - 1;
-            bits.put(ones, u32::try_from(high).unwrap_or(ESCAPE) + 1);
-            bits.put(n & low_mask(k), k);
-        } else {
-            bits.put(low_mask(ESCAPE), ESCAPE);
-            bits.put(n & low_mask(32), 32);
-            bits.put(n >> 32, 32);
-        }
-    }
+    numbers.iter().for_each(|n| bits.number(*n, u32::from(k)));
     bits.end();
 }
 
@@ -101,6 +96,9 @@ const fn low_mask(bits: u32) -> u64 {
 fn common_divisor(numbers: &[u64]) -> u64 {
     let mut unit = 0;
     for n in numbers {
+        if unit > 0 && n % unit == 0 {
+            continue;
+        }
         let (mut a, mut b) = (unit, *n);
         while b != 0 {
             (a, b) = (b, a % b);
@@ -114,60 +112,76 @@ fn common_divisor(numbers: &[u64]) -> u64 {
 }
 
 /// The parameter that takes about the fewest bits, judged by how wide the numbers are.
-fn parameter(numbers: &[u64], unit: u64) -> u8 {
+fn parameter(numbers: &[u64]) -> u8 {
     let mut widths = [0u64; 65];
     for n in numbers {
-        if let Some(count) = widths.get_mut((64 - (n / unit).leading_zeros()) as usize) {
+        if let Some(count) = widths.get_mut((64 - n.leading_zeros()) as usize) {
             *count += 1;
         }
     }
-    let there = (0..65u32).zip(widths).filter(|(_, count)| *count > 0);
-    let there: Vec<(u32, u64)> = there.collect();
-    let widest = there.last().map_or(0, |(width, _)| *width).min(u32::from(K_MASK));
-    let bits = |k: u32| -> u64 {
-        let each = there.iter().map(|(width, count)| {
-            let high = match width.checked_sub(k + 1) {
-                None => 0,
-                // The middle of the numbers that are so wide.
-                Some(over) if over < 5 => (3u64 << over) >> 1,
-                Some(_) => u64::from(ESCAPE),
-            };
-            let escaped = high >= u64::from(ESCAPE);
-            count * if escaped { u64::from(ESCAPE) + 64 } else { high + 1 + u64::from(k) }
-        });
-        each.sum()
-    };
-    let best = (0..=widest).min_by_key(|k| bits(*k)).unwrap_or(0);
+    let widest = widths.iter().rposition(|count| *count > 0).unwrap_or(0);
+    let all = numbers.len() as u64;
+    // Of each k the bits of all numbers: those up to k wide take no ones, those wider the middle of
+    // what so wide numbers take, and those that are wider by five and more escape.
+    let of = |width: usize| widths.get(width).copied().unwrap_or(0);
+    let (mut best, mut least) = (0, u64::MAX);
+    let mut plain: u64 = (0..4).map(of).sum();
+    for k in 0..=widest.min(usize::from(K_MASK)) {
+        plain += of(k + 4);
+        let ones = of(k + 1) + 3 * of(k + 2) + 6 * of(k + 3) + 12 * of(k + 4);
+        let bits = plain * (1 + k as u64) + ones + (all - plain) * (u64::from(ESCAPE) + 64);
+        if bits < least {
+            (best, least) = (k, bits);
+        }
+    }
     u8::try_from(best).unwrap_or(0)
 }
 
 struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     buffer: u64,
-    /// Bits in the buffer: below 8 between two calls.
+    /// Bits in the buffer: below 64 between two calls.
     used: u32,
 }
 
 impl BitWriter<'_> {
-    /// Appends the low `bits` of `value`, at most 63; the others are zero.
-    fn put(&mut self, value: u64, bits: u32) {
-        let (mut value, mut bits) = (value, bits);
-        while bits > 0 {
-            let now = bits.min(56);
-            self.buffer |= (value & low_mask(now)) << self.used;
-            self.used += now;
-            (value, bits) = (value >> now, bits - now);
-            while self.used >= 8 {
-                self.out.push(self.buffer.to_le_bytes()[0]);
-                (self.buffer, self.used) = (self.buffer >> 8, self.used - 8);
-            }
+    /// Appends a number.
+    fn number(&mut self, n: u64, k: u32) {
+        let high = n >> k;
+        if high >= u64::from(ESCAPE) {
+            self.put(low_mask(ESCAPE), ESCAPE);
+            self.put(n & low_mask(32), 32);
+            self.put(n >> 32, 32);
+            return;
+        }
+        // Below the escape it fits.
+        let ones = u32::try_from(high).unwrap_or(ESCAPE);
+        let low = n & low_mask(k);
+        if ones + 1 + k < 64 {
+            self.put(low_mask(ones) | low << (ones + 1), ones + 1 + k);
+        } else {
+            self.put(low_mask(ones), ones + 1);
+            self.put(low, k);
         }
     }
 
-    fn end(self) {
-        if self.used > 0 {
-            self.out.push(self.buffer.to_le_bytes()[0]);
+    /// Appends the low `bits` of `value`, at most 63; the others are zero.
+    fn put(&mut self, value: u64, bits: u32) {
+        self.buffer |= value << self.used;
+        let after = self.used + bits;
+        if after < 64 {
+            self.used = after;
+            return;
         }
+        self.out.extend_from_slice(&self.buffer.to_le_bytes());
+        // What had no place in it. Something stood there before: these bits alone fill none.
+        self.buffer = value >> (64 - self.used);
+        self.used = after - 64;
+    }
+
+    fn end(self) {
+        let bytes = self.used.div_ceil(8) as usize;
+        self.out.extend(self.buffer.to_le_bytes().into_iter().take(bytes));
     }
 }
 
@@ -282,6 +296,35 @@ mod tests {
         }
         for numbers in [&[][..], &[0; 5], &[u64::MAX; 3], &[u64::MAX, 0, 1], &[u64::MAX, 1 << 63]] {
             comes_back(numbers);
+        }
+    }
+
+    /// The parameter by its definition, each width asked for each k.
+    fn parameter_by_hand(numbers: &[u64]) -> u8 {
+        let width = |n: &u64| 64 - n.leading_zeros();
+        let widest = numbers.iter().map(width).max().unwrap_or(0).min(u32::from(K_MASK));
+        let bits = |k: u32, width: u32| match width.checked_sub(k + 1) {
+            None => u64::from(1 + k),
+            Some(over) if over < 4 => ((3u64 << over) >> 1) + u64::from(1 + k),
+            Some(_) => u64::from(ESCAPE) + 64,
+        };
+        let all = |k: &u32| -> u64 { numbers.iter().map(|n| bits(*k, width(n))).sum() };
+        u8::try_from((0..=widest).min_by_key(all).unwrap_or(0)).unwrap()
+    }
+
+    #[test]
+    fn the_parameter_is_the_first_of_those_that_take_the_fewest_bits() {
+        let mut random = crate::storage::sim::Random::new(11);
+        for round in 0..2_000_u64 {
+            let (count, most) = (1 + random.below(40), 1 + random.below(64));
+            let one = |random: &mut crate::storage::sim::Random| {
+                (1 << random.below(most)) - 1 + random.below(3) as u64
+            };
+            let mut numbers: Vec<u64> = (0..count).map(|_| one(&mut random)).collect();
+            if round % 7 == 0 {
+                numbers.push(u64::MAX);
+            }
+            assert_eq!(parameter(&numbers), parameter_by_hand(&numbers), "{numbers:?}");
         }
     }
 
