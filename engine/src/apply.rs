@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::catalog::keys::KeyName;
 use crate::catalog::rows::{
     AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, MemberRow, PastRow, PrincipalRow, RoomRow,
     SaltRow, TipRow, TokenRow, head_of,
@@ -424,6 +425,19 @@ impl Applier {
     /// # Errors
     /// `Io` or `Corrupt` from earlier rows.
     pub fn apply(&mut self, record: &Record, bytes: &[u8]) -> Result<()> {
+        self.apply_named(record, bytes, None)
+    }
+
+    /// The same where the name of the record's key is known already.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn apply_named(
+        &mut self,
+        record: &Record,
+        bytes: &[u8],
+        name: Option<KeyName>,
+    ) -> Result<()> {
         if record.lsn <= self.applied.lsn {
             return self.remember_again(record);
         }
@@ -432,7 +446,7 @@ impl Applier {
         self.advance_head(record)?;
         self.grow_tree(record)?;
         if let Some(idempotency) = &record.idempotency {
-            self.remember_key(record, &idempotency.key, &idempotency.digest);
+            self.remember_key(record, idempotency, name);
         }
         if self.compliance && record.payload.kind().is_event() {
             self.put(Family::Compliance, keys::event(record.lsn), bytes.to_vec());

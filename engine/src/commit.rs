@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use crate::catalog::keys::KeyName;
 use crate::draft::{Appended, Draft, Promise, Said};
 use crate::error::{Error, Result};
 use crate::format::frame::{
@@ -24,7 +25,7 @@ use crate::journal::{JournalEnd, Placement, Wait};
 use crate::limits;
 use crate::open::system_actor;
 use crate::proof::salts::{SEED_BYTES, Salts};
-use crate::sequence::{SeqState, Sequenced, appended, sequence};
+use crate::sequence::{Keyed, Placed, SeqState, Sequenced, appended, name_of, sequence};
 use crate::storage::clock::Clock;
 use crate::types::{Lsn, RoomId, Seq, TimeUs};
 
@@ -37,8 +38,21 @@ pub(crate) const GROUP_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub drafts: Vec<Draft>,
+    /// The name of the key, if it has one.
+    pub name: Option<KeyName>,
     pub now: TimeUs,
+    /// Bytes in a frame at most.
+    pub bytes: usize,
     pub promise: Promise,
+}
+
+impl Incoming {
+    /// Of drafts that may be appended, the time, and their bytes in a frame at most.
+    pub(crate) fn of((drafts, now, bytes): (Vec<Draft>, TimeUs, usize), promise: Promise) -> Self {
+        // Here, where its caller's thread pays for it and not the encoder's.
+        let name = name_of(&drafts);
+        Self { drafts, name, now, bytes, promise }
+    }
 }
 
 /// A record with its bytes.
@@ -50,6 +64,8 @@ pub(crate) struct Committed {
     pub seq_at: Seq,
     /// Where in its bytes the length of a post's words stands; zero if it is none.
     pub words: u32,
+    /// The name of its key, if it has one.
+    pub name: Option<KeyName>,
 }
 
 /// An outcome that waits for its group.
@@ -192,7 +208,7 @@ impl Encoder {
         let names: Vec<&str> = made.collect();
         self.state.read_ahead(rooms, &names);
         let first = self.state.next_lsn();
-        let bytes = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum::<usize>();
+        let bytes = incoming.iter().map(|i| i.bytes).sum::<usize>();
         let drafts = incoming.iter().map(|i| i.drafts.len()).sum::<usize>();
         let (salts, salted) = match self.salter.due(first, drafts) {
             Ok(due) => due,
@@ -221,7 +237,7 @@ impl Encoder {
         let mut records = Vec::with_capacity(drafts);
         let now = incoming.first().map_or(self.state.last_recorded(), |append| append.now);
         if !salts.is_empty() {
-            match sequence(salts, now, &mut self.state) {
+            match sequence(salts, None, now, &mut self.state) {
                 Ok(Sequenced::New(new)) => (records, self.salter.salted) = (new, salted),
                 Ok(Sequenced::Replay(_)) => {}
                 Err(error) => {
@@ -232,13 +248,19 @@ impl Encoder {
             }
         }
         let mut answers = Vec::with_capacity(incoming.len());
+        let keys: Vec<KeyName> = incoming.iter().filter_map(|i| i.name).collect();
+        let mut may_rest = self.state.may_rest(&keys).into_iter();
         for append in incoming {
-            match sequence(append.drafts, append.now, &mut self.state) {
+            // There are as many as names.
+            let may_rest = append.name.and_then(|_| may_rest.next()).unwrap_or(true);
+            let key = append.name.map(|name| Keyed { name, may_rest });
+            match sequence(append.drafts, key, append.now, &mut self.state) {
                 Ok(Sequenced::New(new)) => {
+                    let control = |placed: &Placed| placed.record.payload.kind().is_control();
                     answers.push(Answer {
                         promise: append.promise,
-                        appended: new.iter().map(|(record, _)| appended(record)).collect(),
-                        control: new.iter().any(|(r, _)| r.payload.kind().is_control()),
+                        appended: new.iter().map(|placed| appended(&placed.record)).collect(),
+                        control: new.iter().any(control),
                     });
                     records.extend(new);
                 }
@@ -257,7 +279,7 @@ impl Encoder {
         &mut self,
         placement: Placement,
         first: Lsn,
-        records: Vec<(Record, Seq)>,
+        records: Vec<Placed>,
         answers: Vec<Answer>,
     ) -> Group {
         let last = Lsn(self.state.next_lsn().0 - 1);
@@ -268,7 +290,7 @@ impl Encoder {
         let mut bytes = Vec::with_capacity(records.len() * 192);
         let mut entries = Vec::with_capacity(records.len());
         let mut spans = Vec::with_capacity(records.len());
-        for (record, _) in &records {
+        for Placed { record, .. } in &records {
             let start = bytes.len();
             let words = record.put(&mut bytes);
             spans.push((start..bytes.len(), u32::try_from(words).unwrap_or(0)));
@@ -287,9 +309,9 @@ impl Encoder {
         let records = records
             .into_iter()
             .zip(spans)
-            .map(|((record, seq_at), (span, words))| {
+            .map(|(Placed { record, seq_at, name }, (span, words))| {
                 let bytes = shared.slice(span);
-                Committed { record, bytes, seq_at, words }
+                Committed { record, bytes, seq_at, words, name }
             })
             .collect();
         Group { frame: Some((placement, frame)), records, answers, last }

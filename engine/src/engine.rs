@@ -489,18 +489,17 @@ const TOO_MANY: &str = "too many appends are waiting";
 
 impl Inner {
     fn append(&self, drafts: Vec<Draft>) -> Result<Ticket> {
-        let (drafts, now, weight) = self.incoming(drafts)?;
+        let checked = self.check_append(drafts)?;
         let (promise, ticket) = ticket();
-        self.enqueue(Incoming { drafts, now, promise }, weight)?;
+        self.enqueue(Incoming::of(checked, promise))?;
         Ok(ticket)
     }
 
     pub(crate) fn append_and_wait(&self, drafts: Vec<Draft>) -> Result<Vec<Appended>> {
-        let (drafts, now, weight) = self.incoming(drafts)?;
+        let checked = self.check_append(drafts)?;
         let (promise, ticket) = ticket();
-        let incoming = Incoming { drafts, now, promise };
-        if let Some((incoming, weight)) = self.lead(vec![(incoming, weight)]).pop() {
-            self.enqueue(incoming, weight)?;
+        if let Some(incoming) = self.lead(vec![Incoming::of(checked, promise)]).pop() {
+            self.enqueue(incoming)?;
         }
         if !self.threaded {
             self.step();
@@ -522,14 +521,12 @@ impl Inner {
     }
 
     /// What is to be appended of each, and the tickets of all.
-    fn incoming_each(&self, appends: Vec<Vec<Draft>>) -> (Vec<(Incoming, usize)>, Vec<Ticket>) {
+    fn incoming_each(&self, appends: Vec<Vec<Draft>>) -> (Vec<Incoming>, Vec<Ticket>) {
         let mut items = Vec::with_capacity(appends.len());
         let take = |drafts| {
             let (promise, ticket) = ticket();
-            match self.incoming(drafts) {
-                Ok((drafts, now, weight)) => {
-                    items.push((Incoming { drafts, now, promise }, weight))
-                }
+            match self.check_append(drafts) {
+                Ok(checked) => items.push(Incoming::of(checked, promise)),
                 Err(error) => promise.fill(Err(error)),
             }
             ticket
@@ -538,14 +535,14 @@ impl Inner {
         (items, tickets)
     }
 
-    fn enqueue_each(&self, items: Vec<(Incoming, usize)>) {
-        for refused in self.queue.try_give_all(items) {
+    fn enqueue_each(&self, items: Vec<Incoming>) {
+        for refused in self.queue.try_give_all(items, |incoming| incoming.bytes) {
             refused.promise.fill(Err(Error::Unavailable { why: TOO_MANY }));
         }
     }
 
     /// What is to be appended, if it may be now, the time, and its bytes in a frame at most.
-    fn incoming(&self, drafts: Vec<Draft>) -> Result<(Vec<Draft>, TimeUs, usize)> {
+    fn check_append(&self, drafts: Vec<Draft>) -> Result<(Vec<Draft>, TimeUs, usize)> {
         let posts = drafts.iter().any(|d| d.payload.kind().is_said());
         self.may_append(posts)?;
         let now = if posts { self.clock.check()? } else { self.clock.now_or_floor() };
@@ -560,7 +557,8 @@ impl Inner {
         Ok((drafts, now, weight))
     }
 
-    fn enqueue(&self, incoming: Incoming, weight: usize) -> Result<()> {
+    fn enqueue(&self, incoming: Incoming) -> Result<()> {
+        let weight = incoming.bytes;
         self.queue.try_give(incoming, weight).map_err(|refused| {
             let error = Error::Unavailable { why: TOO_MANY };
             refused.promise.fill(Err(error.clone()));

@@ -111,10 +111,11 @@ impl<T> Lane<T> {
     }
 
     /// As [`Self::try_give`] of each, and the taker is woken once. Those that do not fit come back.
-    pub(crate) fn try_give_all(&self, items: Vec<(T, usize)>) -> Vec<T> {
+    pub(crate) fn try_give_all(&self, items: Vec<T>, weigh: impl Fn(&T) -> usize) -> Vec<T> {
         let (mut refused, mut wake) = (Vec::new(), false);
         let mut state = self.state.lock();
-        for (item, weight) in items {
+        for item in items {
+            let weight = weigh(&item);
             let full = !state.items.is_empty() && state.weight + weight > self.max;
             if state.closed || full {
                 refused.push(item);
@@ -319,9 +320,10 @@ mod tests {
     fn a_lane_is_idle_again_when_what_was_taken_is_done_with() {
         let lane = Lane::new(10);
         assert!(lane.is_idle());
-        assert_eq!(lane.try_give_all(vec![(1, 8), (2, 8), (3, 2)]), [2], "no room for it");
+        let weigh = |item: &usize| 10 - item;
+        assert_eq!(lane.try_give_all(vec![2, 3, 8], weigh), [3], "no room for it");
         assert!(!lane.is_idle());
-        assert_eq!(lane.take(100, None), Taken::Items(vec![1, 3]));
+        assert_eq!(lane.take(100, None), Taken::Items(vec![2, 8]));
         assert!(!lane.is_idle(), "they are in the taker's hands");
         lane.done();
         assert!(lane.is_idle());

@@ -215,6 +215,18 @@ impl Remembered {
         Ok(None)
     }
 
+    /// Of each of these keys whether a run may hold it. What must come from memory for one of them
+    /// is waited for with that of the others.
+    pub(crate) fn may_hold(&self, names: &[KeyName]) -> Vec<bool> {
+        let mut may = vec![false; names.len()];
+        if !names.is_empty() {
+            for group in &self.runs.read().groups {
+                may.iter_mut().zip(names).for_each(|(may, name)| *may |= group.may_hold(name));
+            }
+        }
+        may
+    }
+
     /// The runs that may hold a key, the newest first.
     pub(crate) fn maybe(&self, name: &KeyName) -> Vec<Arc<KeyRun>> {
         let runs = self.runs.read();

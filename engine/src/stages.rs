@@ -14,8 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::commit::{
-    Answer, Closing, Committed, Encoder, GROUP_BYTES_MAX, Group, Incoming, estimate, fail_group,
-    write_group,
+    Answer, Closing, Committed, Encoder, GROUP_BYTES_MAX, Group, Incoming, fail_group, write_group,
 };
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
@@ -183,11 +182,11 @@ impl Inner {
 
     /// Leads the commit of appends whose caller waits for them, if nobody else is here and they are
     /// few: of many the encoder had better take a part while the caller goes on. Gives them back
-    /// otherwise. With each stands its weight.
-    pub(crate) fn lead(&self, items: Vec<(Incoming, usize)>) -> Vec<(Incoming, usize)> {
+    /// otherwise.
+    pub(crate) fn lead(&self, items: Vec<Incoming>) -> Vec<Incoming> {
         // Where the last group had more appends than these, more are about to come: they had better
         // share a sync.
-        let weight: usize = items.iter().map(|(_, weight)| weight).sum();
+        let weight: usize = items.iter().map(|incoming| incoming.bytes).sum();
         let more = self.last_appends.load(Ordering::Relaxed) > items.len();
         if !self.threaded || items.is_empty() || more || weight > INLINE_BYTES {
             return items;
@@ -198,7 +197,7 @@ impl Inner {
         // its place: it is not in the encoder's hands on the way to this lock.
         let busy = self.writing.load(Ordering::Acquire) > 0 || !self.queue.is_idle();
         let Some(encoder) = guard.as_mut().filter(|_| !busy) else { return items };
-        let group = self.encode(encoder, items.into_iter().map(|(incoming, _)| incoming).collect());
+        let group = self.encode(encoder, items);
         let owes = encoder.owes_promise();
         if let Some(group) = group {
             self.writing.fetch_add(1, Ordering::AcqRel);
@@ -244,7 +243,7 @@ impl Inner {
     /// again for a while, so that a few writers who wait for each answer are not slowed down; one
     /// alone never is.
     fn gather(&self, mut incoming: Vec<Incoming>) -> Vec<Incoming> {
-        let weight: usize = incoming.iter().flat_map(|i| &i.drafts).map(estimate).sum();
+        let weight: usize = incoming.iter().map(|i| i.bytes).sum();
         let (before, wanted) = self.wanted();
         let alone = incoming.len() < 2 && before < 2;
         let small = incoming.len() < wanted && !alone && weight < EAGER_BYTES;
@@ -489,7 +488,7 @@ impl Inner {
         let mut applier = self.applier.lock();
         applier.read_ahead(work.iter().flat_map(|w| &w.records).map(|c| &c.record))?;
         for committed in work.iter().flat_map(|w| &w.records) {
-            applier.apply(&committed.record, &committed.bytes)?;
+            applier.apply_named(&committed.record, &committed.bytes, committed.name)?;
         }
         let applied = applier.commit();
         // ORDERING: the rows are written, and nobody was told of it yet.

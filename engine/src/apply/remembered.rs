@@ -19,7 +19,7 @@ use crate::catalog::rows::{KeyEntry, KeyPage, KeyRow};
 use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::Result;
 use crate::format::payload::{ErasedRecord, Payload};
-use crate::format::record::Record;
+use crate::format::record::{Idempotency, Record};
 use crate::format::wire::to_bytes;
 use crate::types::{Lsn, RoomId, TimeUs};
 
@@ -50,13 +50,19 @@ impl Spans {
 }
 
 impl Applier {
-    pub(super) fn remember_key(&mut self, record: &Record, client_key: &[u8], digest: &[u8; 16]) {
+    pub(super) fn remember_key(
+        &mut self,
+        record: &Record,
+        idempotency: &Idempotency,
+        name: Option<KeyName>,
+    ) {
         let span = KeySpan::of(record.recorded);
         if self.spans.known.insert(span) {
             self.set(keys::first_key(span), &record.lsn);
         }
-        let name = KeyName::new(record.actor.id, record.room, client_key);
-        self.gathered.add(span, name, KeyRow::of(record, digest));
+        let of = || KeyName::new(record.actor.id, record.room, &idempotency.key);
+        let name = name.unwrap_or_else(of);
+        self.gathered.add(span, name, KeyRow::of(record, &idempotency.digest));
     }
 
     /// Takes the keys, and only them, of a record that the catalog had applied before a start.
@@ -73,7 +79,7 @@ impl Applier {
         }
         match &record.idempotency {
             Some(key) if KeySpan::of(record.recorded) >= KeySpan::oldest(recorded) => {
-                self.remember_key(record, &key.key, &key.digest);
+                self.remember_key(record, key, None);
             }
             _ => {}
         }

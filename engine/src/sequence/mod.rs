@@ -7,6 +7,7 @@
 //! INVARIANT: only this module makes an `Lsn`, a `seq`, a `rev` or a record's time.
 
 mod check;
+mod keys;
 mod state;
 
 pub(crate) use check::principal_name_key;
@@ -22,22 +23,55 @@ use crate::limits;
 use crate::remembered::First;
 use crate::types::{Epoch, Lsn, Rev, RoomId, Seq, TimeUs};
 
+/// A draft's idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// Its name.
+    pub name: KeyName,
+    /// Whether one that stood in a run before this group may be it.
+    pub may_rest: bool,
+}
+
+/// A record that has its place.
+#[derive(Debug)]
+pub struct Placed {
+    /// The record.
+    pub record: Record,
+    /// The room's seq after it.
+    pub seq_at: Seq,
+    /// The name of its key as the catalog will know it, if that was needed here.
+    pub name: Option<KeyName>,
+}
+
 /// What became of an append.
 #[derive(Debug)]
 pub enum Sequenced {
-    /// These records are to be written, in this order; with each the room's seq after it.
-    New(Vec<(Record, Seq)>),
+    /// These records are to be written, in this order.
+    New(Vec<Placed>),
     /// The key was seen: nothing is written.
     Replay(Appended),
 }
 
-/// Gives positions to all drafts of one append, or to none.
+/// The name of the key of an append: only a draft alone has one.
+#[must_use]
+pub fn name_of(drafts: &[Draft]) -> Option<KeyName> {
+    let [draft] = drafts else { return None };
+    let key = draft.idempotency.as_ref()?;
+    Some(KeyName::new(draft.actor.id, draft.room, &key.key))
+}
+
+/// Gives positions to all drafts of one append, or to none. `key` is what [`name_of`] says of them.
 ///
 /// # Errors
 /// `NotFound`, `Conflict`, `Invalid` or `PolicyChanged`; the state is then as before.
-pub fn sequence(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequenced> {
+pub fn sequence(
+    drafts: Vec<Draft>,
+    key: Option<Keyed>,
+    now: TimeUs,
+    state: &mut SeqState,
+) -> Result<Sequenced> {
     let mark = state.mark();
-    match all(drafts, now, state) {
+    match all(drafts, key, now, state) {
         Ok(sequenced) => {
             state.keep();
             Ok(sequenced)
@@ -49,7 +83,12 @@ pub fn sequence(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result
     }
 }
 
-fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequenced> {
+fn all(
+    drafts: Vec<Draft>,
+    key: Option<Keyed>,
+    now: TimeUs,
+    state: &mut SeqState,
+) -> Result<Sequenced> {
     if drafts.is_empty() || drafts.len() > limits::APPEND_DRAFTS_MAX {
         return Err(Error::invalid(format!(
             "an append takes 1 to 1024 drafts found={}",
@@ -60,20 +99,21 @@ fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequence
     for draft in &drafts {
         state.check_policy(draft)?;
     }
-    let alone = drafts.len() == 1;
     let mut records = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let keyed = |i: &Idempotency| KeyName::new(draft.actor.id, draft.room, &i.key);
-        let name = draft.idempotency.as_ref().map(keyed);
-        if let (Some(idempotency), Some(name)) = (&draft.idempotency, &name) {
-            if !alone {
-                return Err(Error::invalid("an idempotency key goes with one draft"));
+        let key = match &draft.idempotency {
+            Some(idempotency) => {
+                let Some(key) = key else {
+                    return Err(Error::invalid("an idempotency key goes with one draft"));
+                };
+                if let Some(first) = seen(&draft, (idempotency, &key), now, state)? {
+                    return Ok(Sequenced::Replay(first));
+                }
+                Some(key.name)
             }
-            if let Some(first) = seen(&draft, (idempotency, name), now, state)? {
-                return Ok(Sequenced::Replay(first));
-            }
-        }
-        records.push(one(draft, name, now, state)?);
+            None => None,
+        };
+        records.push(one(draft, key, now, state)?);
     }
     Ok(Sequenced::New(records))
 }
@@ -81,11 +121,11 @@ fn all(drafts: Vec<Draft>, now: TimeUs, state: &mut SeqState) -> Result<Sequence
 /// The first result under the draft's key, if the key is remembered.
 fn seen(
     draft: &Draft,
-    (idempotency, name): (&Idempotency, &KeyName),
+    (idempotency, key): (&Idempotency, &Keyed),
     now: TimeUs,
     state: &SeqState,
 ) -> Result<Option<Appended>> {
-    let Some(First { span, row }) = state.key(name)? else { return Ok(None) };
+    let Some(First { span, row }) = state.key(key)? else { return Ok(None) };
     // The window counts in the log's own time, so that it is the same after a restart.
     let recorded = now.max(state.last_recorded());
     let first = row.recorded(span);
@@ -110,16 +150,13 @@ fn seen(
     }))
 }
 
-fn one(
-    draft: Draft,
-    name: Option<KeyName>,
-    now: TimeUs,
-    state: &mut SeqState,
-) -> Result<(Record, Seq)> {
+fn one(draft: Draft, name: Option<KeyName>, now: TimeUs, state: &mut SeqState) -> Result<Placed> {
     let lsn = state.next_lsn();
     let epoch = state.epoch();
     let recorded = now.max(state.last_recorded());
     let room = place(&draft, epoch, lsn);
+    // The catalog knows it by the room that the record is of.
+    let known = name.filter(|_| room == draft.room);
     let mut head = match draft.payload {
         // Its number was never given before.
         Payload::RoomCreated(_) => HeadRow::EMPTY,
@@ -149,7 +186,7 @@ fn one(
     check::size(&record)?;
     let seq_at = head.seq;
     state.advance(&record, name, head);
-    Ok((record, seq_at))
+    Ok(Placed { record, seq_at, name: known })
 }
 
 /// The room a draft belongs to: a new one, a system room, or the one it names.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::Keyed;
+use super::keys::NewKeys;
 use crate::apply::decode_head;
 use crate::catalog::keys::{KeyName, KeySpan};
 use crate::catalog::rows::{AmendRow, HeadRow, HoldRow, KeyRow, PastRow, RoomRow};
@@ -119,8 +121,8 @@ pub struct SeqState {
     /// Names that the catalog has not, of rooms that the group makes; as with heads.
     free_ahead: HashSet<Vec<u8>, RandomState>,
     names: Overlay<Vec<u8>, bool>,
-    /// None for one that was erased with its record.
-    keys: Overlay<KeyName, Option<First>>,
+    /// Those that stand in no run yet.
+    keys: NewKeys,
     /// Those at rest.
     remembered: Arc<Remembered>,
     imports: Overlay<Vec<u8>, ImportProgress>,
@@ -166,7 +168,7 @@ impl SeqState {
             ahead: HashMap::default(),
             free_ahead: HashSet::default(),
             names: Overlay::default(),
-            keys: Overlay::default(),
+            keys: NewKeys::default(),
             remembered,
             imports: Overlay::default(),
             policies: Overlay::default(),
@@ -215,6 +217,7 @@ impl SeqState {
     /// Reads at once what drafts on these rooms, and drafts of rooms of these names, will ask for
     /// one after the other. What cannot be read is read again, and told, where it is asked for.
     pub fn read_ahead(&mut self, mut rooms: Vec<RoomId>, names: &[&str]) {
+        self.keys.settle();
         self.ahead.clear();
         self.free_ahead.clear();
         if names.len() > 1 {
@@ -293,11 +296,18 @@ impl SeqState {
         }
     }
 
+    /// Which of these keys may be at rest: asked for many at once, for each is waited for. Those of
+    /// which nothing is known are new, or come to be known within the group that is sequenced.
+    pub fn may_rest(&self, names: &[KeyName]) -> Vec<bool> {
+        self.remembered.may_hold(names)
+    }
+
     /// The first result under a client's key.
-    pub(super) fn key(&self, name: &KeyName) -> Result<Option<First>> {
-        match self.keys.get(name) {
-            Some(first) => Ok(first.clone()),
-            None => self.remembered.find(name),
+    pub(super) fn key(&self, key: &Keyed) -> Result<Option<First>> {
+        match self.keys.get(&key.name) {
+            Some(first) => Ok(first.cloned()),
+            None if key.may_rest => self.remembered.find(&key.name),
+            None => Ok(None),
         }
     }
 
@@ -437,7 +447,7 @@ impl SeqState {
             for gone in erased.records.iter().filter(|gone| !gone.key.is_empty()) {
                 let name = KeyName::new(gone.actor, record.room, gone.key.as_bytes());
                 // A key used again has a younger row under the same name.
-                let own = self.key(&name);
+                let own = self.key(&Keyed { name, may_rest: true });
                 if own.is_ok_and(|first| first.is_some_and(|first| first.row.lsn <= gone.lsn)) {
                     self.keys.put(name, None, lsn);
                 }
@@ -553,6 +563,7 @@ impl SeqState {
         self.amended.forget(applied);
         // A key is at rest once it stands in a run, which is later.
         let kept = self.remembered.kept();
+        self.keys.settle();
         if kept > self.swept_keys {
             self.swept_keys = kept;
             self.keys.forget(kept);
