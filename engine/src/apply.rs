@@ -388,32 +388,6 @@ impl Applier {
         self.put(Family::State, keys::APPLIED.to_vec(), applied);
     }
 
-    /// Reads at once what applying these records will ask for one after the other.
-    ///
-    /// # Errors
-    /// `Io` or `Corrupt` from earlier rows.
-    pub(crate) fn read_ahead<'r>(
-        &mut self,
-        records: impl Iterator<Item = &'r Record>,
-    ) -> Result<()> {
-        let mut rooms = Vec::new();
-        for record in records.filter(|record| record.lsn > self.applied.lsn) {
-            match record.payload {
-                Payload::RoomCreated(_) => self.rooms.begin(record.room),
-                _ => rooms.push(record.room),
-            }
-        }
-        self.read_rooms_ahead(rooms)
-    }
-
-    /// Reads at once what applying records of these rooms will ask for.
-    ///
-    /// # Errors
-    /// `Io` or `Corrupt` from earlier rows.
-    pub(crate) fn read_rooms_ahead(&mut self, rooms: Vec<RoomId>) -> Result<()> {
-        self.rooms.read_ahead(rooms, &*self.store)
-    }
-
     /// True if nothing of the record at a place of the log is left to apply.
     pub(crate) fn has(&self, lsn: Lsn) -> bool {
         lsn <= self.applied.lsn && self.gathered_to.is_none_or(|to| lsn <= to)

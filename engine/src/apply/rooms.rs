@@ -9,11 +9,13 @@
 use crate::catalog::rows::TipRow;
 use crate::catalog::{CatalogStore, Family, keys};
 use crate::error::Result;
+use crate::format::payload::Payload;
+use crate::format::record::Record;
 use crate::format::wire::to_bytes;
 use crate::recent::Recent;
 use crate::types::RoomId;
 
-use super::decode_row;
+use super::{Applier, decode_row};
 
 /// Rooms that are remembered behind the batch that wrote them: some hundred bytes each.
 const KNOWN_ROOMS: usize = 64 * 1024;
@@ -49,6 +51,34 @@ impl Default for Rooms {
 fn decode(row: Option<impl AsRef<[u8]>>) -> Result<Known> {
     let tip = row.map_or(Ok(TipRow::empty()), |row| decode_row(row.as_ref(), "tip row"))?;
     Ok(Known { tip, changed: false })
+}
+
+impl Applier {
+    /// Reads at once what applying these records will ask for one after the other.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` from earlier rows.
+    pub(crate) fn read_ahead<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> Result<()> {
+        let mut rooms = Vec::new();
+        for record in records.filter(|record| record.lsn > self.applied.lsn) {
+            match record.payload {
+                Payload::RoomCreated(_) => self.rooms.begin(record.room),
+                _ => rooms.push(record.room),
+            }
+        }
+        self.read_rooms_ahead(rooms)
+    }
+
+    /// Reads at once what applying records of these rooms will ask for.
+    ///
+    /// # Errors
+    /// `Io` or `Corrupt` from earlier rows.
+    pub(crate) fn read_rooms_ahead(&mut self, rooms: Vec<RoomId>) -> Result<()> {
+        self.rooms.read_ahead(rooms, &*self.store)
+    }
 }
 
 impl Rooms {
