@@ -20,7 +20,7 @@ use crate::catalog::rows::{
     AmendRow, AppliedRow, CategoryRow, HeadRow, HoldRow, MemberRow, PastRow, PrincipalRow, RoomRow,
     SaltRow, TipRow, TokenRow, head_of,
 };
-use crate::catalog::{CatalogStore, Family, Go, keys};
+use crate::catalog::{CatalogStore, Family, Go, keys, walk_prefix};
 use crate::error::{Error, Result};
 use crate::format::payload::{
     CategorySettings, Erased, Expired, LsnSpan, Payload, Roles, RoomSettings,
@@ -68,6 +68,8 @@ pub struct Applier {
     places: BTreeSet<RoomId>,
     /// Rows written that the directory may keep; none if they were too many.
     written: Option<Vec<Vec<u8>>>,
+    /// Some entry is noted as lost, or was.
+    any_lost: bool,
     spans: Spans,
     /// Keys that stand in no run yet.
     gathered: Gathered,
@@ -126,6 +128,11 @@ impl Applier {
         let grown = Some(HashSet::new());
         let (pasts, places) = (BTreeSet::new(), BTreeSet::new());
         let rooms = Rooms::default();
+        let mut any_lost = false;
+        walk_prefix(&*store, Family::State, keys::LOST, &mut |_, _| {
+            any_lost = true;
+            Ok(Go::Stop)
+        })?;
         let spans = Spans::read(&*store)?;
         let gathered_to = (remembered.kept() < applied.lsn).then(|| remembered.kept());
         Ok(Self {
@@ -140,6 +147,7 @@ impl Applier {
             pasts,
             places,
             written: Some(Vec::new()),
+            any_lost,
             spans,
             gathered: Gathered::default(),
             gathered_to,
@@ -359,6 +367,7 @@ impl Applier {
         if record.seq == Seq::ZERO {
             return;
         }
+        self.any_lost = true;
         self.put(Family::State, keys::lost(record.room, record.seq), Vec::new());
     }
 
@@ -567,9 +576,10 @@ impl Applier {
         }
         let rows: [(RowOf, bool); 3] =
             [(keys::lost, false), (keys::amended, true), (keys::edits, false)];
-        // Where nothing was edited, redacted or erased there is no row of it.
+        // Where nothing was edited, redacted or erased there is no row of it, and mostly nothing is
+        // lost in any room: each look at rows that are not there costs as much as all else here.
         let count = if past.amended > 0 { rows.len() } else { 1 };
-        for (of, is_amended) in rows.into_iter().take(count) {
+        for (of, is_amended) in rows.into_iter().take(count).skip(usize::from(!self.any_lost)) {
             let (from, to) = (of(room, Seq::ZERO), of(room, floor.next()));
             for (key, row) in self.rows_between(&from, &to, usize::MAX)? {
                 if is_amended {

@@ -10,12 +10,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hansard_engine::Engine;
+use hansard_engine::apply::Applier;
 use hansard_engine::catalog::memory::MemoryCatalog;
+use hansard_engine::catalog::{CatalogStore, Family, Go, Visit, keys, walk_prefix};
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::*;
+use hansard_engine::format::record::Record;
 use hansard_engine::format::run::BlockRef;
 use hansard_engine::manifest;
+use hansard_engine::open::system_actor;
 use hansard_engine::pack::PackFile;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
 use hansard_engine::storage::Disk;
@@ -426,4 +430,53 @@ fn nothing_expires_while_the_clock_is_in_doubt() {
     desk.world.clock.step_us(-4_000 * DAY);
     assert_eq!(engine.expire().unwrap(), ExpireReport::default());
     assert_eq!(desk.there(&engine), from(1));
+}
+
+/// The first record of a room that says so.
+fn at(lsn: u64, seq: u64, payload: Payload) -> Record {
+    Record {
+        epoch: Epoch::FIRST,
+        lsn: Lsn(lsn),
+        recorded: TimeUs(5),
+        time: TimeUs(5),
+        room: RoomId(900),
+        seq: Seq(seq),
+        rev: Rev(lsn),
+        actor: system_actor(),
+        policy: Lsn::ZERO,
+        idempotency: None,
+        payload,
+    }
+}
+
+#[test]
+fn what_is_noted_as_lost_goes_with_the_entries_also_after_a_restart() {
+    for restarted in [false, true] {
+        let store = Arc::new(MemoryCatalog::default());
+        let applier = || Applier::new(Arc::clone(&store) as Arc<dyn CatalogStore>).unwrap();
+        let lost = |at: &Arc<MemoryCatalog>| {
+            let mut rows = 0;
+            let count: Visit<'_> = &mut |_, _| {
+                rows += 1;
+                Ok(Go::On)
+            };
+            walk_prefix(&**at, Family::State, keys::LOST, count).unwrap();
+            rows
+        };
+        let mut now = applier();
+        let apply = |applier: &mut Applier, record: &Record| {
+            applier.apply(record, &record.to_bytes()).unwrap();
+            applier.commit_all().unwrap();
+        };
+        for n in 1..=3 {
+            apply(&mut now, &at(n, n, Payload::Lost(Lost { kind: 0 })));
+        }
+        assert_eq!(lost(&store), 3);
+        if restarted {
+            now = applier();
+        }
+        let expired = Expired { floor: Seq(2), time: TimeUs(5) };
+        apply(&mut now, &at(4, 0, Payload::Expired(expired)));
+        assert_eq!(lost(&store), 1, "restarted={restarted}");
+    }
 }
