@@ -574,12 +574,15 @@ impl Applier {
         if floor <= past.floor {
             return Ok(());
         }
-        let rows: [(RowOf, bool); 3] =
-            [(keys::lost, false), (keys::amended, true), (keys::edits, false)];
-        // Where nothing was edited, redacted or erased there is no row of it, and mostly nothing is
-        // lost in any room: each look at rows that are not there costs as much as all else here.
-        let count = if past.amended > 0 { rows.len() } else { 1 };
-        for (of, is_amended) in rows.into_iter().take(count).skip(usize::from(!self.any_lost)) {
+        // Each look at rows that are not there costs as much as all else here, and mostly nothing was
+        // edited, redacted or erased in the room, and nothing is lost in any.
+        let amended = past.amended > 0;
+        let rows: [(RowOf, bool, bool); 3] = [
+            (keys::lost, false, self.any_lost),
+            (keys::amended, true, amended),
+            (keys::edits, false, amended),
+        ];
+        for (of, is_amended, _) in rows.into_iter().filter(|(.., any)| *any) {
             let (from, to) = (of(room, Seq::ZERO), of(room, floor.next()));
             for (key, row) in self.rows_between(&from, &to, usize::MAX)? {
                 if is_amended {
