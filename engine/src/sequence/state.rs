@@ -216,6 +216,7 @@ impl SeqState {
 
     /// Reads at once what drafts on these rooms, and drafts of rooms of these names, will ask for
     /// one after the other. What cannot be read is read again, and told, where it is asked for.
+    /// Here a group begins: what the one before put stands with the rest from now on.
     pub fn read_ahead(&mut self, mut rooms: Vec<RoomId>, names: &[&str]) {
         self.keys.settle();
         self.ahead.clear();
