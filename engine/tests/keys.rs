@@ -13,6 +13,7 @@ use hansard_engine::apply::Applier;
 use hansard_engine::catalog::keys::{self, KeySpan};
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::catalog::{CatalogStore, Change, Family, Go, walk_prefix};
+use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::format::payload::{EntryKind, Payload, Post};
 use hansard_engine::format::record::{Idempotency, Record};
 use hansard_engine::open::{Drive, Losses, open_on};
@@ -130,10 +131,28 @@ fn keys_are_found_in_runs_and_out_of_the_journal_after_a_kill() {
     for n in [0, gathered - 1, gathered + 100, gathered + 4_000, count - 1] {
         assert!(send(&engine, user, room, &key(n)).1, "{n}, before the kill");
     }
+    // In one group keys of a run, of none, and one that is new, each of them twice.
+    let twice = [key(0), key(gathered + 100), "new".to_owned()];
+    let group = |digest| {
+        let all =
+            twice.iter().chain(&twice).map(|key| keyed(post(user, room, "said"), key, digest));
+        let tickets = engine.append_each(all.map(|draft| vec![draft]).collect());
+        engine.step();
+        tickets.into_iter().map(|ticket| ticket.wait().map(|done| done[0].clone()))
+    };
+    let done: Vec<_> = group(1).map(Result::unwrap).collect();
+    let replayed: Vec<bool> = done.iter().map(|done| done.replayed).collect();
+    assert_eq!(replayed, [true, true, false, true, true, true]);
+    let places: Vec<Lsn> = done.iter().map(|done| done.lsn).collect();
+    assert_eq!(places[..3], places[3..]);
+    for refused in group(2) {
+        let reused = matches!(refused, Err(Error::Conflict { code: ConflictCode::KeyReused, .. }));
+        assert!(reused, "{refused:?}");
+    }
     drop(engine);
     // The rows are as they were written, flushed or not.
     let engine = open();
-    assert_eq!(every_key(&world.store).unwrap().len(), count);
+    assert_eq!(every_key(&world.store).unwrap().len(), count + 1);
     for n in [0, 1, gathered - 1, gathered, count - 1] {
         assert!(send(&engine, user, room, &key(n)).1, "{n}");
     }

@@ -194,15 +194,21 @@ mod tests {
         }
     }
 
+    /// With the first key, of this group or of one before.
+    fn with_one(settled: bool) -> NewKeys {
+        let mut keys = near_the_end();
+        put(&mut keys, 1, 10);
+        keys.keep();
+        if settled {
+            keys.settle();
+        }
+        keys
+    }
+
     #[test]
     fn names_that_maps_take_for_one_are_two() {
         for settled in [false, true] {
-            let mut keys = near_the_end();
-            put(&mut keys, 1, 10);
-            keys.keep();
-            if settled {
-                keys.settle();
-            }
+            let mut keys = with_one(settled);
             assert_eq!(keys.get(&like(1)), None);
             keys.put(like(1), None, Lsn(20));
             assert_eq!((known(&keys, 1), keys.get(&like(1))), (Some(10), Some(None)));
@@ -220,12 +226,7 @@ mod tests {
     #[test]
     fn what_is_taken_back_is_as_it_was() {
         for settled in [false, true] {
-            let mut keys = near_the_end();
-            put(&mut keys, 1, 10);
-            keys.keep();
-            if settled {
-                keys.settle();
-            }
+            let mut keys = with_one(settled);
             put(&mut keys, 1, 20);
             keys.put(name(1), None, Lsn(21));
             put(&mut keys, 2, 22);
