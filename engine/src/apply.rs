@@ -574,7 +574,7 @@ impl Applier {
         if floor <= past.floor {
             return Ok(());
         }
-        // Each look at rows that are not there costs as much as all else here, and mostly nothing was
+        // Each look at rows that are not there costs as much as all else here. Mostly nothing was
         // edited, redacted or erased in the room, and nothing is lost in any.
         let amended = past.amended > 0;
         let rows: [(RowOf, bool, bool); 3] = [
