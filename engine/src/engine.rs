@@ -507,7 +507,10 @@ impl Inner {
         ticket.wait()
     }
 
-    fn append_each_and_wait(&self, appends: Vec<Vec<Draft>>) -> Vec<Result<Vec<Appended>>> {
+    pub(crate) fn append_each_and_wait(
+        &self,
+        appends: Vec<Vec<Draft>>,
+    ) -> Vec<Result<Vec<Appended>>> {
         let (items, tickets) = self.incoming_each(appends);
         self.enqueue_each(self.lead(items));
         if !self.threaded {

@@ -176,9 +176,48 @@ impl RunLists {
         let generation = self.generation.load(Ordering::SeqCst);
         let mut runs = Vec::new();
         walk_prefix(&*self.store, Family::Index, &keys::runs(room), &mut |_, value| {
-            runs.push(decode_row::<Run>(value, "run row")?);
-            Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
+            push_run(&mut runs, value)
         })?;
+        self.listed(room, runs, generation)
+    }
+
+    /// Reads at once what reads of these rooms will ask for one after the other: their lists, and
+    /// what became of their entries.
+    pub(crate) fn read_ahead(&self, rooms: &[RoomId]) -> Result<()> {
+        let absent = |is_kept: &dyn Fn(&RoomId) -> bool| {
+            let mut rooms: Vec<RoomId> =
+                rooms.iter().copied().filter(|room| !is_kept(room)).collect();
+            rooms.sort_unstable();
+            rooms.dedup();
+            rooms
+        };
+        let generation = self.past_generation.load(Ordering::SeqCst);
+        let absent_pasts = absent(&|room| self.pasts.peek(room).is_some());
+        let rows: Vec<Vec<u8>> = absent_pasts.iter().map(|room| keys::past(*room)).collect();
+        for (room, row) in absent_pasts.into_iter().zip(self.store.get_many(Family::State, &rows)?)
+        {
+            keep(&self.pasts, (&self.past_generation, generation), room, past_of(row)?);
+        }
+        let generation = self.generation.load(Ordering::SeqCst);
+        let absent_lists = absent(&|room| self.cache.peek(room).is_some());
+        let prefixes: Vec<Vec<u8>> = absent_lists.iter().map(|room| keys::runs(*room)).collect();
+        let mut lists: Vec<Vec<Run>> = vec![Vec::new(); prefixes.len()];
+        self.store.prefixes(
+            Family::Index,
+            &prefixes,
+            &mut |at, _, value| match lists.get_mut(at) {
+                Some(runs) => push_run(runs, value),
+                None => Ok(Go::Stop),
+            },
+        )?;
+        for (room, runs) in absent_lists.into_iter().zip(lists) {
+            self.listed(room, runs, generation)?;
+        }
+        Ok(())
+    }
+
+    /// The list of a room of these runs, which were read while the generation was that one.
+    fn listed(&self, room: RoomId, runs: Vec<Run>, generation: u64) -> Result<Arc<RoomList>> {
         // Where the last run ends is where the room's row says that it has come, if it has no tail.
         let whole = !self.holed && runs.len() < limits::RUN_LIST_MAX;
         let last = runs.last().filter(|run| whole && run.has_entries());
@@ -203,9 +242,7 @@ impl RunLists {
             return Ok(past);
         }
         let generation = self.past_generation.load(Ordering::SeqCst);
-        let row = self.store.get(Family::State, &keys::past(room))?;
-        let past: PastRow =
-            row.map_or(Ok(PastRow::EMPTY), |bytes| decode_row(&bytes, "past row"))?;
+        let past = past_of(self.store.get(Family::State, &keys::past(room))?)?;
         keep(&self.pasts, (&self.past_generation, generation), room, past.clone());
         Ok(past)
     }
@@ -324,6 +361,16 @@ where
     }
 }
 
+fn past_of(row: Option<Vec<u8>>) -> Result<PastRow> {
+    row.map_or(Ok(PastRow::EMPTY), |bytes| decode_row(&bytes, "past row"))
+}
+
+/// Adds the run of a row to a room's.
+fn push_run(runs: &mut Vec<Run>, row: &[u8]) -> Result<Go> {
+    runs.push(decode_row::<Run>(row, "run row")?);
+    Ok(if runs.len() < limits::RUN_LIST_MAX { Go::On } else { Go::Stop })
+}
+
 /// Keeps what was read while the generation was `seen`.
 ///
 /// ORDERING: whoever writes the rows anew raises the generation behind it, then removes. So what
@@ -435,6 +482,41 @@ mod tests {
         assert!(lists.stamp().is_some_and(|after| after != before));
         assert_eq!(lasts(&lists), [9]);
         assert_eq!(lists.whereabouts(CATEGORY).unwrap().runs.as_ref().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_kept_as_if_it_had_been_asked_for() {
+        let store = Arc::new(MemoryCatalog::default());
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 1 << 20, false);
+        let of = |room, last| Run { room: RoomId(room), ..run(1, last) };
+        let write = |run: &Run| {
+            let key = keys::run(run.room, run.first_rev);
+            store.write(&[Change { value: Some(to_bytes(run)), key, ..rows(run)[0].clone() }])
+        };
+        let past = |floor| PastRow { floor: Seq(floor), ..PastRow::EMPTY };
+        let write_past = |room, floor| {
+            let (key, value) = (keys::past(RoomId(room)), Some(to_bytes(&past(floor))));
+            store.write(&[Change { family: Family::State, key, value }])
+        };
+        let last = |room| {
+            let list = lists.get(RoomId(room)).unwrap();
+            (list.runs.last().map(|run| run.last_rev.0), list.head.seq.0)
+        };
+        [2, 5, 9].iter().for_each(|room| write(&of(*room, *room)).unwrap());
+        write_past(5, 3).unwrap();
+        assert_eq!(last(9), (Some(9), 9), "one is kept already");
+        lists.read_ahead(&[9, 5, 2, 7, 5].map(RoomId)).unwrap();
+        // Nobody says that rows are new, so what was read is what there is.
+        [2, 5, 7, 9].iter().for_each(|room| write(&of(*room, 20)).unwrap());
+        [2, 5].iter().for_each(|room| write_past(*room, 8).unwrap());
+        let lasts = [2, 5, 7, 9, 11].map(last);
+        assert_eq!(lasts, [(Some(2), 2), (Some(5), 5), (None, 0), (Some(9), 9), (None, 0)]);
+        assert_eq!([2, 5].map(|room| lists.past(RoomId(room)).unwrap()), [past(0), past(3)]);
+        lists.forget([2, 7].map(RoomId).into_iter());
+        lists.forget_pasts(std::iter::once(RoomId(5)));
+        lists.read_ahead(&[2, 5].map(RoomId)).unwrap();
+        assert_eq!([2, 5, 7].map(last), [(Some(20), 20), (Some(5), 5), (Some(20), 20)]);
+        assert_eq!([2, 5].map(|room| lists.past(RoomId(room)).unwrap()), [past(0), past(8)]);
     }
 
     #[test]

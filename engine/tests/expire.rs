@@ -13,6 +13,7 @@ use hansard_engine::Engine;
 use hansard_engine::apply::Applier;
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::catalog::{CatalogStore, Family, Go, Visit, keys, walk_prefix};
+use hansard_engine::draft::Draft;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::expire::ExpireReport;
 use hansard_engine::format::payload::*;
@@ -382,6 +383,56 @@ fn a_hold_keeps_what_it_names_and_what_is_behind_it() {
     desk.keep_days(&engine, 10);
     engine.expire().unwrap();
     assert_eq!(desk.there(&engine), from(6));
+}
+
+/// More rooms than are looked at, or recorded, at once: every one loses what is due and no more.
+#[test]
+fn entries_of_very_many_rooms_expire() {
+    const ROOMS: usize = 1_300;
+    let world = World::new();
+    let engine = world.open();
+    let category = make_category(&engine, "Desk");
+    let ann = make_user(&engine, "ann");
+    let append = |drafts: Vec<Draft>| -> Vec<RoomId> {
+        let parts = drafts.chunks(50).map(<[Draft]>::to_vec);
+        let appended = parts.flat_map(|part| engine.append_and_wait(part).unwrap());
+        appended.map(|one| one.room).collect()
+    };
+    let made = |at| {
+        let settings = room_settings(category, &format!("room {at}"));
+        draft(ann, RoomId::NONE, Payload::RoomCreated(RoomCreated { settings }))
+    };
+    let rooms = append((0..ROOMS).map(made).collect());
+    let (mut said, mut entries) = (vec![0; ROOMS], 0);
+    for (skipped, sealed) in [(5, true), (7, false)] {
+        let mut posts = Vec::new();
+        for (at, room) in rooms.iter().enumerate().filter(|(at, _)| at % skipped > 0) {
+            posts.extend((0..=at % 3).map(|n| post(ann, *room, &format!("{n} of {at}"))));
+            said[at] += 1 + at % 3;
+        }
+        entries += append(posts).len();
+        if sealed {
+            engine.seal().unwrap();
+        }
+    }
+    world.clock.pass_us(DAY + 1);
+    let young: Vec<usize> = (0..ROOMS).filter(|at| at % 4 == 0).collect();
+    append(young.iter().map(|at| post(ann, rooms[*at], "young")).collect());
+    let mut settings = category_settings("Desk");
+    settings.retention = Retention { days: 1, ..Retention::ALL };
+    let changed = Payload::CategoryChanged(CategoryChanged { category, settings });
+    one(&engine, draft(ann, RoomId::NONE, changed));
+    let of_rooms = said.iter().filter(|said| **said > 0).count() as u64;
+    assert!(of_rooms > 1_024 && of_rooms < ROOMS as u64);
+    let report = engine.expire().unwrap();
+    assert_eq!(report, ExpireReport { rooms: of_rooms, entries: entries as u64, held: 0 });
+    assert_eq!(engine.expire().unwrap(), ExpireReport::default());
+    for (at, room) in rooms.iter().enumerate() {
+        let page = engine.page(*room, Anchor::Last, 50).unwrap();
+        let left: Vec<u64> = page.records.iter().map(|record| record.seq.0).collect();
+        let young = young.contains(&at).then_some(said[at] as u64 + 1);
+        assert_eq!(left, young.into_iter().collect::<Vec<_>>(), "room {at}");
+    }
 }
 
 #[test]

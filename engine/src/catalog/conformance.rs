@@ -4,6 +4,7 @@
 
 use super::memory::MemoryCatalog;
 use super::*;
+use crate::error::Error;
 
 fn put(key: &[u8], value: &[u8]) -> Change {
     Change { family: Family::State, key: key.to_vec(), value: Some(value.to_vec()) }
@@ -41,6 +42,37 @@ fn conforms(store: &dyn CatalogStore) {
     store.erase_removed(Family::State, b"a", b"c").unwrap();
     assert_eq!(keys(store, b"a", b"z", Walk::Up, 9), [b"a", b"c"], "only what was removed goes");
     removes_ranges(store);
+    walks_prefixes(store);
+}
+
+/// Rows between prefixes are few or many, some prefixes have none, and some walks stop early.
+fn walks_prefixes(store: &dyn CatalogStore) {
+    let row = |group: u8, row: u8| put(&[b'w', group, row], &[group, row]);
+    let rows: Vec<Change> = (0..40).flat_map(|g| (0..g % 11).map(move |r| row(g, r))).collect();
+    let (older, newer) = rows.split_at(rows.len() / 2);
+    store.write(older).unwrap();
+    store.flush().unwrap();
+    store.write(newer).unwrap();
+    for groups in [vec![], vec![0], vec![39], (0..40).collect(), vec![1, 3, 9, 20, 21, 22, 38]] {
+        let prefixes: Vec<Vec<u8>> = groups.iter().map(|group| vec![b'w', *group]).collect();
+        for most in [1, 2, 99] {
+            let (mut seen, mut of) = (Vec::new(), vec![0; prefixes.len()]);
+            let mut visit = |at: usize, key: &[u8], value: &[u8]| {
+                seen.push((at, key.to_vec(), value.to_vec()));
+                of[at] += 1;
+                Ok(if of[at] < most { Go::On } else { Go::Stop })
+            };
+            store.prefixes(Family::State, &prefixes, &mut visit).unwrap();
+            let expected = groups.iter().enumerate().flat_map(|(at, group)| {
+                let some = (0..group % 11).take(most);
+                some.map(move |row| (at, vec![b'w', *group, row], vec![*group, row]))
+            });
+            assert_eq!(seen, expected.collect::<Vec<_>>(), "{groups:?}, at most {most}");
+        }
+    }
+    let mut visit = |_, _: &[u8], _: &[u8]| Err(Error::Unavailable { why: "enough" });
+    let failed = store.prefixes(Family::State, &[b"w".to_vec()], &mut visit);
+    assert!(matches!(failed, Err(Error::Unavailable { .. })), "what the visitor says");
 }
 
 fn removes_ranges(store: &dyn CatalogStore) {

@@ -23,7 +23,7 @@ use rocksdb::{
 };
 
 use super::framing::is_broken;
-use super::{CatalogStore, Change, Family, Go, Visit, Walk};
+use super::{CatalogStore, Change, Family, Go, Visit, VisitOf, Walk, keys};
 use crate::error::{Error, Result};
 
 /// What may differ between servers.
@@ -54,6 +54,8 @@ pub struct RocksCatalog {
 /// after a day: the fewer times they are written until then the better, though a look-up asks the
 /// filters of so many tables. RocksDB's own is 4.
 const STATE_TABLES: i32 = 8;
+/// Rows that are passed over one by one on the way to the next prefix: of more it is looked for.
+const STEPS_MAX: usize = 8;
 /// Bytes of tables that are asked for at a start: they share the disk with the journal.
 const WARM_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The note in the catalog's folder that says it is damaged.
@@ -308,6 +310,34 @@ impl CatalogStore for RocksCatalog {
             }
         }
         Ok(())
+    }
+
+    fn prefixes(&self, family: Family, prefixes: &[Vec<u8>], visit: VisitOf<'_>) -> Result<()> {
+        let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else { return Ok(()) };
+        // One for all: to make it costs more than to move it.
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(first.as_slice());
+        read.set_iterate_upper_bound(keys::after_prefix(last));
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, read);
+        rows.seek(first);
+        for (at, prefix) in prefixes.iter().enumerate() {
+            for _ in 0..STEPS_MAX {
+                if rows.key().is_none_or(|key| key >= prefix.as_slice()) {
+                    break;
+                }
+                rows.next();
+            }
+            if rows.key().is_some_and(|key| key < prefix.as_slice()) {
+                rows.seek(prefix);
+            }
+            while let Some((key, value)) = rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+                if visit(at, key, value)? == Go::Stop {
+                    break;
+                }
+                rows.next();
+            }
+        }
+        rows.status().map_err(|e| self.failed("read catalog", &e))
     }
 
     fn write(&self, changes: &[Change]) -> Result<()> {
