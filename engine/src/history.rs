@@ -14,7 +14,7 @@ use crate::catalog::rows::{HeadRow, PastRow};
 use crate::error::{Error, Result};
 use crate::format::block::Block;
 use crate::format::payload::Payload;
-use crate::format::record::{Outline, Record};
+use crate::format::record::{Outline, Record, is_post};
 use crate::format::run::Run;
 use crate::limits;
 use crate::lists::RunLists;
@@ -557,10 +557,11 @@ impl History {
                 // Its first entry: the run says so, and no block need be read.
                 return Ok(run.seq_base.next());
             }
-            let candidates = (0..run.blocks.len())
-                .filter(|i| block_has_entries(run, *i))
-                .find(|i| run.block_last_time(*i) >= time);
-            if let Some(index) = candidates {
+            // Where the next block begins this one ends.
+            let behind_first = run.blocks.get(1..).unwrap_or_default();
+            let earlier = behind_first.partition_point(|next| next.time_base < time);
+            let mut rest = earlier..run.blocks.len();
+            if let Some(index) = rest.find(|index| block_has_entries(run, *index)) {
                 return self.seek_block(run, index, time);
             }
         }
@@ -572,9 +573,19 @@ impl History {
         let Ok(block) = self.packs.block(run, fence) else {
             return Ok(fence.seq_base.next());
         };
-        let records = (0..block.len()).filter_map(|i| block.record(i));
-        let found = records.filter_map(|b| entry(&b)).find(|r| r.time >= time);
-        Ok(found.map_or(run.block_last_seq(index).next(), |r| r.seq))
+        // Times of entries never fall; of what stands between them nothing is known.
+        let said = |at| block.bytes(at).filter(|bytes| is_post(bytes)).map(Outline::peek)?.ok();
+        let (mut low, mut high) = (0, block.len());
+        let mut found = run.block_last_seq(index).next();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match (middle..high).find_map(|at| Some((at, said(at)?))) {
+                Some((at, entry)) if entry.time < time => low = at + 1,
+                Some((_, entry)) => (high, found) = (middle, entry.seq),
+                None => high = middle,
+            }
+        }
+        Ok(found)
     }
 
     /// Everything that happened to a room after `after`, without the words of what is redacted.

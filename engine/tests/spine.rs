@@ -11,6 +11,7 @@ use hansard_engine::catalog::rows::HeadRow;
 use hansard_engine::error::{ConflictCode, Error};
 use hansard_engine::format::payload::*;
 use hansard_engine::reads::{Anchor, CategoryCursor, CategoryRequest, Order, Page};
+use hansard_engine::storage::clock::Clock;
 use hansard_engine::types::*;
 use hansard_engine::{Engine, Health};
 use support::*;
@@ -115,6 +116,41 @@ fn reads_do_not_depend_on_where_a_record_stands() {
     drop(engine);
     let engine = world.open();
     check_reads(&engine, room);
+}
+
+/// Entries said at one moment, moments without any, and blocks of nothing but changes.
+#[test]
+fn a_moment_is_found_wherever_it_stands() {
+    let world = World::new();
+    let engine = world.open();
+    let category = make_category(&engine, "General");
+    let room = make_room(&engine, category, "Lobby");
+    let ann = make_user(&engine, "ann");
+    let mut times = Vec::new();
+    for turn in 0..40 {
+        world.clock.pass_us(10);
+        let posts = (0..1 + turn * 7 % 5).map(|n| post(ann, room, &format!("{turn} {n} {LONG}")));
+        engine.append_and_wait(posts.clone().collect()).unwrap();
+        times.extend(posts.map(|_| world.clock.now()));
+        // More than a block of them now and then.
+        for _ in 0..if turn % 10 == 9 { 20 } else { turn % 3 } {
+            let set = Payload::MemberSet(MemberSet { principal: ann, roles: Roles::MEMBER });
+            engine.append_and_wait(vec![draft(ann, room, set); 50]).unwrap();
+        }
+    }
+    let end = world.clock.now();
+    let check = || {
+        for moment in START.0 - 1..=end.0 + 1 {
+            let page = engine.page(room, Anchor::AtTime(TimeUs(moment)), 1).unwrap();
+            let found = page.records.first().map(|record| record.seq.0);
+            let at = times.iter().position(|time| time.0 >= moment);
+            assert_eq!(found, at.map(|at| at as u64 + 1), "{moment}");
+        }
+    };
+    check();
+    engine.seal().unwrap();
+    assert_eq!(engine.stats().seals.get(), 1, "all but the last page in blocks");
+    check();
 }
 
 #[test]
