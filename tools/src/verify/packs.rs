@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hansard_engine::catalog::{CatalogStore, Family, keys};
@@ -31,6 +30,8 @@ use super::{Finding, finding, of_error};
 
 /// Bytes of blocks that one job checks, at least if there are so many.
 const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+/// Rows of runs that are looked for at once.
+const ROWS: usize = 1024;
 /// Bytes read at once for a digest.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -87,8 +88,6 @@ struct Open {
     bytes: u64,
     expected: [u8; 32],
     runs: Runs,
-    /// The catalog says that it has the rows of all its runs.
-    indexed: bool,
     parts: Mutex<Parts>,
 }
 
@@ -105,7 +104,7 @@ struct Parts {
 enum Job {
     Pack(usize),
     Digest(Arc<Open>),
-    /// The catalog's rows of its runs, where its blocks are not looked at.
+    /// The catalog's rows of its runs.
     Rows(Arc<Open>),
     Chunk(Arc<Open>, Range<usize>),
 }
@@ -224,14 +223,13 @@ impl Look<'_> {
                     matches!(row, Ok(Some(_)))
                 });
                 let chunks = if self.depth == Depth::Records { chunks(&runs) } else { Vec::new() };
-                let rows = self.depth == Depth::Digests && indexed;
-                let left = 1 + usize::from(rows) + chunks.len();
+                let left = 1 + usize::from(indexed) + chunks.len();
                 let parts = Parts { first, digest: None, chunks: BTreeMap::new(), left };
                 let parts = Mutex::new(parts);
                 let expected = meta.sha256;
-                let open = Arc::new(Open { place, file, bytes, expected, runs, indexed, parts });
+                let open = Arc::new(Open { place, file, bytes, expected, runs, parts });
                 let mut jobs = vec![Job::Digest(Arc::clone(&open))];
-                jobs.extend(rows.then(|| Job::Rows(Arc::clone(&open))));
+                jobs.extend(indexed.then(|| Job::Rows(Arc::clone(&open))));
                 jobs.extend(chunks.into_iter().map(|runs| Job::Chunk(Arc::clone(&open), runs)));
                 Ok(jobs)
             }
@@ -289,8 +287,38 @@ impl Look<'_> {
     /// The catalog's rows of all its runs.
     fn rows(&self, open: &Open) -> PackCheck {
         let mut check = PackCheck::default();
+        let Some(catalog) = self.catalog else { return check };
+        // The pack is in order of categories, the rows are in order of rooms, and read as they
+        // stand.
+        let mut places: Vec<(RoomId, Rev, usize)> =
+            open.runs.placed().map(|(place, run)| (run.room, run.first_rev, place)).collect();
+        places.sort_unstable();
+        let mut wrong = Vec::new();
+        for some in places.chunks(ROWS) {
+            let keys: Vec<Vec<u8>> =
+                some.iter().map(|(room, first_rev, _)| keys::run(*room, *first_rev)).collect();
+            let agrees = |row: &[u8], place: usize| {
+                let row = from_bytes::<Run>(row, "run row").ok();
+                row.is_some() && row == open.runs.at(place)
+            };
+            let rows = catalog.get_many(Family::Index, &keys);
+            // One that cannot be read is not all of them.
+            let alone = || keys.iter().map(|key| catalog.get(Family::Index, key).ok().flatten());
+            let rows = rows.unwrap_or_else(|_| alone().collect());
+            for (row, (.., place)) in rows.into_iter().zip(some) {
+                let agrees = row.is_some_and(|row| agrees(&row, *place));
+                wrong.extend((!agrees).then_some(*place));
+            }
+        }
+        wrong.sort_unstable();
         let path = open.file.file().path();
-        open.runs.iter().for_each(|run| self.catalog_run(path.to_path_buf(), &run, &mut check));
+        let wrong = wrong.into_iter().filter_map(|place| open.runs.at(place));
+        check.damage.extend(wrong.map(|run| Finding {
+            room: Some(run.room.to_string()),
+            from_seq: Some(run.seq_base.0 + 1),
+            to_seq: Some(run.last_seq.0),
+            ..finding(path, 0, 0, "catalog row does not agree with the run index")
+        }));
         check
     }
 
@@ -305,9 +333,6 @@ impl Look<'_> {
 
     fn run(&self, open: &Open, run: &Run, reader: &mut Blocks<'_>, check: &mut PackCheck) {
         let path = open.file.file().path();
-        if open.indexed && self.depth == Depth::Records {
-            self.catalog_run(path.to_path_buf(), run, check);
-        }
         reader.fetch(run);
         if self.collect {
             check.seen.spans.push(RoomSpan::from(run));
@@ -375,21 +400,6 @@ impl Look<'_> {
             }
         }
         Ok((rev, seq))
-    }
-
-    /// The catalog's row of a run says what the pack says.
-    fn catalog_run(&self, path: PathBuf, run: &Run, check: &mut PackCheck) {
-        let Some(catalog) = self.catalog else { return };
-        let row = catalog.get(Family::Index, &keys::run(run.room, run.first_rev));
-        let row = row.ok().flatten().and_then(|row| from_bytes::<Run>(&row, "run row").ok());
-        if row.as_ref() != Some(run) {
-            check.damage.push(Finding {
-                room: Some(run.room.to_string()),
-                from_seq: Some(run.seq_base.0 + 1),
-                to_seq: Some(run.last_seq.0),
-                ..finding(&path, 0, 0, "catalog row does not agree with the run index")
-            });
-        }
     }
 }
 
