@@ -130,7 +130,11 @@ impl Who {
         Ok((dir, filled))
     }
 
-    fn fill(&self, dir: &Path, world: &World) -> Outcome<Filled> {
+    /// A new store in `dir` with all messages of a world, at rest.
+    ///
+    /// # Errors
+    /// Whatever the store says.
+    pub fn fill(&self, dir: &Path, world: &World) -> Outcome<Filled> {
         let store = self.open(dir, world, Budget::of(hansard_peers::CacheState::Warm))?;
         let mut stream = world.stream();
         let (mut left, mut took) = (world.messages, Duration::ZERO);
