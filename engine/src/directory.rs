@@ -19,6 +19,8 @@ use crate::catalog::{CatalogStore, Family, Go, Walk, keys};
 use crate::error::Result;
 use crate::format::payload::{ImportProgress, PrincipalKind, Roles};
 use crate::format::wire::Wire;
+use crate::lane::Lane;
+use crate::stages::Work;
 use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, TokenId};
 use known::Known;
 
@@ -29,11 +31,13 @@ type GateState = (Lsn, Vec<(Lsn, Waker)>, bool);
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
+    /// What the catalog end takes from, and waits with while nobody waits here.
+    work: Arc<Lane<Work>>,
 }
 
 impl Gate {
-    pub(crate) fn at(lsn: Lsn) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new((lsn, Vec::new(), false)) })
+    pub(crate) fn at(lsn: Lsn, work: Arc<Lane<Work>>) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new((lsn, Vec::new(), false)), work })
     }
 
     pub(crate) fn get(&self) -> Lsn {
@@ -82,6 +86,8 @@ impl Future for Applied {
             return Poll::Ready(());
         }
         state.1.push((self.lsn, cx.waker().clone()));
+        drop(state);
+        self.gate.work.poke();
         Poll::Pending
     }
 }
@@ -111,7 +117,8 @@ impl Directory {
         self.gate.get()
     }
 
-    /// Resolves when the catalog end has applied `lsn`, or never will.
+    /// Resolves when the catalog end has applied `lsn`, or never will. It does not wait for more
+    /// records meanwhile, as it does while nobody waits.
     ///
     /// # Cancel safety
     /// Safe: holds no state but its place in a list of wakers.
@@ -363,5 +370,40 @@ impl Directory {
     pub fn setting(&self, key: &str) -> Result<Option<String>> {
         let row = self.known.get(&*self.store, &keys::setting(key))?;
         Ok(row.map(|row| String::from_utf8_lossy(row.bytes()).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lane::Taken;
+
+    /// The catalog end would wait for an hour for more records to come.
+    #[test]
+    fn whoever_waits_for_the_catalog_end_is_not_made_to_wait_for_more_records() {
+        let work = Arc::new(Lane::new(100));
+        let gate = Gate::at(Lsn(4), Arc::clone(&work));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut wait =
+            |lsn| Pin::new(&mut Applied { gate: Arc::clone(&gate), lsn: Lsn(lsn) }).poll(&mut cx);
+        let given = || work.give(Work { records: Vec::new(), answers: Vec::new() }, 1).is_ok();
+        std::thread::scope(|scope| {
+            let take = || work.take_later(100, Duration::from_secs(3600), 100);
+            let taker = scope.spawn(take);
+            assert!(given());
+            assert_eq!(wait(4), Poll::Ready(()), "it is there");
+            std::thread::sleep(Duration::from_millis(2));
+            assert!(!taker.is_finished());
+            assert_eq!(wait(5), Poll::Pending);
+            assert!(matches!(taker.join(), Ok(Taken::Items(work)) if work.len() == 1));
+            // Also if what it waits for comes later.
+            let taker = scope.spawn(take);
+            assert_eq!(wait(6), Poll::Pending);
+            std::thread::sleep(Duration::from_millis(2));
+            assert!(given());
+            assert!(matches!(taker.join(), Ok(Taken::Items(work)) if work.len() == 1));
+        });
     }
 }

@@ -188,7 +188,7 @@ pub(crate) struct Inner {
     pub last_appends: AtomicUsize,
     /// The encoder owes no promise, and waits for appends without limit.
     pub resting: AtomicBool,
-    pub to_applier: Lane<Work>,
+    pub to_applier: Arc<Lane<Work>>,
     pub encoder: Mutex<Option<Encoder>>,
     /// What the journal must at least hold, said outside of it; none if restricted.
     pub witness: Mutex<Option<WitnessFile>>,

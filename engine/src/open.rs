@@ -419,6 +419,7 @@ fn assemble(
     stats.head_lsn.set(head_log(&*ground.store).map_or(0, |log| log.upto().0));
     let applied = applier.applied();
     let numbers = seal::PackNumbers::from(manifest.state().next_pack);
+    let to_applier = Arc::new(Lane::new(limits::APPLY_LAG_RECORDS_MAX));
     let inner = Arc::new(Inner {
         clock: ClockGuard::new(ground.clock, last_recorded),
         disk: ground.disk,
@@ -431,7 +432,7 @@ fn assemble(
         writing: AtomicUsize::new(0),
         last_appends: AtomicUsize::new(0),
         resting: AtomicBool::new(true),
-        to_applier: Lane::new(limits::APPLY_LAG_RECORDS_MAX),
+        to_applier: Arc::clone(&to_applier),
         encoder: Mutex::new(encoder),
         witness: Mutex::new(witness),
         durable_incarnation: AtomicU64::new(incarnation),
@@ -439,7 +440,7 @@ fn assemble(
         manifest: Mutex::new(manifest),
         pool,
         progress: Progress::at(last),
-        gate: Gate::at(applied),
+        gate: Gate::at(applied, to_applier),
         known: Arc::default(),
         history,
         stats,

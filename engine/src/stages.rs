@@ -48,7 +48,8 @@ const GATHER_REST_MAX: usize = 64;
 const APPLY_RECORDS_MAX: usize = 4096;
 
 /// How long records wait to be applied with what comes after them: a batch costs as much as dozens
-/// of records in it, and nobody waits for it but control records, for which it does not.
+/// of records in it, and mostly nobody waits for it. For control records, and for whoever does wait
+/// (`Directory::wait_applied`), it does not.
 const APPLY_PAUSE: Duration = Duration::from_millis(8);
 /// Records that are not waited with.
 const APPLY_ENOUGH: usize = 1024;

@@ -8,8 +8,11 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use hansard_engine::catalog::rocks::{RocksCatalog, RocksOptions};
@@ -47,7 +50,6 @@ pub const SETTINGS: &str = "a server's defaults; caches: 2/3 blocks and runs, 1/
 const APPENDS: usize = 8 * 1024;
 const AGAIN: Duration = Duration::from_millis(1);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
-const APPLIED_STEP: Duration = Duration::from_micros(100);
 /// How much later its clock stands when the day's merge is made.
 const LATER_US: i64 = 2 * TimeUs::DAY_US;
 
@@ -368,10 +370,10 @@ impl Hansard {
 
     fn applied(&self) -> Outcome<()> {
         self.drain(0)?;
-        while self.engine.directory().applied() < self.engine.committed() {
-            std::thread::sleep(APPLIED_STEP);
-        }
-        Ok(())
+        let directory = self.engine.directory();
+        let upto = self.engine.committed();
+        until(pin!(directory.wait_applied(upto)));
+        if directory.applied() < upto { Err("the catalog has stopped".into()) } else { Ok(()) }
     }
 
     fn page(&self, room: RoomId, at: Anchor, count: usize, sum: &mut Sum) -> Outcome<()> {
@@ -385,6 +387,22 @@ impl Hansard {
         }
         sum.blocks += page.blocks;
         Ok(())
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future on this thread.
+fn until(mut future: Pin<&mut impl Future<Output = ()>>) {
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        std::thread::park();
     }
 }
 
