@@ -23,6 +23,8 @@ use crate::types::{CategoryId, Rev, RoomId, TimeUs};
 
 /// Run lists that are expected to be kept at once.
 const RUN_LISTS: usize = 16 * 1024;
+/// Bytes of rows of lists that are read ahead at once.
+const AHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rooms of which it is known what became of their entries: some 60 bytes each.
 const PASTS: usize = 64 * 1024;
 /// Rooms of which it is known where they belong.
@@ -181,8 +183,8 @@ impl RunLists {
         self.listed(room, runs, generation)
     }
 
-    /// Reads at once what reads of these rooms will ask for one after the other: their lists, and
-    /// what became of their entries.
+    /// Reads at once what reads of these rooms will ask for one after the other: their lists, as
+    /// far as they are not large, and what became of their entries.
     pub(crate) fn read_ahead(&self, rooms: &[RoomId]) -> Result<()> {
         let absent = |is_kept: &dyn Fn(&RoomId) -> bool| {
             let mut rooms: Vec<RoomId> =
@@ -202,15 +204,19 @@ impl RunLists {
         let absent_lists = absent(&|room| self.cache.peek(room).is_some());
         let prefixes: Vec<Vec<u8>> = absent_lists.iter().map(|room| keys::runs(*room)).collect();
         let mut lists: Vec<Vec<Run>> = vec![Vec::new(); prefixes.len()];
-        self.store.prefixes(
-            Family::Index,
-            &prefixes,
-            &mut |at, _, value| match lists.get_mut(at) {
-                Some(runs) => push_run(runs, value),
-                None => Ok(Go::Stop),
-            },
-        )?;
-        for (room, runs) in absent_lists.into_iter().zip(lists) {
+        let (mut bytes, mut whole) = (0, prefixes.len());
+        self.store.prefixes(Family::Index, &prefixes, &mut |at, _, value| {
+            bytes += value.len();
+            // Lists of large rooms are large: the rest are read when they are asked for.
+            if bytes > AHEAD_BYTES_MAX {
+                whole = whole.min(at);
+            }
+            match lists.get_mut(at) {
+                Some(runs) if at < whole => push_run(runs, value),
+                _ => Ok(Go::Stop),
+            }
+        })?;
+        for (room, runs) in absent_lists.into_iter().zip(lists).take(whole) {
             self.listed(room, runs, generation)?;
         }
         Ok(())
@@ -517,6 +523,32 @@ mod tests {
         lists.read_ahead(&[2, 5].map(RoomId)).unwrap();
         assert_eq!([2, 5, 7].map(last), [(Some(20), 20), (Some(5), 5), (Some(20), 20)]);
         assert_eq!([2, 5].map(|room| lists.past(RoomId(room)).unwrap()), [past(0), past(8)]);
+    }
+
+    #[test]
+    fn large_lists_are_not_read_ahead_and_none_is_cut_short() {
+        let store = Arc::new(MemoryCatalog::default());
+        let lists = RunLists::new(Arc::clone(&store) as Arc<dyn CatalogStore>, 64 << 20, false);
+        let block = run(1, 1).blocks[0].clone();
+        let large = |room, rev: u64| Run {
+            room: RoomId(room),
+            blocks: (0..60_000).map(|n| BlockRef { offset: n * 77, ..block.clone() }).collect(),
+            ..run(rev, rev)
+        };
+        for room in 1..=4 {
+            for run in (1..=2).map(|rev| large(room, rev)) {
+                let key = keys::run(run.room, run.first_rev);
+                let value = to_bytes(&run);
+                assert!((AHEAD_BYTES_MAX / 8..AHEAD_BYTES_MAX / 2).contains(&value.len()));
+                store.write(&[Change { family: Family::Index, key, value: Some(value) }]).unwrap();
+            }
+        }
+        lists.read_ahead(&[1, 2, 3, 4].map(RoomId)).unwrap();
+        let kept = [1, 2, 3, 4].map(|room| lists.cache.peek(&RoomId(room)).is_some());
+        assert!(kept[0] && !kept[3] && kept.is_sorted_by(|a, b| a >= b), "{kept:?}");
+        for room in 1..=4 {
+            assert_eq!(lists.get(RoomId(room)).unwrap().runs, [large(room, 1), large(room, 2)]);
+        }
     }
 
     #[test]
