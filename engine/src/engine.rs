@@ -507,10 +507,7 @@ impl Inner {
         ticket.wait()
     }
 
-    pub(crate) fn append_each_and_wait(
-        &self,
-        appends: Vec<Vec<Draft>>,
-    ) -> Vec<Result<Vec<Appended>>> {
+    fn append_each_and_wait(&self, appends: Vec<Vec<Draft>>) -> Vec<Result<Vec<Appended>>> {
         let (items, tickets) = self.incoming_each(appends);
         self.enqueue_each(self.lead(items));
         if !self.threaded {

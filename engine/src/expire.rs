@@ -27,9 +27,7 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::types::{CategoryId, Lsn, PrincipalId, RoomId, Seq, TimeUs, TokenId};
 
 /// Drafts of one append: some leave the queue to others.
-const DRAFTS_MAX: usize = 64;
-/// Appends that are waited for together.
-const APPENDS: usize = 16;
+const DRAFTS_MAX: usize = 256;
 /// Rooms whose rows are read at once.
 const AHEAD: usize = 256;
 /// Entries that are looked at at once for a hold on an author.
@@ -140,34 +138,23 @@ impl Inner {
         let mut report = ExpireReport::default();
         let due = self.due()?;
         report.held = due.iter().filter(|due| due.held).count() as u64;
-        let recorded: Vec<(&Due, &Expired)> =
-            due.iter().filter_map(|due| Some((due, due.expired.as_ref()?))).collect();
-        let mut outcome = Ok(());
-        for some in recorded.chunks(DRAFTS_MAX * APPENDS) {
-            let parts = some.chunks(DRAFTS_MAX);
-            let drafts = |part: &[(&Due, &Expired)]| {
-                part.iter().map(|(due, expired)| draft(due.room, expired, checked_at)).collect()
-            };
-            let outcomes = self.append_each_and_wait(parts.clone().map(drafts).collect());
-            for (part, appended) in parts.zip(outcomes) {
-                if let Err(error) = appended {
-                    outcome = Err(error);
-                    continue;
-                }
-                for (due, expired) in part {
-                    report.rooms += 1;
-                    report.entries += expired.floor.0.saturating_sub(due.before.0);
-                }
+        for some in due.chunks(DRAFTS_MAX) {
+            let drafts: Vec<Draft> = some.iter().filter_map(|due| draft(due, checked_at)).collect();
+            if drafts.is_empty() {
+                continue;
             }
-            if outcome.is_err() {
-                break;
+            self.append_and_wait(drafts)?;
+            for due in some {
+                let Some(expired) = &due.expired else { continue };
+                report.rooms += 1;
+                report.entries += expired.floor.0.saturating_sub(due.before.0);
             }
         }
         self.stats.expired_entries.add(report.entries);
         if report.entries > 0 {
             self.merger.look_again();
         }
-        outcome.map(|()| report)
+        Ok(report)
     }
 
     pub(crate) fn holds(&self) -> Result<Vec<HoldRow>> {
@@ -329,9 +316,11 @@ pub(crate) fn retention() -> Actor {
     }
 }
 
-fn draft(room: RoomId, expired: &Expired, checked_at: Lsn) -> Draft {
-    let (actor, payload) = (retention(), Payload::Expired(expired.clone()));
-    Draft { actor, checked_at, room, said: Said::Now, idempotency: None, expect: None, payload }
+fn draft(due: &Due, checked_at: Lsn) -> Option<Draft> {
+    let actor = retention();
+    let payload = Payload::Expired(due.expired.clone()?);
+    let (room, said) = (due.room, Said::Now);
+    Some(Draft { actor, checked_at, room, said, idempotency: None, expect: None, payload })
 }
 
 const _: () = assert!(DRAFTS_MAX <= limits::APPEND_DRAFTS_MAX);

@@ -9,7 +9,6 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hansard_engine::Engine;
 use hansard_engine::apply::Applier;
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::catalog::{CatalogStore, Family, Go, Visit, keys, walk_prefix};
@@ -20,13 +19,14 @@ use hansard_engine::format::payload::*;
 use hansard_engine::format::record::Record;
 use hansard_engine::format::run::BlockRef;
 use hansard_engine::manifest;
-use hansard_engine::open::system_actor;
+use hansard_engine::open::{Drive, Losses, open_on, system_actor};
 use hansard_engine::pack::PackFile;
 use hansard_engine::reads::{Anchor, CategoryRequest, Gap, GapReason, Order};
 use hansard_engine::storage::Disk;
 use hansard_engine::storage::clock::{Clock, SimClock};
 use hansard_engine::storage::sim::Survivors;
 use hansard_engine::types::*;
+use hansard_engine::{Engine, Options};
 use support::*;
 
 const DAY: i64 = TimeUs::DAY_US;
@@ -390,7 +390,9 @@ fn a_hold_keeps_what_it_names_and_what_is_behind_it() {
 fn entries_of_very_many_rooms_expire() {
     const ROOMS: usize = 1_300;
     let world = World::new();
-    let engine = world.open();
+    // An append of as many records as retention makes at once stands in a file of it.
+    let options = Options { journal_file_bytes: 1 << 20, ..options() };
+    let engine = open_on(world.ground(), options, Drive::Steps, Losses::Restrict).unwrap().0;
     let category = make_category(&engine, "Desk");
     let ann = make_user(&engine, "ann");
     let append = |drafts: Vec<Draft>| -> Vec<RoomId> {
