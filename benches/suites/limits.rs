@@ -1,8 +1,8 @@
 //! What can this machine do at best?
 //!
 //! The bare loop of pwrite and fdatasync on a recycled file, the disk's bandwidth, and what one
-//! core copies, checks and compresses. Of Hansard there is the size of its blocks in it, and what the
-//! offline tool verifies of a second beside those.
+//! core copies, checks and compresses. Of Hansard there is the size of its blocks in it and, beside
+//! those limits, what the offline tool verifies in a second.
 
 use std::fs::File;
 use std::io::{Read, Write};
