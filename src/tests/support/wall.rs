@@ -3,16 +3,36 @@
 //! A file says how far ahead the wall clock is; whoever runs reads it all the time.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::{Site, text};
 
+/// How often the wrapper is started when what it leaves behind is in its way.
+const TRIES: usize = 100;
+
+/// What the wrapper `faketime` gives the programs it starts.
+///
+/// The wrapper names a semaphore after its process and fails where one of that name is there
+/// already. So does the library in each server, and a server that is killed leaves its own behind:
+/// once the machine's process identifiers start over, the wrapper may get one of those. The next
+/// process has another.
+fn wrapped() -> Output {
+    for _ in 0..TRIES {
+        let mut faketime = Command::new("faketime");
+        faketime.args(["-m", "--exclude-monotonic", "-f", "+0", "env"]);
+        let output = faketime.output().expect("no faketime: run `make deps`");
+        if output.status.success() {
+            return output;
+        }
+        let said = text(&output.stderr);
+        assert!(said.contains("sem_open: File exists"), "faketime: {said}");
+    }
+    panic!("{TRIES} times faketime found the semaphore of a process that was killed");
+}
+
 /// The environment of a program whose wall clock a file moves: `+0`, or `+10y`.
 fn moved_by(file: &str) -> Vec<(String, String)> {
-    let mut faketime = Command::new("faketime");
-    faketime.args(["-m", "--exclude-monotonic", "-f", "+0", "env"]);
-    let output = faketime.output().expect("no faketime: run `make deps`");
-    assert!(output.status.success(), "faketime: {}", text(&output.stderr));
+    let output = wrapped();
     let said = text(&output.stdout);
     let library = said.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
