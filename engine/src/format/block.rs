@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
-use super::columns::{self, Columns, MakersAs};
+use super::columns::{self, Columns, MakersAs, Span};
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
 use super::payload::Kind;
 use super::record::kind_of;
@@ -228,15 +228,6 @@ pub struct Block {
     spans: Vec<Span>,
 }
 
-/// Where a record stands in its block.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    start: u32,
-    bytes: u32,
-    /// Where in it the length of a post's words stands; zero if it is none, or nobody knows.
-    words: u32,
-}
-
 impl Block {
     /// Decodes a block whose checksum was verified. `own` is the dictionary of its pack, which is
     /// needed only if its header says so.
@@ -288,17 +279,11 @@ impl Block {
         makers_as: MakersAs,
         sizes: Sizes,
     ) -> Result<Self, DecodeError> {
-        let (plain, ends) = columns::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
+        let (plain, spans) = columns::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
         if plain.len() != sizes.record_bytes {
             return Err(DecodeError { what: "block.record_bytes", at: 0 });
         }
-        let mut start = 0;
-        let spans = ends.into_iter().map(|(end, words)| {
-            let span = Span { start, bytes: end - start, words };
-            start = end;
-            span
-        });
-        Ok(Self { spans: spans.collect(), plain: Bytes::from(plain) })
+        Ok(Self { spans, plain: Bytes::from(plain) })
     }
 
     fn of_rows(words: &[u8], numbers: &[u8], sizes: Sizes) -> Result<Self, DecodeError> {

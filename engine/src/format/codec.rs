@@ -25,13 +25,18 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_byte(value));
 }
 
-const fn low_byte(value: u64) -> u8 {
+pub(super) const fn low_byte(value: u64) -> u8 {
     (value & 0x7f).to_le_bytes()[0]
 }
 
 /// Appends a signed integer as a zigzag varint.
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put_varint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+    put_varint(out, zigzag(value));
+}
+
+/// A signed integer as one that is small if it is near zero.
+pub(super) const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Appends a varint length and the bytes.
@@ -39,6 +44,9 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
+
+/// Bytes of a varint of 64 bits.
+pub(super) const VARINT_BYTES_MAX: usize = 10;
 
 /// A cursor over untrusted bytes.
 #[derive(Clone, Copy, Debug)]
@@ -149,22 +157,34 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// At the end, past 64 bits, or if a shorter form exists: a value has one spelling.
+    #[inline]
     pub fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
-        let start = self.at;
-        let wrong = DecodeError { what, at: start };
+        // Most are of one byte.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(what),
+        }
+    }
+
+    fn long_varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+        let (rest, wrong) = (self.rest(), self.error(what));
         let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8(what)?;
+        for (nth, byte) in rest.iter().take(VARINT_BYTES_MAX).enumerate() {
             let low = u64::from(byte & 0x7f);
-            if shift == 63 && low > 1 {
+            if nth == VARINT_BYTES_MAX - 1 && low > 1 {
                 return Err(wrong);
             }
-            value |= low << shift;
+            value |= low << (7 * nth);
             if byte & 0x80 == 0 {
-                return if byte == 0 && shift > 0 { Err(wrong) } else { Ok(value) };
+                self.at += nth + 1;
+                return if *byte == 0 && nth > 0 { Err(wrong) } else { Ok(value) };
             }
         }
-        Err(wrong)
+        let cut = rest.len() < VARINT_BYTES_MAX;
+        Err(if cut { DecodeError { what, at: self.bytes.len() } } else { wrong })
     }
 
     /// A zigzag varint.
@@ -243,6 +263,36 @@ mod tests {
         assert!(Reader::new(&[0x80, 0x00]).varint("v").is_err(), "overlong");
         assert!(Reader::new(&[0xff; 11]).varint("v").is_err(), "past 64 bits");
         assert!(Reader::new(&[0x80]).varint("v").is_err(), "cut short");
+    }
+
+    /// A varint by its definition: the value and how long it is, or where it is wrong.
+    fn by_hand(bytes: &[u8]) -> Result<(u64, usize), usize> {
+        let mut value = 0u128;
+        for at in 0..10 {
+            let byte = *bytes.get(at).ok_or(at)?;
+            value |= u128::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                let shortest = byte > 0 || at == 0;
+                return u64::try_from(value)
+                    .ok()
+                    .filter(|_| shortest)
+                    .map(|v| (v, at + 1))
+                    .ok_or(0);
+            }
+        }
+        Err(0)
+    }
+
+    #[test]
+    fn varints_are_read_as_they_are_defined() {
+        let mut random = crate::storage::sim::Random::new(3);
+        let odd = [0, 1, 2, 0x7f, 0x80, 0x81, 0xff];
+        for round in 0..20_000 {
+            let bytes: Vec<u8> = (0..round % 13).map(|_| odd[random.below(odd.len())]).collect();
+            let mut reader = Reader::new(&bytes);
+            let read = reader.varint("v").map(|value| (value, reader.position()));
+            assert_eq!(read.map_err(|e| e.at), by_hand(&bytes), "{bytes:x?}");
+        }
     }
 
     #[test]

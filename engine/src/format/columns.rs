@@ -308,12 +308,17 @@ pub(super) enum MakersAs {
     Whole,
 }
 
-/// A record that was read: where it ends among all of them, and where in it the length of a post's
-/// words stands, or zero.
-pub(super) type End = (u32, u32);
+/// Where a record stands among others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) bytes: u32,
+    /// Where in it the length of a post's words stands; zero if it is none, or nobody knows.
+    pub(super) words: u32,
+}
 
 /// Reads the records of both sections: their bytes one behind the other, of at most `bytes`, and
-/// where each ends.
+/// where each stands.
 ///
 /// # Errors
 /// If the sections are not of so many records.
@@ -322,7 +327,7 @@ pub(super) fn get(
     makers_as: MakersAs,
     records: usize,
     bytes: usize,
-) -> Result<(Vec<u8>, Vec<End>), DecodeError> {
+) -> Result<(Vec<u8>, Vec<Span>), DecodeError> {
     let reader = &mut Reader::new(numbers);
     let room = reader.varint("block.room")?;
     let first_rev = reader.varint("block.first_rev")?;
@@ -361,7 +366,7 @@ pub(super) fn get(
     let mut keys = Reader::new(words.take(key_bytes, "block.keys")?);
 
     let mut out = Vec::with_capacity(bytes);
-    let mut ends = Vec::with_capacity(records);
+    let mut spans = Vec::with_capacity(records);
     let mut before = Before::default();
     let columns = head.iter().zip(&maker).zip(&lsn).zip(&recorded).zip(&policy).zip(&text);
     for (nth, (((((head, maker), lsn), recorded), policy), text)) in columns.enumerate() {
@@ -422,7 +427,8 @@ pub(super) fn get(
             return Err(wrong);
         }
         let number = |n: usize| u32::try_from(n).map_err(|_| wrong);
-        ends.push((number(out.len())?, number(said)?));
+        let bytes = number(out.len() - start)?;
+        spans.push(Span { start: number(start)?, bytes, words: number(said)? });
         before = Before {
             lsn,
             recorded,
@@ -433,5 +439,5 @@ pub(super) fn get(
     }
     words.end("block.words")?;
     reader.end("block.numbers")?;
-    Ok((out, ends))
+    Ok((out, spans))
 }

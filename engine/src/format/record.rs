@@ -4,7 +4,9 @@
 //! It does not frame, checksum or compress; those belong to whoever carries the record.
 //! INVARIANT: one value has one byte form, so equal logs are equal bytes.
 
-use super::codec::{DecodeError, Reader, put_bytes, put_signed, put_varint};
+use super::codec::{
+    DecodeError, Reader, VARINT_BYTES_MAX, low_byte, put_bytes, put_signed, put_varint, zigzag,
+};
 use super::payload::{Kind, Payload, Post};
 use super::wire::{Wire, wire_enum};
 use crate::limits;
@@ -283,22 +285,62 @@ impl<'a> Parts<'a> {
     /// Appends the record's bytes up to the payload.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.head);
-        put_varint(out, self.lsn);
-        put_varint(out, self.room);
-        put_varint(out, self.rev);
+        // All at once: each byte alone would ask whether there is room for it.
+        let mut numbers = Varints::default();
+        numbers.put(self.lsn);
+        numbers.put(self.room);
+        numbers.put(self.rev);
         if let Some(seq) = self.seq {
-            put_varint(out, seq);
+            numbers.put(seq);
         }
-        put_signed(out, self.recorded);
+        numbers.put_signed(self.recorded);
         if let Some(time) = self.time {
-            put_signed(out, time.wrapping_sub(self.recorded));
+            numbers.put_signed(time.wrapping_sub(self.recorded));
         }
+        out.extend_from_slice(numbers.bytes());
         out.extend_from_slice(self.maker);
         put_varint(out, self.policy);
         if let Some((key, digest)) = self.key {
             put_bytes(out, key);
             out.extend_from_slice(&digest);
         }
+    }
+}
+
+/// Varints of a record, one behind the other: six at most.
+struct Varints {
+    bytes: [u8; 6 * VARINT_BYTES_MAX],
+    len: usize,
+}
+
+impl Default for Varints {
+    fn default() -> Self {
+        Self { bytes: [0; 6 * VARINT_BYTES_MAX], len: 0 }
+    }
+}
+
+impl Varints {
+    fn put(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(low_byte(value) | 0x80);
+            value >>= 7;
+        }
+        self.push(low_byte(value));
+    }
+
+    fn put_signed(&mut self, value: i64) {
+        self.put(zigzag(value));
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 

@@ -213,3 +213,39 @@ fn no_mutation_of_a_record_panics_and_what_decodes_encodes_to_the_same_bytes() {
         }
     }
 }
+
+#[test]
+fn numbers_of_a_record_stand_together_as_they_would_alone() {
+    for n in [0, 1, 127, 128, 1 << 40, u64::MAX] {
+        for also in [false, true] {
+            let (seq, time) = (also.then_some(n), also.then_some(!n.cast_signed()));
+            let parts = Parts {
+                head: b"head",
+                kind: Kind::Post,
+                lsn: n,
+                room: n,
+                rev: n,
+                seq,
+                recorded: n.cast_signed(),
+                time,
+                maker: b"maker",
+                policy: n,
+                key: also.then_some((b"key", [7; 16])),
+                payload: b"",
+            };
+            let (mut together, mut alone) = (b"before".to_vec(), b"beforehead".to_vec());
+            parts.put(&mut together);
+            (0..3).for_each(|_| put_varint(&mut alone, n));
+            seq.iter().for_each(|seq| put_varint(&mut alone, *seq));
+            put_signed(&mut alone, n.cast_signed());
+            time.iter().for_each(|time| put_signed(&mut alone, time.wrapping_sub(n.cast_signed())));
+            alone.extend_from_slice(b"maker");
+            put_varint(&mut alone, n);
+            if also {
+                put_bytes(&mut alone, b"key");
+                alone.extend_from_slice(&[7; 16]);
+            }
+            assert_eq!(together, alone);
+        }
+    }
+}

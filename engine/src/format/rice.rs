@@ -77,7 +77,7 @@ pub fn get(
     if descriptor & HAS_UNIT != 0 && unit < 2 {
         return Err(wrong);
     }
-    let mut bits = BitReader { bytes: reader.rest(), at: 0, buffer: 0, have: 0 };
+    let mut bits = BitReader { bytes: reader.rest(), at: 0 };
     let mut numbers = Vec::with_capacity(count);
     for _ in 0..count {
         let n = bits.number(k).ok_or(wrong)?;
@@ -185,74 +185,70 @@ impl BitWriter<'_> {
     }
 }
 
+/// Bits of a word that are there wherever in a byte it begins.
+const SURE_BITS: u32 = 57;
+
 struct BitReader<'a> {
     bytes: &'a [u8],
-    /// Bytes taken into the buffer.
+    /// The next bit.
     at: usize,
-    buffer: u64,
-    have: u32,
 }
 
 impl BitReader<'_> {
-    /// Fills the buffer to more than 56 bits, or with all that is left.
-    fn fill(&mut self) {
-        if let Some(next) = self.bytes.get(self.at..self.at + 8)
-            && let Ok(next) = next.try_into()
-        {
-            self.buffer |= u64::from_le_bytes(next) << self.have;
-            let taken = (63 - self.have) / 8;
-            self.at += taken as usize;
-            self.have += taken * 8;
-            return;
-        }
-        while self.have <= 56 {
-            let Some(byte) = self.bytes.get(self.at) else { return };
-            self.buffer |= u64::from(*byte) << self.have;
-            (self.at, self.have) = (self.at + 1, self.have + 8);
-        }
+    /// The bits from the next one on, `SURE_BITS` or more of them: zeros behind the last byte.
+    #[inline]
+    fn word(&self) -> u64 {
+        let (byte, bit) = (self.at / 8, self.at % 8);
+        let next = self.bytes.get(byte..byte + 8).and_then(|next| next.try_into().ok());
+        next.map_or_else(|| self.last_word(byte), u64::from_le_bytes) >> bit
     }
 
-    /// The next bits, at most 56.
-    fn take(&mut self, bits: u32) -> Option<u64> {
-        if self.have < bits {
-            self.fill();
+    /// The same near the end.
+    fn last_word(&self, byte: usize) -> u64 {
+        let left = self.bytes.get(byte..).unwrap_or_default();
+        left.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    }
+
+    /// The next bits, at most 63.
+    fn take(&mut self, bits: u32) -> u64 {
+        if bits > SURE_BITS {
+            return self.take(32) | self.take(bits - 32) << 32;
         }
-        let value = self.buffer & low_mask(bits);
-        self.drop(bits)?;
-        Some(value)
+        let value = self.word() & low_mask(bits);
+        self.at += bits as usize;
+        value
     }
 
-    fn drop(&mut self, bits: u32) -> Option<()> {
-        self.have = self.have.checked_sub(bits)?;
-        // Of a fast fill more may stand above `have` than was taken.
-        self.buffer = (self.buffer >> bits) & low_mask(self.have);
-        Some(())
-    }
-
+    /// The next number, of zeros behind the last byte: `end` tells.
+    #[inline]
     fn number(&mut self, k: u32) -> Option<u64> {
-        if self.have <= ESCAPE {
-            self.fill();
+        let word = self.word();
+        let ones = word.trailing_ones();
+        if ones + 1 + k <= SURE_BITS && ones < ESCAPE {
+            self.at += (ones + 1 + k) as usize;
+            // The ones have five bits, and k is 56 at most: no bit is lost.
+            return Some(u64::from(ones) << k | (word >> (ones + 1)) & low_mask(k));
         }
-        let ones = self.buffer.trailing_ones().min(ESCAPE);
-        if ones == ESCAPE {
-            self.drop(ESCAPE)?;
-            let low = self.take(32)?;
-            return Some(low | self.take(32)? << 32);
+        self.long_number(ones, k)
+    }
+
+    fn long_number(&mut self, ones: u32, k: u32) -> Option<u64> {
+        if ones >= ESCAPE {
+            self.at += ESCAPE as usize;
+            return Some(self.take(32) | self.take(32) << 32);
         }
-        self.drop(ones + 1)?;
-        let low = match k {
-            0..=56 => self.take(k)?,
-            _ => self.take(32)? | self.take(k - 32)? << 32,
-        };
-        let high = u64::from(ones);
+        self.at += ones as usize + 1;
+        let (high, low) = (u64::from(ones), self.take(k));
         (high <= u64::MAX >> k).then_some(high << k | low)
     }
 
-    /// The bytes that were used; none if the rest of the last one is not zero.
+    /// The bytes that were used; none if there were not so many, or if the rest of the last one is
+    /// not zero.
     fn end(self) -> Option<usize> {
-        let rest = self.have % 8;
-        let whole = (self.have / 8) as usize;
-        (self.buffer & low_mask(rest) == 0).then_some(self.at - whole)
+        let (used, rest) = (self.at.div_ceil(8), self.at % 8);
+        let used_bytes = self.bytes.get(..used)?;
+        let last = used_bytes.last().filter(|_| rest > 0);
+        last.is_none_or(|last| last >> rest == 0).then_some(used)
     }
 }
 
