@@ -41,6 +41,16 @@ impl Bell {
         !calls.stopped
     }
 
+    /// Waits to be rung, however long; false once stopped.
+    pub(crate) fn wait_rung(&self) -> bool {
+        let mut calls = self.calls.lock();
+        while !calls.wanted && !calls.stopped {
+            self.bell.wait(&mut calls);
+        }
+        calls.wanted = false;
+        !calls.stopped
+    }
+
     /// Waits until `bytes` have taken as long as `rate` bytes a second say (0: no wait), of which
     /// `spent` has gone by; false once stopped.
     pub(crate) fn pace(&self, bytes: usize, rate: u64, spent: Duration) -> bool {

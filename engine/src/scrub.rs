@@ -76,7 +76,7 @@ impl Engine {
         self.0.scrub.report.lock().clone()
     }
 
-    /// Asks for a pass now; one that is under way goes on. Nothing follows if passes are off.
+    /// Asks for a pass now; one that is under way goes on.
     pub fn scrub_soon(&self) {
         self.0.scrub.bell.ring();
     }
@@ -96,7 +96,8 @@ impl Inner {
         let pause = Duration::from_millis(self.options.scrub_interval_ms);
         // A server that is started every day is scrubbed too.
         let mut wait = pause.min(FIRST_PAUSE);
-        while self.scrub.bell.wait(wait) {
+        let bell = &self.scrub.bell;
+        while if pause.is_zero() { bell.wait_rung() } else { bell.wait(wait) } {
             wait = pause;
             if let Err(error) = self.scrub_pass(self.options.scrub_bytes_per_second) {
                 tracing::debug!(%error, "scrub ended early");

@@ -101,9 +101,8 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
     threads.push(spawn("hansard-write", Inner::run_writer)?);
     threads.push(spawn("hansard-apply", Inner::run_applier)?);
     threads.push(spawn("hansard-keep", Inner::run_keeper)?);
-    if inner.options.scrub_interval_ms > 0 {
-        threads.push(spawn("hansard-scrub", Inner::run_scrub)?);
-    }
+    // Also where no pass is due by itself: one may be asked for.
+    threads.push(spawn("hansard-scrub", Inner::run_scrub)?);
     if inner.options.merge_interval_ms > 0 {
         threads.push(spawn("hansard-merge", Inner::run_merger)?);
     }

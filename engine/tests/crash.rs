@@ -9,11 +9,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hansard_engine::catalog::memory::MemoryCatalog;
 use hansard_engine::error::Error;
 use hansard_engine::format::payload::*;
-use hansard_engine::open::Losses;
+use hansard_engine::open::{Drive, Losses, open_on};
 use hansard_engine::reads::{Anchor, CategoryPage, CategoryRequest, GapReason, Order};
 use hansard_engine::storage::clock::SimClock;
 use hansard_engine::storage::sim::{Random, SimStorage, Survivors, Trouble};
@@ -467,6 +468,24 @@ fn a_scrub_names_every_damaged_block_and_nothing_else() {
         world.sim.set_bytes(&pack, whole);
     }
     assert!(engine.scrub_now().unwrap().findings.is_empty(), "what is mended is found no more");
+}
+
+#[test]
+fn a_pass_is_made_when_it_is_asked_for_though_none_is_due_by_itself() {
+    let world = World::new();
+    let (engine, _) = open_on(world.ground(), options(), Drive::Threads, Losses::Restrict).unwrap();
+    let passes = |wanted: u64| {
+        let begun = Instant::now();
+        while engine.scrub_report().passes < wanted {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no pass {wanted}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for wanted in 1..=2 {
+        engine.scrub_soon();
+        passes(wanted);
+    }
+    engine.close().unwrap();
 }
 
 #[test]
