@@ -6,7 +6,7 @@ use std::io::{Write, stdout};
 use std::path::Path;
 
 use hansard_engine::Engine;
-use hansard_server::{SignInLink, initialise, sign_in_link};
+use hansard_server::{PasswordCost, SignInLink, initialise, sign_in_link};
 
 use crate::cli::{DataArgs, InitArgs};
 use crate::config::{self, Config};
@@ -21,7 +21,8 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     let password = args.password_file.as_deref().map(files::read_secret).transpose()?;
     let existed = files::look_at(&args.data)? == Place::Taken;
     let (engine, _) = open_or_create(&args.data, config.engine().quiet())?;
-    let made = make(&engine, args, password.as_deref());
+    let cost = config.server().password_cost;
+    let made = make(&engine, args, password.as_deref().map(|password| (password, cost)));
     engine.close()?;
     let link = made.map_err(|failure| match existed {
         true => failure,
@@ -38,7 +39,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
 fn make(
     engine: &Engine,
     args: &InitArgs,
-    password: Option<&str>,
+    password: Option<(&str, PasswordCost)>,
 ) -> Result<Option<SignInLink>, Failure> {
     if !is_new(engine)? {
         let words = format!("data directory has an administrator already path={:?}", args.data);

@@ -21,7 +21,7 @@ use hansard_benches::suite::turns::{Turn, compare};
 use hansard_benches::suite::world::{self, Stream, World};
 use hansard_benches::tournament::Outcome;
 use hansard_engine::{Engine, Options};
-use hansard_server::ServerConfig;
+use hansard_server::{PasswordCost, ServerConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -146,7 +146,7 @@ fn serve(dir: &Path) -> Outcome<()> {
     let port = listener.local_addr()?.port();
     Engine::create(dir)?;
     let (engine, _) = Engine::open(dir, Options::default())?;
-    hansard_server::initialise(&engine, ADMIN, Some(PASSWORD))?;
+    hansard_server::initialise(&engine, ADMIN, Some((PASSWORD, PasswordCost::default())))?;
     child::say(&port)?;
     let served = hansard_server::serve_on(listener, engine, config, std::future::pending());
     Ok(runtime.block_on(served)?)

@@ -47,23 +47,23 @@ pub enum BootstrapError {
     Hash(#[from] password::HashError),
 }
 
-/// Writes the settings and the first administrator into a new directory. Without a password it
-/// returns the link for his first sign-in.
+/// Writes the settings and the first administrator into a new directory. Without a password, which
+/// is hashed at the cost beside it, it returns the link for his first sign-in.
 ///
 /// # Errors
 /// If the name or the password cannot be used, or the engine refuses.
 pub fn initialise(
     engine: &Engine,
     admin_name: &str,
-    password: Option<&str>,
+    password: Option<(&str, PasswordCost)>,
 ) -> Result<Option<SignInLink>, BootstrapError> {
     crate::http::validate::name("name", admin_name)
         .map_err(|problem| BootstrapError::Input(problem.detail.unwrap_or_default()))?;
     let hash = match password {
-        Some(password) if !password::acceptable(password) => {
+        Some((password, _)) if !password::acceptable(password) => {
             return Err(BootstrapError::Input("a password has 1 to 1024 bytes".into()));
         }
-        Some(password) => Some(password::hash(password, PasswordCost::default())?),
+        Some((password, cost)) => Some(password::hash(password, cost)?),
         None => None,
     };
     let no_password = hash.is_none();

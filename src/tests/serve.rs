@@ -146,6 +146,24 @@ fn a_second_server_on_a_directory_is_told_to_try_again() {
 }
 
 #[test]
+fn init_hashes_the_password_at_the_cost_that_its_configuration_says() {
+    let site = Site::empty();
+    let config = site.configure("[auth]\npassword_memory_kib = 8192\npassword_passes = 3\n");
+    let mut init = hansard();
+    init.args(["init", "--admin", "admin", "--data"]).arg(site.data());
+    init.arg("--password-file").arg(site.path("password")).args(config);
+    done(&mut init);
+    let mut journal = fs::read_dir(site.data().join("journal")).expect("a journal");
+    // Nothing is compressed there.
+    let hashed = b"$argon2id$v=19$m=8192,t=3,p=1$";
+    let found = journal.any(|file| {
+        let bytes = fs::read(file.expect("a file").path()).expect("its bytes");
+        bytes.windows(hashed.len()).any(|window| window == hashed)
+    });
+    assert!(found, "no hash of that cost");
+}
+
+#[test]
 fn a_directory_of_another_layout_is_refused() {
     let site = Site::new();
     let version = site.data().join("VERSION");
