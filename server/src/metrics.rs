@@ -174,7 +174,11 @@ fn engine_families(out: &mut String, stats: &Stats) {
         ("hansard_applied_lsn", "Newest record in the catalog.", &stats.applied_lsn),
         ("hansard_sealed_lsn", "Newest sealed record.", &stats.sealed_lsn),
         ("hansard_head_lsn", "Newest record under a signature.", &stats.head_lsn),
-        ("hansard_tail_bytes", "Unsealed records in memory.", &stats.tail_bytes),
+        (
+            "hansard_tail_bytes",
+            "Records in memory: unsealed ones, and the last page of busy rooms.",
+            &stats.tail_bytes,
+        ),
         ("hansard_tail_rooms", "Rooms with a tail.", &stats.tail_rooms),
         ("hansard_packs", "Packs.", &stats.packs),
         ("hansard_pack_bytes", "Bytes of packs.", &stats.pack_bytes),

@@ -86,7 +86,7 @@ codes! {
     ImportProgress = "import-progress" 409
         "The import of this source stands elsewhere; see `progress`.",
     WouldExpire = "would-expire" 409
-        "Imported entries are older than the category keeps; allow_expired takes them.",
+        "Imported entries are older than the room keeps; allow_expired takes them.",
     Held = "held" 409
         "A legal hold, or a locked compliance record, forbids it.",
     Redacted = "redacted" 409
@@ -138,7 +138,7 @@ pub const STREAM_CODES: &[(&str, &str)] = &[
     ("stopping", "bye: the server stops; reconnect and resume."),
     ("slow-reader", "bye: a write made no progress for 5 minutes; reconnect and resume."),
     ("silent", "bye: no sign of life for 90 seconds."),
-    ("bad-stream", "bye: a frame was binary, too long or not understood at hello."),
+    ("bad-stream", "bye: a frame was binary. After one that is too long the connection is gone."),
 ];
 
 /// Seconds a client waits before it tries again, unless there is a better number.

@@ -122,15 +122,18 @@ keys! {
         journal_bytes_max: u64 = Options::default().journal_bytes_max, Some((24 * MIB, 16 * GIB));
         /// Bytes of unsealed messages in memory at which rooms are sealed into packs.
         tail_bytes_soft: usize = Options::default().tail_bytes_soft, Some((MIB, TIB));
-        /// Bytes of unsealed messages at which posts are answered 503 until sealing catches up.
+        /// Bytes of records in memory at which nothing more is recorded (503) until sealing catches
+        /// up.
         tail_bytes_hard: usize = Options::default().tail_bytes_hard, Some((4 * MIB, TIB));
-        /// Bytes of decompressed blocks of history kept in memory.
+        /// Bytes of history kept in memory: three quarters for blocks, one for where rooms have
+        /// theirs.
         cache_bytes: usize = Options::default().cache_bytes, Some((MIB, TIB));
         /// Bytes of the catalog (RocksDB) kept in memory.
         catalog_cache_bytes: usize = Options::default().catalog_cache_bytes, Some((MIB, TIB));
         /// Milliseconds after which what is new is sealed into packs, however little it is.
         seal_interval_ms: u64 = Options::default().seal_interval_ms, Some((10, 3_600_000));
-        /// Seconds between passes that read all packs and look for damage; 0 for none.
+        /// Seconds between passes that read all packs and look for damage; 0 for none but those
+        /// asked for.
         scrub_interval_seconds: u64 = Options::default().scrub_interval_ms / 1000,
             Some((0, 366 * 86_400));
         /// Bytes a second that such a pass reads at most; 0 for no limit.
