@@ -17,15 +17,21 @@ pub struct DecodeError {
 }
 
 /// Appends an unsigned LEB128 varint (DWARF 5, section 7.6).
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(low_byte(value) | 0x80);
-        value >>= 7;
-    }
-    out.push(low_byte(value));
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    each_varint_byte(value, |byte| out.push(byte));
 }
 
-pub(super) const fn low_byte(value: u64) -> u8 {
+/// Gives the bytes of a varint, one after the other.
+#[inline]
+pub(super) fn each_varint_byte(mut value: u64, mut push: impl FnMut(u8)) {
+    while value >= 0x80 {
+        push(low_byte(value) | 0x80);
+        value >>= 7;
+    }
+    push(low_byte(value));
+}
+
+const fn low_byte(value: u64) -> u8 {
     (value & 0x7f).to_le_bytes()[0]
 }
 

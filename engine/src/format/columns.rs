@@ -10,7 +10,7 @@
 //! INVARIANT: records come back byte for byte, and reading allocates no more than it was told to
 //! expect.
 
-use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::codec::{DecodeError, Reader, put_bytes, put_varint, zigzag};
 use super::makers::{Made, Makers};
 use super::payload::{EntryKind, Kind};
 use super::record::Parts;
@@ -134,8 +134,7 @@ const POLICY_LAGS: u8 = 1;
 
 /// The difference of two numbers as one that is small if they are near.
 pub(super) const fn difference(number: u64, from: u64) -> u64 {
-    let by = number.wrapping_sub(from).cast_signed();
-    ((by << 1) ^ (by >> 63)).cast_unsigned()
+    zigzag(number.wrapping_sub(from).cast_signed())
 }
 
 const fn difference_i(number: i64, from: i64) -> u64 {

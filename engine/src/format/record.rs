@@ -5,7 +5,8 @@
 //! INVARIANT: one value has one byte form, so equal logs are equal bytes.
 
 use super::codec::{
-    DecodeError, Reader, VARINT_BYTES_MAX, low_byte, put_bytes, put_signed, put_varint, zigzag,
+    DecodeError, Reader, VARINT_BYTES_MAX, each_varint_byte, put_bytes, put_signed, put_varint,
+    zigzag,
 };
 use super::payload::{Kind, Payload, Post};
 use super::wire::{Wire, wire_enum};
@@ -320,12 +321,8 @@ impl Default for Varints {
 }
 
 impl Varints {
-    fn put(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push(low_byte(value) | 0x80);
-            value >>= 7;
-        }
-        self.push(low_byte(value));
+    fn put(&mut self, value: u64) {
+        each_varint_byte(value, |byte| self.push(byte));
     }
 
     fn put_signed(&mut self, value: i64) {
