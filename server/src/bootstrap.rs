@@ -47,8 +47,8 @@ pub enum BootstrapError {
     Hash(#[from] password::HashError),
 }
 
-/// Writes the settings and the first administrator into a new directory. Without a password, which
-/// is hashed at the cost beside it, it returns the link for his first sign-in.
+/// Writes the settings and the first administrator into a new directory. A password is hashed at
+/// the cost beside it; without one it returns the link for his first sign-in.
 ///
 /// # Errors
 /// If the name or the password cannot be used, or the engine refuses.

@@ -53,11 +53,11 @@ pub struct CategoryPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     creators: Option<Vec<String>>,
-    /// Whether members may invite.
+    /// Whether members may invite: kept, and looked at by nothing yet.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     invitations: Option<bool>,
-    /// Whether files may be uploaded.
+    /// Whether files may be uploaded: kept, and looked at by nothing yet.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     uploads: Option<bool>,
@@ -85,7 +85,7 @@ pub struct CategoryPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     redact: Option<ChangePolicy>,
-    /// Whether reading is an event.
+    /// Whether reading is an event: kept, and looked at by nothing yet.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     read_audit: Option<bool>,

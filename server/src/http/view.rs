@@ -442,9 +442,9 @@ pub struct Category {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// Whether members may invite.
+    /// Whether members may invite: kept, and looked at by nothing yet.
     pub invitations: bool,
-    /// Whether files may be uploaded.
+    /// Whether files may be uploaded: kept, and looked at by nothing yet.
     pub uploads: bool,
     /// Whether users see history.
     pub history: bool,
@@ -472,7 +472,7 @@ pub struct Category {
     /// Who may create rooms. Administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub creators: Option<Vec<String>>,
-    /// Whether reading is an event. Administrators only.
+    /// Whether reading is an event: kept, and looked at by nothing yet. Administrators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_audit: Option<bool>,
 }
