@@ -20,6 +20,7 @@ use crate::apply::decode_row;
 use crate::catalog::rows::HeadRow;
 use crate::catalog::{Family, Go, keys, walk_prefix};
 use crate::error::Result;
+use crate::format::cached::CachedBlock;
 use crate::format::record::Record;
 use crate::format::run::Run;
 use crate::history::{History, block_has_entries, entry, joined};
@@ -36,21 +37,33 @@ const FEW_ROOMS: usize = 1024;
 
 /// What a reader gets of an entry.
 trait Give: Sized {
+    /// Of record `at` of a block; none if it cannot be read.
+    fn of_block(place: Place, block: &Arc<CachedBlock>, at: usize) -> Option<Self>;
+
     /// Of its stored bytes; none if they cannot be read. Where its words begin in them, if that is
     /// known.
-    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self>;
+    fn of_bytes(place: Place, bytes: &Bytes, words: u32) -> Option<Self>;
 }
 
 impl Give for Record {
-    fn give(_: Place, bytes: Bytes, _: u32) -> Option<Self> {
-        entry(&bytes)
+    fn of_block(_: Place, block: &Arc<CachedBlock>, at: usize) -> Option<Self> {
+        entry(&block.record(at)?)
+    }
+
+    fn of_bytes(_: Place, bytes: &Bytes, _: u32) -> Option<Self> {
+        entry(bytes)
     }
 }
 
 impl Give for CategoryEntry {
-    fn give(place: Place, bytes: Bytes, words: u32) -> Option<Self> {
+    fn of_block(place: Place, block: &Arc<CachedBlock>, at: usize) -> Option<Self> {
         let Place { time, room, seq } = place;
-        Some(Self { room, time, entry: Entry::new(seq, bytes, words)? })
+        Some(Self { room, time, entry: Entry::of_block(seq, block, at)? })
+    }
+
+    fn of_bytes(place: Place, bytes: &Bytes, words: u32) -> Option<Self> {
+        let Place { time, room, seq } = place;
+        Some(Self { room, time, entry: Entry::new(seq, bytes.clone(), words)? })
     }
 }
 
@@ -523,8 +536,7 @@ impl<'a, T: Give> Merge<'a, T> {
             && !is_given
         {
             self.given = Some(place);
-            let entry = stream.bytes().and_then(|(bytes, words)| T::give(place, bytes, words));
-            self.page.entries.extend(entry);
+            self.page.entries.extend(stream.give::<T>(place));
         }
         match stream.advance(&self.span) {
             Some(place) => top.key = self.span.key(place),

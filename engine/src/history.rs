@@ -7,14 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::catalog::CatalogStore;
 use crate::catalog::rows::{HeadRow, PastRow};
 use crate::error::{Error, Result};
-use crate::format::block::Block;
+use crate::format::cached::CachedBlock;
 use crate::format::payload::Payload;
-use crate::format::record::{Outline, Record, is_post};
+use crate::format::record::{Outline, Record};
 use crate::format::run::Run;
 use crate::limits;
 use crate::lists::RunLists;
@@ -41,7 +39,7 @@ pub(crate) trait Gather: Default {
     fn reserve(&mut self, count: usize);
 
     /// Record `at` of a block.
-    fn take_of(&mut self, seq: Seq, block: &Arc<Block>, at: usize);
+    fn take_of(&mut self, seq: Seq, block: &Arc<CachedBlock>, at: usize);
 
     /// An entry of a tail.
     fn take(&mut self, entry: TailEntry);
@@ -86,8 +84,9 @@ impl Gather for Vec<Record> {
         Self::reserve(self, count);
     }
 
-    fn take_of(&mut self, _: Seq, block: &Arc<Block>, at: usize) {
-        self.extend(block.record(at).and_then(|bytes| entry(&bytes)));
+    fn take_of(&mut self, _: Seq, block: &Arc<CachedBlock>, at: usize) {
+        let post = block.is_post(at).then(|| block.record(at)).flatten();
+        self.extend(post.and_then(|bytes| entry(&bytes)));
     }
 
     fn take(&mut self, found: TailEntry) {
@@ -104,7 +103,7 @@ impl Gather for Vec<Record> {
         // Decoding is not quick.
         let mut shown = Vec::with_capacity(most);
         let start = tails.before(room, seq, most, |entry| shown.push(entry.bytes.clone()));
-        self.extend(shown.iter().filter_map(entry));
+        self.extend(shown.iter().filter_map(|bytes| entry(bytes)));
         start
     }
 
@@ -138,7 +137,7 @@ impl Gather for EntryList {
         Self::reserve(self, count);
     }
 
-    fn take_of(&mut self, seq: Seq, block: &Arc<Block>, at: usize) {
+    fn take_of(&mut self, seq: Seq, block: &Arc<CachedBlock>, at: usize) {
         self.push_of(seq, block, at);
     }
 
@@ -243,19 +242,19 @@ pub(crate) fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
 }
 
 /// A stored record's value; bytes that passed their checksum and do not decode are damage.
-pub(crate) fn decode_record(bytes: &Bytes) -> Result<Record> {
+pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record> {
     Record::from_bytes(bytes)
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 
 /// The same, and only where it stands and what it is.
-pub(crate) fn decode_outline(bytes: &Bytes) -> Result<Outline> {
+pub(crate) fn decode_outline(bytes: &[u8]) -> Result<Outline> {
     Outline::from_bytes(bytes)
         .map_err(|e| Error::corrupt(e.what, std::path::Path::new("record"), e.at as u64, 0, 0))
 }
 
 /// A timeline entry, or nothing.
-pub(crate) fn entry(bytes: &Bytes) -> Option<Record> {
+pub(crate) fn entry(bytes: &[u8]) -> Option<Record> {
     match decode_record(bytes) {
         Ok(record) if matches!(record.payload, Payload::Post(_)) => Some(record),
         Ok(_) => None,
@@ -362,7 +361,7 @@ impl History {
         // ORDERING: the tail first, as in every read of history.
         let tail = self.tails.after_rev(room, Rev::ZERO, usize::MAX / 2);
         let (mut found, mut damaged) = (BTreeMap::new(), 0);
-        let mut take = |bytes: &Bytes| {
+        let mut take = |bytes: &[u8]| {
             let record = decode_record(bytes).ok();
             let change = record.filter(|record| record.payload.amends() == Some(seq));
             found.extend(change.map(|record| (record.rev, record)));
@@ -372,9 +371,7 @@ impl History {
         for run in list.runs.iter().filter(may) {
             for fence in &run.blocks {
                 match self.packs.block(run, fence) {
-                    Ok(block) => {
-                        (0..block.len()).filter_map(|at| block.record(at)).for_each(|b| take(&b))
-                    }
+                    Ok(block) => block.records().for_each(|bytes| take(&bytes)),
                     Err(_) => damaged += 1,
                 }
             }
@@ -574,14 +571,14 @@ impl History {
             return Ok(fence.seq_base.next());
         };
         // Times of entries never fall; of what stands between them nothing is known.
-        let said = |at| block.bytes(at).filter(|bytes| is_post(bytes)).map(Outline::peek)?.ok();
+        let said = |at| block.place(at).ok().flatten();
         let (mut low, mut high) = (0, block.len());
         let mut found = run.block_last_seq(index).next();
         while low < high {
             let middle = low + (high - low) / 2;
             match (middle..high).find_map(|at| Some((at, said(at)?))) {
-                Some((at, entry)) if entry.time < time => low = at + 1,
-                Some((_, entry)) => (high, found) = (middle, entry.seq),
+                Some((at, (_, said))) if said < time => low = at + 1,
+                Some((_, (seq, _))) => (high, found) = (middle, seq),
                 None => high = middle,
             }
         }
@@ -705,7 +702,13 @@ pub(crate) fn block_has_entries(run: &Run, index: usize) -> bool {
 }
 
 /// Takes entries below `below` from a block, newest first. `last` is the room's seq at its end.
-fn push_down(block: &Arc<Block>, last: Seq, below: Seq, limit: usize, taken: &mut impl Gather) {
+fn push_down(
+    block: &Arc<CachedBlock>,
+    last: Seq,
+    below: Seq,
+    limit: usize,
+    taken: &mut impl Gather,
+) {
     let mut seq = last;
     for at in (0..block.len()).rev() {
         if taken.len() >= limit {
@@ -724,7 +727,7 @@ fn push_down(block: &Arc<Block>, last: Seq, below: Seq, limit: usize, taken: &mu
 /// Takes entries between two places, both included, from a block, oldest first. `base` is the
 /// room's seq before it.
 fn push_up(
-    block: &Arc<Block>,
+    block: &Arc<CachedBlock>,
     base: Seq,
     (from, upto): (Seq, Seq),
     limit: usize,

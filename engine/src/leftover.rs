@@ -93,7 +93,7 @@ impl Known<'_> {
     /// True if every record of a run can be read, here and there, and is the same.
     fn has(&self, run: &Run, rows: &[Run]) -> bool {
         run.blocks.iter().all(|fence| {
-            let Ok(own) = self.packs.block(run, fence) else { return false };
+            let Ok(own) = self.packs.whole(run, fence) else { return false };
             (0..own.len()).zip(fence.first_rev.0..).all(|(at, rev)| {
                 let rev = Rev(rev);
                 let row = rows.iter().find(|row| row.first_rev <= rev && rev <= row.last_rev);
@@ -108,7 +108,7 @@ impl Known<'_> {
     }
 
     /// The record of this rev, which the run has; none if it cannot be read.
-    fn record(&self, row: &Run, rev: Rev) -> Option<bytes::Bytes> {
+    fn record(&self, row: &Run, rev: Rev) -> Option<Vec<u8>> {
         let at = row.blocks.partition_point(|fence| fence.first_rev <= rev).checked_sub(1)?;
         let fence = row.blocks.get(at)?;
         let block = self.packs.block(row, fence).ok()?;

@@ -15,8 +15,9 @@ mod writer;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::block::Block;
+use crate::format::block::{Block, Decoded};
 use crate::format::bundle::Bundle;
+use crate::format::cached::CachedBlock;
 use crate::format::dictionary::Decompressor;
 use crate::format::pack::{PackIndex, PackMeta, Places};
 use crate::format::run::{BlockRef, Run};
@@ -81,8 +82,8 @@ const fn key_of(run: &Run, fence: &BlockRef) -> BlockKey {
     (run.pack, run.room, fence.first_rev, fence.crc)
 }
 
-impl Weighter<BlockKey, Arc<Block>> for BlockWeight {
-    fn weight(&self, _: &BlockKey, block: &Arc<Block>) -> u64 {
+impl Weighter<BlockKey, Arc<CachedBlock>> for BlockWeight {
+    fn weight(&self, _: &BlockKey, block: &Arc<CachedBlock>) -> u64 {
         block.weight() as u64
     }
 }
@@ -91,7 +92,7 @@ impl Weighter<BlockKey, Arc<Block>> for BlockWeight {
 pub struct Packs {
     disk: Disk,
     files: Cache<u64, Arc<PackFile>>,
-    blocks: Cache<BlockKey, Arc<Block>, BlockWeight>,
+    blocks: Cache<BlockKey, Arc<CachedBlock>, BlockWeight>,
     bundles: Cache<BundleKey, Arc<Bundle>, BundleWeight>,
     times: Cache<BlockKey, Times, TimesWeight>,
     /// Those that nobody uses at the moment.
@@ -151,11 +152,11 @@ impl Packs {
         self.files.get_or_insert_with(&pack, || PackFile::open(&self.disk, pack).map(Arc::new))
     }
 
-    /// A block of a run, verified.
+    /// A block of a run, verified, for those who want some of its records.
     ///
     /// # Errors
     /// `Io`, or `Corrupt` naming file and offset.
-    pub fn block(&self, run: &Run, fence: &BlockRef) -> Result<Arc<Block>> {
+    pub fn block(&self, run: &Run, fence: &BlockRef) -> Result<Arc<CachedBlock>> {
         let mut missed = false;
         let found = self.blocks.get_or_insert_with(&key_of(run, fence), || {
             missed = true;
@@ -167,10 +168,21 @@ impl Packs {
         } else {
             self.stats.block_hits.add(1);
         }
-        found.inspect_err(|error| {
-            self.stats.block_damage.add(1);
-            tracing::error!(%error, "block cannot be read");
-        })
+        found.inspect_err(|error| self.damaged(error))
+    }
+
+    /// The same for those who go through all of its records: it is not kept.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn whole(&self, run: &Run, fence: &BlockRef) -> Result<Block> {
+        self.stats.block_reads.add(1);
+        self.read_block(run, fence).inspect_err(|error| self.damaged(error))
+    }
+
+    fn damaged(&self, error: &Error) {
+        self.stats.block_damage.add(1);
+        tracing::error!(%error, "block cannot be read");
     }
 
     /// False if it is known that no entry of a block was said at or after `from` and before `to`.
@@ -180,14 +192,14 @@ impl Packs {
     }
 
     /// Keeps in mind when the entries of a block were said.
-    pub(crate) fn learn_times(&self, run: &Run, fence: &BlockRef, block: &Block) {
+    pub(crate) fn learn_times(&self, run: &Run, fence: &BlockRef, block: &CachedBlock) {
         let key = key_of(run, fence);
         if self.times.peek(&key).is_none() {
             self.times.insert(key, Times::of(fence.time_base, block));
         }
     }
 
-    fn read_block(&self, run: &Run, fence: &BlockRef) -> Result<Block> {
+    fn read_block<B: Decoded>(&self, run: &Run, fence: &BlockRef) -> Result<B> {
         let file = self.file(run.pack)?;
         let key = file.key(fence);
         if let Some(bundle) = self.bundles.get(&key) {

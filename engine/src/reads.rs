@@ -5,13 +5,17 @@
 
 mod list;
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::error::Result;
+use crate::format::cached::CachedBlock;
 use crate::format::record::{Record, is_post};
 use crate::types::{CategoryId, Lsn, Rev, RoomId, Seq, TimeUs};
-use list::words_of;
 pub use list::{EntryList, EntryRef, Iter};
+use list::{Stored, words_of};
 
 /// Where a page of a room stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,14 +126,36 @@ pub struct Page {
     pub blocks: u64,
 }
 
-/// A timeline entry as its stored bytes: what it says is found without decoding the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A timeline entry as it is stored: what it says is found without decoding the rest.
+#[derive(Clone)]
 pub struct Entry {
     /// Its place.
     pub seq: Seq,
-    bytes: Bytes,
-    /// Where its words begin, their length before them.
-    words: u32,
+    held: Held,
+}
+
+/// What an entry holds.
+#[derive(Clone)]
+enum Held {
+    /// Its bytes, and where its words begin in them, their length before them.
+    Bytes(Bytes, u32),
+    /// A block of which it is a record.
+    Block(Arc<CachedBlock>, usize),
+}
+
+/// By what they are, wherever they stand.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl Eq for Entry {}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
+    }
 }
 
 impl Entry {
@@ -138,7 +164,12 @@ impl Entry {
     pub(crate) fn new(seq: Seq, bytes: Bytes, words: u32) -> Option<Self> {
         debug_assert!(words == 0 || is_post(&bytes), "words of what is no post");
         let words = words_of(&bytes, words)?;
-        Some(Self { seq, bytes, words })
+        Some(Self { seq, held: Held::Bytes(bytes, words) })
+    }
+
+    /// Record `at` of a block; none if it is no post, or none that can be read.
+    pub(crate) fn of_block(seq: Seq, block: &Arc<CachedBlock>, at: usize) -> Option<Self> {
+        block.is_post(at).then(|| Self { seq, held: Held::Block(Arc::clone(block), at) })
     }
 
     /// A record as an entry.
@@ -149,7 +180,11 @@ impl Entry {
     }
 
     fn as_ref(&self) -> EntryRef<'_> {
-        EntryRef { seq: self.seq, bytes: &self.bytes, words: self.words }
+        let stored = match &self.held {
+            Held::Bytes(bytes, words) => Stored::Bytes { bytes, words: *words },
+            Held::Block(block, at) => Stored::Block { block, at: *at },
+        };
+        EntryRef { seq: self.seq, stored }
     }
 
     /// What it says.

@@ -5,6 +5,7 @@
 
 use hansard_engine::format::block::{BLOCK_MAGIC, Block, BlockBuilder};
 use hansard_engine::format::bundle::{self, BUNDLE_MAGIC, Bundle};
+use hansard_engine::format::cached::CachedBlock;
 use hansard_engine::format::codec::put_varint;
 use hansard_engine::format::dictionary::{Compressor, Decompressor};
 use hansard_engine::format::payload::{Edited, EntryKind, Payload, Post};
@@ -12,13 +13,35 @@ use hansard_engine::format::record::{Actor, Door, Idempotency, Record};
 use hansard_engine::types::{Epoch, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
 use libfuzzer_sys::fuzz_target;
 
+/// Decodes bytes as those who go through all records do, and as readers do: what can be read is
+/// the same.
+fn decode(bytes: &[u8], decompressor: &mut Decompressor) -> Option<Block> {
+    let block = Block::decode(bytes, None, decompressor).ok();
+    let cached = CachedBlock::decode(bytes, None, decompressor).ok();
+    if let Some(block) = &block {
+        let cached = cached.expect("readers read what others read");
+        assert_eq!(cached.len(), block.len());
+        for at in 0..block.len() {
+            assert_eq!(cached.record(at).as_deref(), block.bytes(at));
+            let (words, place) = (cached.words(at), cached.place(at));
+            assert!(words.is_none() || cached.is_post(at) && place.is_ok());
+        }
+    } else if let Some(cached) = cached {
+        // Whoever does not put all records together does not see that they are too long.
+        for at in 0..cached.len().min(64) {
+            let _ = (cached.record(at), cached.words(at), cached.place(at));
+        }
+    }
+    block
+}
+
 fn comes_back(records: &[Vec<u8>], decompressor: &mut Decompressor) {
     let mut builder = BlockBuilder::default();
     records.iter().for_each(|record| builder.push(record));
     let Some(mut compressor) = Compressor::generic(1) else { return };
     let mut out = Vec::new();
     if builder.finish(&mut compressor, &mut out).is_ok() {
-        let block = Block::decode(&out, None, decompressor).expect("what was built decodes");
+        let block = decode(&out, decompressor).expect("what was built decodes");
         assert_eq!(block.len(), records.len());
         for (at, record) in records.iter().enumerate() {
             assert_eq!(block.record(at).as_deref(), Some(&record[..]));
@@ -98,7 +121,7 @@ fn look(bytes: &[u8], decompressor: &mut Decompressor) {
 
 fuzz_target!(|data: &[u8]| {
     let Some(mut decompressor) = Decompressor::new() else { return };
-    let _ = Block::decode(data, None, &mut decompressor);
+    let _ = decode(data, &mut decompressor);
     look(data, &mut decompressor);
     // Records, bytes of the records, and sections of these bytes, cut where the third says.
     if let Some(([records, size, cut], rest)) = data.split_first_chunk::<3>() {
@@ -110,7 +133,7 @@ fuzz_target!(|data: &[u8]| {
             for n in [u64::from(*records), size, numbers.len() as u64, words.len() as u64] {
                 put_varint(&mut block, n);
             }
-            let _ = Block::decode(&[&block, numbers, words].concat(), None, &mut decompressor);
+            let _ = decode(&[&block, numbers, words].concat(), &mut decompressor);
         }
         // The same as a bundle of so many blocks, whose sizes the numbers say.
         let mut bundle = BUNDLE_MAGIC.to_vec();

@@ -5,11 +5,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::Give;
 use crate::error::Error;
-use crate::format::block::Block;
-use crate::format::record::{Outline, is_post};
+use crate::format::cached::CachedBlock;
 use crate::reads::{CategoryCursor, CategoryRequest, Order};
 use crate::tail::TailEntry;
 use crate::types::{RoomId, Seq, TimeUs};
@@ -72,7 +70,7 @@ fn undecodable(what: &'static str, at: usize) {
 
 /// Where its entries stand.
 enum Entries {
-    Block(Arc<Block>),
+    Block(Arc<CachedBlock>),
     Tail(Vec<TailEntry>),
 }
 
@@ -88,12 +86,8 @@ impl Entries {
     fn place(&self, at: usize) -> Option<Place> {
         match self {
             Self::Block(block) => {
-                let bytes = block.bytes(at)?;
-                if block.words(at) == 0 && !is_post(bytes) {
-                    return None;
-                }
-                let outline = Outline::peek(bytes).map_err(|e| undecodable(e.what, e.at)).ok()?;
-                Some(Place { time: outline.time, room: outline.room, seq: outline.seq })
+                let place = block.place(at).map_err(|e| undecodable(e.what, e.at)).ok()?;
+                place.map(|(seq, time)| Place { time, room: RoomId::NONE, seq })
             }
             Self::Tail(entries) => {
                 let entry = entries.get(at)?;
@@ -134,7 +128,7 @@ impl Stream {
     /// Those of a block. `within`: all of them are in the span, as far as times go.
     pub(super) fn of_block(
         (room, floor): (RoomId, Seq),
-        block: Arc<Block>,
+        block: Arc<CachedBlock>,
         within: bool,
         span: &Span,
     ) -> Self {
@@ -180,12 +174,13 @@ impl Stream {
         self.place
     }
 
-    /// The bytes of the entry it has gone to, and where in them its words begin, if that is known.
-    pub(super) fn bytes(&self) -> Option<(Bytes, u32)> {
+    /// What the caller gets of the entry it has gone to; none if it cannot be read.
+    pub(super) fn give<T: Give>(&self, place: Place) -> Option<T> {
         match &self.entries {
-            Entries::Block(block) => Some((block.record(self.at)?, block.words(self.at))),
+            Entries::Block(block) => T::of_block(place, block, self.at),
             Entries::Tail(entries) => {
-                entries.get(self.at).map(|entry| (entry.bytes.clone(), entry.words))
+                let entry = entries.get(self.at)?;
+                T::of_bytes(place, &entry.bytes, entry.words)
             }
         }
     }

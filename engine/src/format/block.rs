@@ -10,10 +10,8 @@
 use bytes::Bytes;
 
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
-use super::columns::{self, Columns, MakersAs, Span};
+use super::columns::{Columns, MakersAs, Sections, Span};
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
-use super::payload::Kind;
-use super::record::kind_of;
 use crate::limits;
 
 /// First bytes of a block.
@@ -221,11 +219,94 @@ impl BlockBuilder {
     }
 }
 
+/// What becomes of a block's bytes: records one behind the other, or what readers keep of them.
+pub(crate) trait Decoded: Sized {
+    /// Of columns, which were read.
+    fn of_sections(sections: &Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError>;
+
+    /// Of rows, which are records as they are.
+    fn of_rows(rows: Block) -> Self;
+
+    /// How many records it holds.
+    fn len(&self) -> usize;
+}
+
+/// Decodes a block whose checksum was verified. `own` is the dictionary of its pack, which is
+/// needed only if its header says so.
+///
+/// # Errors
+/// If the header, a section or the records are wrong, or it needs a dictionary that is not given.
+pub(crate) fn decode<B: Decoded>(
+    bytes: &[u8],
+    own: Option<&Dictionary>,
+    decompressor: &mut Decompressor,
+) -> Result<B, DecodeError> {
+    let reader = &mut Reader::new(bytes);
+    let header = BlockHeader::get(reader)?;
+    let numbers = reader.take(header.sizes.numbers, "block.numbers")?;
+    let at = reader.position();
+    let inflated;
+    let words = if header.form & WORDS_AS_THEY_ARE == 0 {
+        let missing = DecodeError { what: "block.dictionary", at: 5 };
+        let dictionary = header.dictionary.find(own, missing)?;
+        inflated = decompressor
+            .decompress(reader.rest(), header.sizes.words, dictionary)
+            .map_err(|_| DecodeError { what: "block.zstd", at })?;
+        &*inflated
+    } else {
+        reader.rest()
+    };
+    if words.len() != header.sizes.words {
+        return Err(DecodeError { what: "block.words", at });
+    }
+    // Where inside of the sections does not matter: they are checked as a whole.
+    let wrong = |e: DecodeError| DecodeError { at, ..e };
+    if header.form & AS_COLUMNS == 0 {
+        return Block::of_rows(words, numbers, header.sizes).map(B::of_rows).map_err(wrong);
+    }
+    let makers_as = match header.form & MAKERS_AS_COLUMNS {
+        0 => MakersAs::Whole,
+        _ => MakersAs::Columns,
+    };
+    decode_sections((numbers, words), makers_as, header.sizes).map_err(wrong)
+}
+
+/// Decodes the sections of a block of columns.
+///
+/// # Errors
+/// If they are not of so many records and bytes.
+pub(super) fn decode_sections<B: Decoded>(
+    sections: (&[u8], &[u8]),
+    makers_as: MakersAs,
+    sizes: Sizes,
+) -> Result<B, DecodeError> {
+    let sections = Sections::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
+    B::of_sections(&sections, sizes)
+}
+
 /// A decoded block: its records' shared bytes and where each ends in them.
 #[derive(Clone, Debug)]
 pub struct Block {
     plain: Bytes,
     spans: Vec<Span>,
+}
+
+impl Decoded for Block {
+    fn of_sections(sections: &Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError> {
+        let (plain, spans) = sections.whole(sizes.record_bytes)?;
+        if plain.len() != sizes.record_bytes {
+            return Err(DecodeError { what: "block.record_bytes", at: 0 });
+        }
+        Ok(Self { spans, plain: Bytes::from(plain) })
+    }
+
+    fn of_rows(rows: Block) -> Self {
+        rows
+    }
+
+    fn len(&self) -> usize {
+        self.spans.len()
+    }
 }
 
 impl Block {
@@ -240,50 +321,7 @@ impl Block {
         own: Option<&Dictionary>,
         decompressor: &mut Decompressor,
     ) -> Result<Self, DecodeError> {
-        let reader = &mut Reader::new(bytes);
-        let header = BlockHeader::get(reader)?;
-        let numbers = reader.take(header.sizes.numbers, "block.numbers")?;
-        let at = reader.position();
-        let inflated;
-        let words = if header.form & WORDS_AS_THEY_ARE == 0 {
-            let missing = DecodeError { what: "block.dictionary", at: 5 };
-            let dictionary = header.dictionary.find(own, missing)?;
-            inflated = decompressor
-                .decompress(reader.rest(), header.sizes.words, dictionary)
-                .map_err(|_| DecodeError { what: "block.zstd", at })?;
-            &*inflated
-        } else {
-            reader.rest()
-        };
-        if words.len() != header.sizes.words {
-            return Err(DecodeError { what: "block.words", at });
-        }
-        // Where inside of the sections does not matter: they are checked as a whole.
-        let wrong = |e: DecodeError| DecodeError { at, ..e };
-        if header.form & AS_COLUMNS == 0 {
-            return Self::of_rows(words, numbers, header.sizes).map_err(wrong);
-        }
-        let makers_as = match header.form & MAKERS_AS_COLUMNS {
-            0 => MakersAs::Whole,
-            _ => MakersAs::Columns,
-        };
-        Self::of_sections((numbers, words), makers_as, header.sizes).map_err(wrong)
-    }
-
-    /// Decodes the sections of a block of columns.
-    ///
-    /// # Errors
-    /// If they are not of so many records and bytes.
-    pub(super) fn of_sections(
-        sections: (&[u8], &[u8]),
-        makers_as: MakersAs,
-        sizes: Sizes,
-    ) -> Result<Self, DecodeError> {
-        let (plain, spans) = columns::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
-        if plain.len() != sizes.record_bytes {
-            return Err(DecodeError { what: "block.record_bytes", at: 0 });
-        }
-        Ok(Self { spans, plain: Bytes::from(plain) })
+        decode(bytes, own, decompressor)
     }
 
     fn of_rows(words: &[u8], numbers: &[u8], sizes: Sizes) -> Result<Self, DecodeError> {
@@ -294,7 +332,7 @@ impl Block {
             let record = walk.bytes(limits::RECORD_BYTES_MAX, "block.record")?;
             let start = walk.position() - record.len();
             let to_u32 = |n| u32::try_from(n).unwrap_or(u32::MAX);
-            spans.push(Span { start: to_u32(start), bytes: to_u32(record.len()), words: 0 });
+            spans.push(Span { start: to_u32(start), bytes: to_u32(record.len()) });
             bytes += record.len();
         }
         walk.end("block.end")?;
@@ -319,44 +357,15 @@ impl Block {
     /// The bytes of record `index`, shared with the block.
     #[must_use]
     pub fn record(&self, index: usize) -> Option<Bytes> {
-        let Span { start, bytes, .. } = *self.spans.get(index)?;
+        let Span { start, bytes } = *self.spans.get(index)?;
         Some(self.plain.slice(start as usize..start as usize + bytes as usize))
     }
 
     /// The same without sharing them.
     #[must_use]
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
-        let Span { start, bytes, .. } = *self.spans.get(index)?;
+        let Span { start, bytes } = *self.spans.get(index)?;
         self.plain.get(start as usize..start as usize + bytes as usize)
-    }
-
-    /// The bytes of all records.
-    #[inline]
-    #[must_use]
-    pub fn plain(&self) -> &[u8] {
-        &self.plain
-    }
-
-    /// Where in them record `index` begins, and how long it is.
-    #[must_use]
-    pub fn place(&self, index: usize) -> Option<(u32, u32)> {
-        self.spans.get(index).map(|span| (span.start, span.bytes))
-    }
-
-    /// True if record `index` takes a place in its room's timeline.
-    #[must_use]
-    pub fn takes_seq(&self, index: usize) -> bool {
-        let Some(span) = self.spans.get(index) else { return false };
-        // Of a post it is known, and whoever counts places need not touch the record.
-        let kind = || kind_of(self.plain.get(span.start as usize..)?);
-        span.words > 0 || kind().is_some_and(Kind::takes_seq)
-    }
-
-    /// Where in record `index` the length of a post's words stands; zero if it is none, or if that
-    /// is not known.
-    #[must_use]
-    pub fn words(&self, index: usize) -> u32 {
-        self.spans.get(index).map_or(0, |span| span.words)
     }
 
     /// Bytes of its records.

@@ -3,6 +3,8 @@
 //! No bytes make a decoder panic, and what is cut short is refused.
 
 use super::*;
+use crate::format::cached::CachedBlock;
+use crate::format::cached::tests::assert_same;
 use crate::format::dictionary::RUN_END;
 use crate::format::record::{Record, tests::samples};
 use crate::types::{Epoch, Lsn, PrincipalId, Rev, RoomId, Seq, TimeUs};
@@ -16,8 +18,18 @@ fn block_of<R: AsRef<[u8]>>(records: &[R]) -> Vec<u8> {
     out
 }
 
+/// What readers keep of it says the same, or is not to be read either.
 fn decode(bytes: &[u8]) -> Result<Block, DecodeError> {
-    Block::decode(bytes, None, &mut Decompressor::new().unwrap())
+    let mut decompressor = Decompressor::new().unwrap();
+    let block = Block::decode(bytes, None, &mut decompressor);
+    let cached = CachedBlock::decode(bytes, None, &mut decompressor);
+    match &block {
+        Ok(block) => assert_same(&cached.unwrap(), block),
+        // Nobody puts all records together there, to count their bytes.
+        Err(e) if ["block.record", "block.record_bytes"].contains(&e.what) => {}
+        Err(e) => assert_eq!(cached.unwrap_err().what, e.what),
+    }
+    block
 }
 
 /// What a block holds.

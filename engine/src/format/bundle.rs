@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::block::{Block, BlockBuilder, Sizes};
+use super::block::{Block, BlockBuilder, Decoded, Sizes, decode_sections};
 use super::codec::{DecodeError, Reader, put_varint};
 use super::columns::MakersAs;
 use super::dictionary::{Compressor, Decompressor, Dictionary, DictionaryKind};
@@ -173,13 +173,25 @@ impl Bundle {
     /// # Errors
     /// If it is not there, or is none.
     pub fn block(&self, room: RoomId, first_rev: Rev) -> Result<Block, DecodeError> {
+        self.decode(room, first_rev)
+    }
+
+    /// The same as whatever is made of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn decode<B: Decoded>(
+        &self,
+        room: RoomId,
+        first_rev: Rev,
+    ) -> Result<B, DecodeError> {
         let at = BUNDLE_MAGIC.len();
         let is = |member: &&Member| (member.room, member.first_rev) == (room, first_rev);
         let member = self.members.iter().find(is);
         let member = member.ok_or(DecodeError { what: "bundle.block", at })?;
         let numbers = self.numbers.get(member.numbers.clone()).unwrap_or_default();
         let words = self.words.get(member.words.clone()).unwrap_or_default();
-        let block = Block::of_sections((numbers, words), MakersAs::Columns, member.sizes);
+        let block = decode_sections((numbers, words), MakersAs::Columns, member.sizes);
         block.map_err(|e| DecodeError { at, ..e })
     }
 

@@ -131,6 +131,8 @@ struct Before {
 const POLICY_STEPS: u8 = 0;
 /// The policies are differences to the places in the log.
 const POLICY_LAGS: u8 = 1;
+/// Bytes of the digest beside a key.
+pub(super) const DIGEST_BYTES: usize = 16;
 
 /// The difference of two numbers as one that is small if they are near.
 pub(super) const fn difference(number: u64, from: u64) -> u64 {
@@ -143,10 +145,6 @@ const fn difference_i(number: i64, from: i64) -> u64 {
 
 pub(super) const fn apart(by: u64, from: u64) -> u64 {
     from.wrapping_add((by >> 1) ^ (by & 1).wrapping_neg())
-}
-
-const fn apart_i(by: u64, from: i64) -> i64 {
-    apart(by, from.cast_unsigned()).cast_signed()
 }
 
 impl Columns {
@@ -250,14 +248,14 @@ impl Columns {
 }
 
 /// An entry of the table of heads.
-struct Head<'a> {
-    kind: Kind,
-    bytes: &'a [u8],
-    seq: bool,
-    time: bool,
-    key: bool,
+pub(super) struct Head<'a> {
+    pub(super) kind: Kind,
+    pub(super) bytes: &'a [u8],
+    pub(super) seq: bool,
+    pub(super) time: bool,
+    pub(super) key: bool,
     /// Of a post: its kind and what follows what it answers.
-    post: Option<(u8, &'a [u8])>,
+    pub(super) post: Option<(u8, &'a [u8])>,
 }
 
 impl<'a> Head<'a> {
@@ -300,7 +298,7 @@ fn has_lags(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
 
 /// How a block has its makers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MakersAs {
+pub(crate) enum MakersAs {
     /// As columns.
     Columns,
     /// As records have them: so wrote format 1.
@@ -312,131 +310,207 @@ pub(super) enum MakersAs {
 pub(super) struct Span {
     pub(super) start: u32,
     pub(super) bytes: u32,
-    /// Where in it the length of a post's words stands; zero if it is none, or nobody knows.
-    pub(super) words: u32,
 }
 
-/// Reads the records of both sections: their bytes one behind the other, of at most `bytes`, and
-/// where each stands.
-///
-/// # Errors
-/// If the sections are not of so many records.
-pub(super) fn get(
-    (numbers, words): (&[u8], &[u8]),
-    makers_as: MakersAs,
-    records: usize,
-    bytes: usize,
-) -> Result<(Vec<u8>, Vec<Span>), DecodeError> {
-    let reader = &mut Reader::new(numbers);
-    let room = reader.varint("block.room")?;
-    let first_rev = reader.varint("block.first_rev")?;
-    let heads = count(reader, records, "block.heads")?;
-    let makers = count(reader, records, "block.makers")?;
-    let words = &mut Reader::new(words);
-    let heads = (0..heads).map(|_| Head::get(words)).collect::<Result<Vec<_>, _>>()?;
-    let made = match makers_as {
-        MakersAs::Columns => Made::get(reader, words, room, (makers, bytes))?,
-        MakersAs::Whole => Made::get_whole(words, makers)?,
+/// What a post says beside its body.
+#[derive(Clone, Copy)]
+pub(super) struct PostPart<'a> {
+    pub(super) kind: u8,
+    pub(super) reply_to: u64,
+    pub(super) rest: &'a [u8],
+}
+
+/// Appends a record's bytes. The payload of a post is its body, and `post` what stands around it.
+pub(super) fn put(parts: &Parts<'_>, post: Option<PostPart<'_>>, out: &mut Vec<u8>) {
+    parts.put(out);
+    let Some(PostPart { kind, reply_to, rest }) = post else {
+        return out.extend_from_slice(parts.payload);
     };
+    out.push(kind);
+    put_bytes(out, parts.payload);
+    put_varint(out, reply_to);
+    out.extend_from_slice(rest);
+}
 
-    let column = |reader: &mut Reader<'_>, what| rice::get(reader, records, what);
-    let lags = has_lags(reader)?;
-    let policy = column(reader, "block.policies")?;
-    let head = column(reader, "block.head_numbers")?;
-    let maker = column(reader, "block.maker_numbers")?;
-    let lsn = column(reader, "block.lsns")?;
-    let recorded = column(reader, "block.recorded")?;
-    let text = column(reader, "block.texts")?;
-    let wrong = reader.error("block.head_numbers");
-    let of = |nth: &u64| usize::try_from(*nth).ok().and_then(|nth| heads.get(nth)).ok_or(wrong);
-    let head: Vec<&Head<'_>> = head.iter().map(of).collect::<Result<_, _>>()?;
-    let mut some = |has: &dyn Fn(&Head<'_>) -> bool, what| {
-        let count = head.iter().filter(|head| has(head)).count();
-        rice::get(reader, count, what).map(Vec::into_iter)
-    };
-    let mut seqs = some(&|head| head.seq, "block.seqs")?;
-    let mut times = some(&|head| head.time, "block.times")?;
-    let mut replies = some(&|head| head.post.is_some(), "block.replies")?;
-    let mut key_lens = some(&|head| head.key, "block.keys")?;
+/// Both sections of a block, read: numbers as they are in records, and where the words are.
+pub(crate) struct Sections<'a> {
+    pub(super) room: u64,
+    pub(super) first_rev: u64,
+    pub(super) heads: Vec<Head<'a>>,
+    pub(super) makers: Made,
+    /// Of each record the number of its head, and that of its maker, which are there.
+    pub(super) head: Vec<u64>,
+    pub(super) maker: Vec<u64>,
+    pub(super) lsn: Vec<u64>,
+    pub(super) recorded: Vec<u64>,
+    pub(super) policy: Vec<u64>,
+    /// Bytes of its text, and all texts end to end, which are as long.
+    pub(super) text: Vec<u64>,
+    pub(super) texts: &'a [u8],
+    /// Of those that have one.
+    pub(super) seqs: Vec<u64>,
+    pub(super) times: Vec<u64>,
+    pub(super) replies: Vec<u64>,
+    /// Bytes of the clients' keys, all keys end to end, and a digest for each.
+    pub(super) key: Vec<u64>,
+    pub(super) keys: &'a [u8],
+    pub(super) digests: &'a [u8],
+}
 
-    let wrong = words.error("block.keys");
-    let key_bytes = key_lens.as_slice().iter().try_fold(0u64, |sum, len| sum.checked_add(*len));
-    let key_bytes = key_bytes.and_then(|sum| usize::try_from(sum).ok()).ok_or(wrong)?;
-    let mut keys = Reader::new(words.take(key_bytes, "block.keys")?);
+/// The sum of lengths; none if nothing can be so long.
+fn sum(lengths: &[u64]) -> Option<usize> {
+    let sum = lengths.iter().try_fold(0u64, |sum, len| sum.checked_add(*len))?;
+    usize::try_from(sum).ok()
+}
 
-    let mut out = Vec::with_capacity(bytes);
-    let mut spans = Vec::with_capacity(records);
-    let mut before = Before::default();
-    let columns = head.iter().zip(&maker).zip(&lsn).zip(&recorded).zip(&policy).zip(&text);
-    for (nth, (((((head, maker), lsn), recorded), policy), text)) in columns.enumerate() {
-        let wrong = words.error("block.record");
-        let number = |column: &mut std::vec::IntoIter<u64>| column.next().ok_or(wrong);
-        let lsn = apart(*lsn, before.lsn);
-        let recorded = apart_i(*recorded, before.recorded);
-        let seq = match head.seq {
-            true => Some(apart(number(&mut seqs)?, before.seq.wrapping_add(1))),
-            false => None,
-        };
-        let time = match head.time {
-            true => Some(apart_i(number(&mut times)?, before.time)),
-            false => None,
-        };
-        let key = match head.key {
-            true => {
-                let len = usize::try_from(number(&mut key_lens)?).map_err(|_| wrong)?;
-                Some((keys.take(len, "block.key")?, reader.array("block.digest")?))
-            }
-            false => None,
-        };
-        let maker = made.at(*maker).ok_or(wrong)?;
-        let text = usize::try_from(*text).map_err(|_| wrong)?;
-        let text = words.take(text, "block.text")?;
-        let policy = match lags {
-            true => apart(*policy, lsn),
-            false => apart(*policy, before.policy),
-        };
-        let parts = Parts {
-            head: head.bytes,
-            kind: head.kind,
-            lsn,
-            room,
-            rev: first_rev.wrapping_add(nth as u64),
-            seq,
-            recorded,
-            time,
-            maker,
-            policy,
-            key,
-            payload: text,
-        };
-        let start = out.len();
-        parts.put(&mut out);
-        let mut said = 0;
-        match head.post {
-            Some((kind, rest)) => {
-                out.push(kind);
-                said = out.len() - start;
-                put_bytes(&mut out, text);
-                put_varint(&mut out, number(&mut replies)?);
-                out.extend_from_slice(rest);
-            }
-            None => out.extend_from_slice(text),
-        }
-        if out.len() > bytes {
-            return Err(wrong);
-        }
-        let number = |n: usize| u32::try_from(n).map_err(|_| wrong);
-        let bytes = number(out.len() - start)?;
-        spans.push(Span { start: number(start)?, bytes, words: number(said)? });
-        before = Before {
-            lsn,
-            recorded,
-            time: time.unwrap_or(before.time),
-            seq: seq.unwrap_or(before.seq),
-            policy,
-        };
+/// Makes differences to the number before, and so much, the numbers.
+fn add_up(differences: &mut [u64], step: u64) {
+    let mut before = 0_u64;
+    for number in differences {
+        *number = apart(*number, before.wrapping_add(step));
+        before = *number;
     }
-    words.end("block.words")?;
-    reader.end("block.numbers")?;
-    Ok((out, spans))
+}
+
+impl<'a> Sections<'a> {
+    /// Reads the sections of so many records, whose makers have so many bytes at most.
+    ///
+    /// # Errors
+    /// If they are not of so many.
+    pub(super) fn get(
+        (numbers, words): (&'a [u8], &'a [u8]),
+        makers_as: MakersAs,
+        records: usize,
+        bytes: usize,
+    ) -> Result<Self, DecodeError> {
+        let reader = &mut Reader::new(numbers);
+        let room = reader.varint("block.room")?;
+        let first_rev = reader.varint("block.first_rev")?;
+        let heads = count(reader, records, "block.heads")?;
+        let makers = count(reader, records, "block.makers")?;
+        let words = &mut Reader::new(words);
+        let heads = (0..heads).map(|_| Head::get(words)).collect::<Result<Vec<_>, _>>()?;
+        let makers = match makers_as {
+            MakersAs::Columns => Made::get(reader, words, room, (makers, bytes))?,
+            MakersAs::Whole => Made::get_whole(words, makers)?,
+        };
+
+        let column = |reader: &mut Reader<'_>, what| rice::get(reader, records, what);
+        let lags = has_lags(reader)?;
+        let mut policy = column(reader, "block.policies")?;
+        let head = column(reader, "block.head_numbers")?;
+        let maker = column(reader, "block.maker_numbers")?;
+        let mut lsn = column(reader, "block.lsns")?;
+        let mut recorded = column(reader, "block.recorded")?;
+        let text = column(reader, "block.texts")?;
+        let wrong = reader.error("block.head_numbers");
+        let (mut with_seq, mut with_time, mut posts, mut with_key) = (0, 0, 0, 0);
+        for nth in &head {
+            let head = usize::try_from(*nth).ok().and_then(|nth| heads.get(nth)).ok_or(wrong)?;
+            with_seq += usize::from(head.seq);
+            with_time += usize::from(head.time);
+            posts += usize::from(head.post.is_some());
+            with_key += usize::from(head.key);
+        }
+        if maker.iter().any(|nth| *nth >= makers.len() as u64) {
+            return Err(reader.error("block.maker_numbers"));
+        }
+        let mut seqs = rice::get(reader, with_seq, "block.seqs")?;
+        let mut times = rice::get(reader, with_time, "block.times")?;
+        let replies = rice::get(reader, posts, "block.replies")?;
+        let key = rice::get(reader, with_key, "block.keys")?;
+        let digests = reader.take(with_key.saturating_mul(DIGEST_BYTES), "block.digests")?;
+        reader.end("block.numbers")?;
+        let wrong = words.error("block.keys");
+        let keys = words.take(sum(&key).ok_or(wrong)?, "block.keys")?;
+        let wrong = words.error("block.texts");
+        let texts = words.take(sum(&text).ok_or(wrong)?, "block.texts")?;
+        words.end("block.words")?;
+
+        add_up(&mut lsn, 0);
+        add_up(&mut recorded, 0);
+        add_up(&mut seqs, 1);
+        add_up(&mut times, 0);
+        match lags {
+            true => policy.iter_mut().zip(&lsn).for_each(|(n, lsn)| *n = apart(*n, *lsn)),
+            false => add_up(&mut policy, 0),
+        }
+        Ok(Self {
+            room,
+            first_rev,
+            heads,
+            makers,
+            head,
+            maker,
+            lsn,
+            recorded,
+            policy,
+            text,
+            texts,
+            seqs,
+            times,
+            replies,
+            key,
+            keys,
+            digests,
+        })
+    }
+
+    /// The records' bytes one behind the other, of at most `bytes`, and where each stands.
+    ///
+    /// # Errors
+    /// If there are more bytes.
+    pub(super) fn whole(&self, bytes: usize) -> Result<(Vec<u8>, Vec<Span>), DecodeError> {
+        let mut out = Vec::with_capacity(bytes);
+        let mut spans = Vec::with_capacity(self.len());
+        let (mut keys, mut texts) = (Reader::new(self.keys), Reader::new(self.texts));
+        let mut digests = Reader::new(self.digests);
+        let (mut seqs, mut times) = (self.seqs.iter(), self.times.iter());
+        let (mut replies, mut key) = (self.replies.iter(), self.key.iter());
+        let Self { head, maker, lsn, recorded, policy, text, .. } = self;
+        let columns = head.iter().zip(maker).zip(lsn).zip(recorded).zip(policy).zip(text);
+        for (nth, (((((head, maker), lsn), recorded), policy), text)) in columns.enumerate() {
+            let wrong = DecodeError { what: "block.record", at: texts.position() };
+            let index = |number: u64| usize::try_from(number).map_err(|_| wrong);
+            let next = |column: &mut std::slice::Iter<'_, u64>| column.next().copied().ok_or(wrong);
+            let head = self.heads.get(index(*head)?).ok_or(wrong)?;
+            let parts = Parts {
+                head: head.bytes,
+                kind: head.kind,
+                lsn: *lsn,
+                room: self.room,
+                rev: self.first_rev.wrapping_add(nth as u64),
+                seq: if head.seq { Some(next(&mut seqs)?) } else { None },
+                recorded: recorded.cast_signed(),
+                time: if head.time { Some(next(&mut times)?.cast_signed()) } else { None },
+                maker: self.makers.at(index(*maker)?).ok_or(wrong)?,
+                policy: *policy,
+                key: match head.key {
+                    true => {
+                        let key = keys.take(index(next(&mut key)?)?, "block.key")?;
+                        Some((key, digests.array("block.digest")?))
+                    }
+                    false => None,
+                },
+                payload: texts.take(index(*text)?, "block.text")?,
+            };
+            let post = match head.post {
+                Some((kind, rest)) => Some(PostPart { kind, reply_to: next(&mut replies)?, rest }),
+                None => None,
+            };
+            let start = out.len();
+            put(&parts, post, &mut out);
+            if out.len() > bytes {
+                return Err(wrong);
+            }
+            let number = |n: usize| u32::try_from(n).map_err(|_| wrong);
+            spans.push(Span { start: number(start)?, bytes: number(out.len() - start)? });
+        }
+        Ok((out, spans))
+    }
+
+    /// How many records there are.
+    pub(super) const fn len(&self) -> usize {
+        self.head.len()
+    }
 }

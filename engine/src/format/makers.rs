@@ -219,10 +219,19 @@ impl Made {
         self.each.push(start..self.bytes.len());
     }
 
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.each.len()
+    }
+
     /// One of them.
-    pub(super) fn at(&self, number: u64) -> Option<&[u8]> {
-        let range = self.each.get(usize::try_from(number).ok()?)?;
-        self.bytes.get(range.clone())
+    pub(super) fn at(&self, number: usize) -> Option<&[u8]> {
+        self.bytes.get(self.each.get(number)?.clone())
+    }
+
+    /// All of them, each behind the one before.
+    pub(super) fn all(&self) -> (&[u8], &[Range<usize>]) {
+        (&self.bytes, &self.each)
     }
 }
 

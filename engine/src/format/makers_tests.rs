@@ -66,9 +66,9 @@ fn makers_come_back_byte_for_byte() {
         let bytes = all.iter().map(Vec::len).sum();
         let made = read(&numbers, &words, all.len(), bytes).unwrap();
         for (nth, maker) in all.iter().enumerate() {
-            assert_eq!(made.at(nth as u64), Some(maker.as_slice()));
+            assert_eq!(made.at(nth), Some(maker.as_slice()));
         }
-        assert_eq!(made.at(count), None);
+        assert_eq!(made.at(all.len()), None);
         let less =
             bytes.checked_sub(1).map(|less| read(&numbers, &words, all.len(), less).is_err());
         assert_ne!(less, Some(false), "no more than records hold");

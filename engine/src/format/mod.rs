@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod bundle;
+pub mod cached;
 pub mod codec;
 pub mod columns;
 pub mod dictionary;

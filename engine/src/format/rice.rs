@@ -50,7 +50,7 @@ fn put_bits(out: &mut Vec<u8>, flag: u8, unit: Option<u64>, numbers: &[u64]) {
     if let Some(unit) = unit {
         put_varint(out, unit);
     }
-    let mut bits = BitWriter { out, buffer: 0, used: 0 };
+    let mut bits = BitWriter::new(out);
     numbers.iter().for_each(|n| bits.number(*n, u32::from(k)));
     bits.end();
 }
@@ -137,14 +137,20 @@ fn parameter(numbers: &[u64]) -> u8 {
     u8::try_from(best).unwrap_or(0)
 }
 
-struct BitWriter<'a> {
+/// Appends bits, from the lowest of each byte on.
+pub(super) struct BitWriter<'a> {
     out: &'a mut Vec<u8>,
     buffer: u64,
     /// Bits in the buffer: below 64 between two calls.
     used: u32,
 }
 
-impl BitWriter<'_> {
+impl<'a> BitWriter<'a> {
+    /// Begins behind what is there.
+    pub(super) const fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, buffer: 0, used: 0 }
+    }
+
     /// Appends a number.
     fn number(&mut self, n: u64, k: u32) {
         let high = n >> k;
@@ -166,7 +172,7 @@ impl BitWriter<'_> {
     }
 
     /// Appends the low `bits` of `value`, at most 63; the others are zero.
-    fn put(&mut self, value: u64, bits: u32) {
+    pub(super) fn put(&mut self, value: u64, bits: u32) {
         self.buffer |= value << self.used;
         let after = self.used + bits;
         if after < 64 {
@@ -179,7 +185,8 @@ impl BitWriter<'_> {
         self.used = after - 64;
     }
 
-    fn end(self) {
+    /// Fills the last byte up with zeros.
+    pub(super) fn end(self) {
         let bytes = self.used.div_ceil(8) as usize;
         self.out.extend(self.buffer.to_le_bytes().into_iter().take(bytes));
     }

@@ -68,7 +68,7 @@ pub(super) fn dictionary(
             continue;
         }
         give_way();
-        let Ok(block) = packs.block(&run, fence) else { continue };
+        let Ok(block) = packs.whole(&run, fence) else { continue };
         if !(tools.pace)(fence.share as usize) {
             return Err(Error::Unavailable { why: "the merge was ended" });
         }

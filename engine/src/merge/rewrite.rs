@@ -294,7 +294,7 @@ impl<'a> Rewrite<'a> {
         (seq_at, time_at, last): (&mut Seq, &mut TimeUs, &mut Option<Rev>),
     ) -> std::result::Result<(), Failed> {
         let bad = |error| Failed { error, pack: Some(run.pack) };
-        let block = self.packs.block(run, fence).map_err(bad)?;
+        let block = self.packs.whole(run, fence).map_err(bad)?;
         self.told(u64::from(fence.share))?;
         for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
             let wrong = |what, at| {
@@ -384,7 +384,7 @@ impl<'a> Rewrite<'a> {
             dropped += index.count();
             for run in runs.iter() {
                 for fence in &run.blocks {
-                    let block = packs.block(&run, fence)?;
+                    let block = packs.whole(&run, fence)?;
                     self.told(u64::from(fence.share))?;
                     for bytes in (0..block.len()).filter_map(|at| block.record(at)) {
                         digest.update(&bytes);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::DIR;
 use crate::error::{Error, Result};
-use crate::format::block::{Block, BlockHeader, checksum};
+use crate::format::block::{self, Block, BlockHeader, Decoded, checksum};
 use crate::format::bundle::{self, Bundle};
 use crate::format::codec::{DecodeError, Reader};
 use crate::format::dictionary::{Decompressor, Dictionary, DictionaryKind};
@@ -22,9 +22,9 @@ use crate::types::RoomId;
 
 /// What stands where a fence says.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum Stored<B> {
     /// The block.
-    Alone(Block),
+    Alone(B),
     /// It and others.
     Together(Bundle),
 }
@@ -260,12 +260,12 @@ impl PackFile {
     ///
     /// # Errors
     /// As [`Self::decode`].
-    pub(super) fn inflate(
+    pub(super) fn inflate<B: Decoded>(
         &self,
         bytes: &[u8],
         fence: &BlockRef,
         decompressor: &mut Decompressor,
-    ) -> Result<Stored> {
+    ) -> Result<Stored<B>> {
         let found = checksum(bytes);
         if found != fence.crc {
             return Err(self.unlike(fence, "block checksum mismatch", fence.crc, found));
@@ -283,7 +283,7 @@ impl PackFile {
         if together {
             return Bundle::inflate(bytes, own, decompressor).map(Stored::Together).map_err(wrong);
         }
-        let block = Block::decode(bytes, own, decompressor).map_err(wrong)?;
+        let block = block::decode(bytes, own, decompressor).map_err(wrong)?;
         self.counted(block, fence).map(Stored::Alone)
     }
 
@@ -291,12 +291,17 @@ impl PackFile {
     ///
     /// # Errors
     /// `Corrupt` naming file and offset.
-    pub(super) fn within(&self, bundle: &Bundle, room: RoomId, fence: &BlockRef) -> Result<Block> {
-        let block = bundle.block(room, fence.first_rev);
+    pub(super) fn within<B: Decoded>(
+        &self,
+        bundle: &Bundle,
+        room: RoomId,
+        fence: &BlockRef,
+    ) -> Result<B> {
+        let block = bundle.decode(room, fence.first_rev);
         self.counted(block.map_err(|error| self.wrong(error, fence.offset))?, fence)
     }
 
-    fn counted(&self, block: Block, fence: &BlockRef) -> Result<Block> {
+    fn counted<B: Decoded>(&self, block: B, fence: &BlockRef) -> Result<B> {
         if block.len() == fence.records as usize {
             return Ok(block);
         }

@@ -12,8 +12,7 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 
 use super::BlockKey;
-use crate::format::block::Block;
-use crate::format::record::{Outline, is_post};
+use crate::format::cached::CachedBlock;
 use crate::types::TimeUs;
 
 /// Bytes that the times of a block take, about.
@@ -41,12 +40,10 @@ fn second(base: TimeUs, time: TimeUs) -> u32 {
 
 impl Times {
     /// Those of a block.
-    pub(super) fn of(base: TimeUs, block: &Block) -> Self {
-        let records = (0..block.len()).filter_map(|at| block.record(at));
-        let entries = records.filter(|bytes| is_post(bytes));
+    pub(super) fn of(base: TimeUs, block: &CachedBlock) -> Self {
         // One that cannot be read is given to nobody.
-        let times = entries.filter_map(|bytes| Outline::peek(&bytes).ok()).map(|o| o.time);
-        let mut seconds: Vec<u32> = times.map(|time| second(base, time)).collect();
+        let places = (0..block.len()).filter_map(|at| block.place(at).ok().flatten());
+        let mut seconds: Vec<u32> = places.map(|(_, time)| second(base, time)).collect();
         seconds.sort_unstable();
         seconds.dedup();
         Self(seconds.into())

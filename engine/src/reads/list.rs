@@ -1,9 +1,10 @@
-//! Entries of a page as stored bytes, where they are: a page holds the blocks that it was read
-//! from, and of each entry its place.
+//! Entries of a page where they are: a page holds the blocks that it was read from, and of each
+//! entry its place.
 //!
 //! A counted reference for each entry would be most of what a page from cached blocks costs, beside
 //! looking at the words.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +12,31 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
-use crate::format::block::Block;
+use crate::format::cached::CachedBlock;
 use crate::format::codec::{DecodeError, Reader};
 use crate::format::record::{Record, words_at};
 use crate::limits;
 use crate::types::Seq;
 
-/// A timeline entry as its stored bytes, which a page or an entry holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A timeline entry, which a page or an entry holds.
+#[derive(Clone, Copy)]
 pub struct EntryRef<'a> {
     /// Its place.
     pub seq: Seq,
-    pub(super) bytes: &'a [u8],
-    /// Where its words begin, their length before them.
-    pub(super) words: u32,
+    pub(super) stored: Stored<'a>,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy)]
+pub(super) enum Stored<'a> {
+    /// Its bytes, and where its words begin in them, their length before them.
+    Bytes { bytes: &'a [u8], words: u32 },
+    /// A record of a block.
+    Block { block: &'a CachedBlock, at: usize },
+}
+
+fn wrong(error: DecodeError, at: usize) -> Error {
+    Error::corrupt(error.what, Path::new("record"), (at + error.at) as u64, 0, 0)
 }
 
 impl<'a> EntryRef<'a> {
@@ -33,7 +45,8 @@ impl<'a> EntryRef<'a> {
     /// # Errors
     /// As [`Self::record`].
     pub fn body(self) -> Result<&'a str> {
-        self.said(|reader, what| reader.text(limits::RECORD_BYTES_MAX, what))
+        let text = std::str::from_utf8(self.words()?);
+        text.map_err(|e| wrong(DecodeError { what: "Post.body", at: e.valid_up_to() }, 0))
     }
 
     /// The same bytes without a look at whether they are UTF-8, as they were when they were
@@ -43,18 +56,17 @@ impl<'a> EntryRef<'a> {
     /// As [`Self::record`].
     #[inline]
     pub fn words(self) -> Result<&'a [u8]> {
-        self.said(|reader, what| reader.bytes(limits::RECORD_BYTES_MAX, what))
-    }
-
-    #[inline]
-    fn said<T>(
-        self,
-        read: impl FnOnce(&mut Reader<'a>, &'static str) -> std::result::Result<T, DecodeError>,
-    ) -> Result<T> {
-        let at = self.words as usize;
-        let mut reader = Reader::new(self.bytes.get(at..).unwrap_or_default());
-        read(&mut reader, "Post.body")
-            .map_err(|e| Error::corrupt(e.what, Path::new("record"), (at + e.at) as u64, 0, 0))
+        match self.stored {
+            Stored::Bytes { bytes, words } => {
+                let at = words as usize;
+                let mut reader = Reader::new(bytes.get(at..).unwrap_or_default());
+                let words = reader.bytes(limits::RECORD_BYTES_MAX, "Post.body");
+                words.map_err(|e| wrong(e, at))
+            }
+            Stored::Block { block, at } => {
+                block.words(at).ok_or_else(|| wrong(DecodeError { what: "Post.body", at: 0 }, 0))
+            }
+        }
     }
 
     /// All that is recorded of it.
@@ -62,8 +74,30 @@ impl<'a> EntryRef<'a> {
     /// # Errors
     /// `Corrupt` if its bytes, which passed their checksum, are of no form that this build reads.
     pub fn record(self) -> Result<Record> {
-        Record::from_bytes(self.bytes)
-            .map_err(|e| Error::corrupt(e.what, Path::new("record"), e.at as u64, 0, 0))
+        Record::from_bytes(&self.bytes()).map_err(|e| wrong(e, 0))
+    }
+
+    /// The bytes of its record.
+    fn bytes(self) -> Cow<'a, [u8]> {
+        match self.stored {
+            Stored::Bytes { bytes, .. } => Cow::Borrowed(bytes),
+            Stored::Block { block, at } => Cow::Owned(block.record(at).unwrap_or_default()),
+        }
+    }
+}
+
+/// By what they are, wherever they stand.
+impl PartialEq for EntryRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.seq == other.seq && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for EntryRef<'_> {}
+
+impl fmt::Debug for EntryRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryRef").field("seq", &self.seq).field("body", &self.body()).finish()
     }
 }
 
@@ -74,26 +108,24 @@ pub(super) fn words_of(bytes: &[u8], known: u32) -> Option<u32> {
     if known > 0 { Some(known) } else { u32::try_from(words_at(bytes)?).ok() }
 }
 
-/// Where an entry's bytes are.
-#[derive(Clone, Debug)]
-enum Place {
-    /// In a block that the list holds.
-    Block { block: u32, start: u32, bytes: u32 },
-    /// By themselves, as in a tail.
-    Own(Bytes),
-}
-
-#[derive(Clone, Debug)]
+/// Where an entry is: in a block of the list, or among those of its own.
+#[derive(Clone, Copy, Debug)]
 struct Item {
     seq: Seq,
-    words: u32,
-    place: Place,
+    /// The block's number, or `OWN`.
+    block: u32,
+    at: u32,
 }
+
+/// In place of a block's number.
+const OWN: u32 = u32::MAX;
 
 /// The entries of a page, in the order of the page.
 #[derive(Clone, Default)]
 pub struct EntryList {
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Arc<CachedBlock>>,
+    /// Those that are in no block, and where their words begin.
+    own: Vec<(Bytes, u32)>,
     items: Vec<Item>,
 }
 
@@ -124,17 +156,16 @@ impl EntryList {
     }
 
     #[inline]
-    fn entry<'a>(&'a self, item: &'a Item) -> EntryRef<'a> {
-        let Item { seq, words, ref place } = *item;
-        let bytes = match place {
-            Place::Own(bytes) => bytes,
-            Place::Block { block, start, bytes } => {
-                let all = self.blocks.get(*block as usize).map(|block| block.plain());
-                let (start, bytes) = (*start as usize, *bytes as usize);
-                all.and_then(|all| all.get(start..start + bytes)).unwrap_or_default()
-            }
+    fn entry(&self, item: &Item) -> EntryRef<'_> {
+        let Item { seq, block, at } = *item;
+        let stored = match self.blocks.get(block as usize) {
+            Some(block) => Stored::Block { block, at: at as usize },
+            None => match self.own.get(at as usize) {
+                Some((bytes, words)) => Stored::Bytes { bytes, words: *words },
+                None => Stored::Bytes { bytes: &[], words: 0 },
+            },
         };
-        EntryRef { seq, bytes, words }
+        EntryRef { seq, stored }
     }
 
     /// Makes room for so many.
@@ -148,21 +179,24 @@ impl EntryList {
     }
 
     /// Adds record `at` of a block, if it is an entry that can be read.
-    pub(crate) fn push_of(&mut self, seq: Seq, block: &Arc<Block>, at: usize) {
-        let Some((start, bytes)) = block.place(at) else { return };
-        let all = block.bytes(at).unwrap_or_default();
-        let Some(words) = words_of(all, block.words(at)) else { return };
+    #[inline]
+    pub(crate) fn push_of(&mut self, seq: Seq, block: &Arc<CachedBlock>, at: usize) {
+        if !block.is_post(at) {
+            return;
+        }
         if self.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
             self.blocks.push(Arc::clone(block));
         }
-        let block = u32::try_from(self.blocks.len() - 1).unwrap_or(u32::MAX);
-        self.items.push(Item { seq, words, place: Place::Block { block, start, bytes } });
+        let number = |n: usize| u32::try_from(n).unwrap_or(OWN);
+        self.items.push(Item { seq, block: number(self.blocks.len() - 1), at: number(at) });
     }
 
     /// Adds an entry of its bytes, if it is one that can be read; `words` as in [`words_of`].
     pub(crate) fn push(&mut self, seq: Seq, bytes: Bytes, words: u32) {
         if let Some(words) = words_of(&bytes, words) {
-            self.items.push(Item { seq, words, place: Place::Own(bytes) });
+            let at = u32::try_from(self.own.len()).unwrap_or(OWN);
+            self.items.push(Item { seq, block: OWN, at });
+            self.own.push((bytes, words));
         }
     }
 
@@ -179,13 +213,16 @@ impl EntryList {
 
     /// Adds those of another page behind these.
     pub(crate) fn append(&mut self, mut other: Self) {
-        let before = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
+        let before = |len: usize| u32::try_from(len).unwrap_or(OWN);
+        let (blocks, own) = (before(self.blocks.len()), before(self.own.len()));
         for item in &mut other.items {
-            if let Place::Block { block, .. } = &mut item.place {
-                *block = block.saturating_add(before);
+            match item.block {
+                OWN => item.at = item.at.saturating_add(own),
+                _ => item.block = item.block.saturating_add(blocks),
             }
         }
         self.blocks.append(&mut other.blocks);
+        self.own.append(&mut other.own);
         self.items.append(&mut other.items);
     }
 
@@ -258,16 +295,16 @@ impl Eq for EntryList {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::block::BlockBuilder;
+    use crate::format::block::{self, BlockBuilder};
     use crate::format::dictionary::{Compressor, Decompressor};
     use crate::format::payload::{Kind, Payload};
     use crate::format::record::tests::samples;
 
-    fn block_of(records: &[Record], mut builder: BlockBuilder) -> Arc<Block> {
+    fn block_of(records: &[Record], mut builder: BlockBuilder) -> Arc<CachedBlock> {
         records.iter().for_each(|record| builder.push(&record.to_bytes()));
         let mut bytes = Vec::new();
         builder.finish(&mut Compressor::generic(3).unwrap(), &mut bytes).unwrap();
-        Arc::new(Block::decode(&bytes, None, &mut Decompressor::new().unwrap()).unwrap())
+        Arc::new(block::decode(&bytes, None, &mut Decompressor::new().unwrap()).unwrap())
     }
 
     #[test]

@@ -10,7 +10,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -80,7 +79,7 @@ pub(crate) fn survey<'a>(
                 survey.heads.push((run.room, HeadRow { seq, rev, time }));
             }
             for (index, fence) in run.blocks.iter().enumerate() {
-                match packs.block(run, fence) {
+                match packs.whole(run, fence) {
                     Ok(block) => survey.take(&block, &mut seen, &mut gone),
                     Err(_) => {
                         survey.only_messages &= holds_only_messages(run, index, fence);
@@ -183,7 +182,7 @@ struct Cursor {
     bytes: Bytes,
     run: Run,
     block: usize,
-    open: Arc<Block>,
+    open: Block,
     at: usize,
 }
 
@@ -191,7 +190,7 @@ impl Cursor {
     /// Stands before the first readable record at or behind (`block`, `at`), if there is one.
     fn find(packs: &Packs, run: Run, mut block: usize, mut at: usize) -> Option<Self> {
         while let Some(fence) = run.blocks.get(block) {
-            if let Ok(open) = packs.block(&run, fence) {
+            if let Ok(open) = packs.whole(&run, fence) {
                 while at < open.len() {
                     let bytes = open.record(at)?;
                     if let Ok(record) = decode_record(&bytes) {

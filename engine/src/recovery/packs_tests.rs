@@ -3,6 +3,8 @@
 //!
 //! Whole surveys, over the packs of an engine, are in `engine/tests/recovery.rs`.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::format::pack::FOOTER_BYTES;
 use crate::format::payload::{Edited, EntryKind, Erased, ErasedRecord, Expired, Kind, Post};

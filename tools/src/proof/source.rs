@@ -311,9 +311,7 @@ impl<'a> Trees<'a> {
                     continue;
                 }
                 let block = self.packs.block(&run, fence).ok();
-                let found = block
-                    .iter()
-                    .flat_map(|block| (0..block.len()).filter_map(|at| block.record(at)));
+                let found = block.iter().flat_map(|block| block.records());
                 for record in found.filter_map(|bytes| Record::from_bytes(&bytes).ok()) {
                     if record.room == room && record.rev == next && record.rev <= to {
                         visit(Step::Record(Box::new(record)))?;
