@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::format::cached::CachedBlock;
 use crate::format::record::Record;
 use crate::format::run::Run;
-use crate::history::{History, block_has_entries, entry, joined};
+use crate::history::{History, block_has_entries, entry, joined, post_of};
 use crate::limits;
 use crate::lists::{Placed, RoomList};
 use crate::reads::{
@@ -47,7 +47,7 @@ trait Give: Sized {
 
 impl Give for Record {
     fn of_block(_: Place, block: &Arc<CachedBlock>, at: usize) -> Option<Self> {
-        entry(&block.record(at)?)
+        post_of(block, at)
     }
 
     fn of_bytes(_: Place, bytes: &Bytes, _: u32) -> Option<Self> {

@@ -23,13 +23,16 @@ fn decode(bytes: &[u8], decompressor: &mut Decompressor) -> Option<Block> {
         assert_eq!(cached.len(), block.len());
         for at in 0..block.len() {
             assert_eq!(cached.record(at).as_deref(), block.bytes(at));
+            let record = block.bytes(at).and_then(|bytes| Record::from_bytes(bytes).ok());
+            let post = record.filter(|record| matches!(record.payload, Payload::Post(_)));
+            assert_eq!(cached.post(at).ok().flatten(), post);
             let (words, place) = (cached.words(at), cached.place(at));
             assert!(words.is_none() || cached.is_post(at) && place.is_ok());
         }
     } else if let Some(cached) = cached {
         // Whoever does not put all records together does not see that they are too long.
         for at in 0..cached.len().min(64) {
-            let _ = (cached.record(at), cached.words(at), cached.place(at));
+            let _ = (cached.record(at), cached.words(at), cached.place(at), cached.post(at));
         }
     }
     block

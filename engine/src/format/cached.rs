@@ -18,7 +18,7 @@ use super::codec::{DecodeError, Reader};
 use super::columns::{self, DIGEST_BYTES, PostPart, Sections};
 use super::dictionary::{Decompressor, Dictionary};
 use super::payload::Kind;
-use super::record::{Outline, Parts, is_post, kind_of, words_at};
+use super::record::{Outline, Parts, Record, is_post, kind_of, words_at};
 use super::rice::BitWriter;
 use crate::limits;
 use crate::types::{Seq, TimeUs};
@@ -136,6 +136,24 @@ impl CachedBlock {
                 let bytes = block.bytes(at)?;
                 let reader = &mut Reader::new(bytes.get(words_at(bytes)?..)?);
                 reader.bytes(limits::RECORD_BYTES_MAX, "Post.body").ok()
+            }
+        }
+    }
+
+    /// Record `at`, if it is a post.
+    ///
+    /// # Errors
+    /// As [`Record::from_bytes`] of its bytes.
+    pub fn post(&self, at: usize) -> Result<Option<Record>, DecodeError> {
+        match &self.0 {
+            Form::Columns(compact) => match compact.parts(at) {
+                Some((parts, Some(PostPart { kind, reply_to, rest }))) => {
+                    Record::of_post(&parts, (kind, reply_to, rest)).map(Some)
+                }
+                _ => Ok(None),
+            },
+            Form::Rows(block) => {
+                block.bytes(at).filter(|bytes| is_post(bytes)).map(Record::from_bytes).transpose()
             }
         }
     }
@@ -445,7 +463,8 @@ impl Compact {
         Some((key, *digests.first_chunk()?))
     }
 
-    fn record(&self, at: usize) -> Option<Vec<u8>> {
+    /// The parts of a record, and of a post what stands around its body.
+    fn parts(&self, at: usize) -> Option<(Parts<'_>, Option<PostPart<'_>>)> {
         let head = self.head(at)?;
         let number = |column| self.number(column, at);
         let maker = self.makers.get(usize::try_from(number(&self.maker)?).ok()?)?;
@@ -473,6 +492,11 @@ impl Compact {
             key: if head.key { Some(self.key(at)?) } else { None },
             payload: self.text(at)?,
         };
+        Some((parts, post))
+    }
+
+    fn record(&self, at: usize) -> Option<Vec<u8>> {
+        let (parts, post) = self.parts(at)?;
         let mut out = Vec::with_capacity(parts.payload.len() + parts.maker.len() + 128);
         columns::put(&parts, post, &mut out);
         Some(out)

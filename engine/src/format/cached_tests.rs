@@ -19,12 +19,16 @@ pub(in crate::format) fn assert_same(cached: &CachedBlock, block: &Block) {
     for at in 0..end {
         let bytes = block.bytes(at).unwrap();
         assert_eq!(cached.takes_seq(at), kind_of(bytes).is_some_and(Kind::takes_seq));
-        let Ok(record) = Record::from_bytes(bytes) else { continue };
-        let Payload::Post(post) = &record.payload else {
-            assert!(!cached.is_post(at) && cached.words(at).is_none());
-            assert_eq!(cached.place(at), Ok(None));
+        let Ok(record) = Record::from_bytes(bytes) else {
+            assert!(!cached.post(at).is_ok_and(|post| post.is_some()));
             continue;
         };
+        let Payload::Post(post) = &record.payload else {
+            assert!(!cached.is_post(at) && cached.words(at).is_none());
+            assert_eq!((cached.place(at), cached.post(at)), (Ok(None), Ok(None)));
+            continue;
+        };
+        assert_eq!(cached.post(at).unwrap().as_ref(), Some(&record));
         assert!(cached.is_post(at));
         assert_eq!(cached.place(at), Ok(Some((record.seq, record.time))));
         assert_eq!(cached.words(at), Some(post.body.as_bytes()));

@@ -8,7 +8,7 @@ use super::codec::{
     DecodeError, Reader, VARINT_BYTES_MAX, each_varint_byte, put_bytes, put_signed, put_varint,
     zigzag,
 };
-use super::payload::{Kind, Payload, Post};
+use super::payload::{EntryKind, Kind, Payload, Post};
 use super::wire::{Wire, wire_enum};
 use crate::limits;
 use crate::types::{Epoch, Lsn, MessageId, PrincipalId, Rev, RoomId, Seq, TimeUs, TokenId};
@@ -164,15 +164,62 @@ impl Record {
         reader.end("record.end")?;
         let Outline { epoch, lsn, room, seq, rev, time, recorded, .. } = front.outline;
         let policy = front.policy;
-        let actor = Actor {
-            id: front.actor,
-            name: front.name.to_owned(),
-            door: front.door,
-            address: front.address.to_owned(),
-            session: front.session,
-        };
+        let actor = front.by.to_actor();
         let idempotency = front.key.map(|(key, digest)| Idempotency { key: key.to_vec(), digest });
         Ok(Self { epoch, lsn, recorded, time, room, seq, rev, actor, policy, idempotency, payload })
+    }
+
+    /// The record of a post's parts, of which the payload is the body: what [`Self::from_bytes`]
+    /// makes of its bytes.
+    ///
+    /// # Errors
+    /// The same, where the bytes would be at fault.
+    pub(super) fn of_post(
+        parts: &Parts<'_>,
+        (kind, reply_to, rest): (u8, u64, &[u8]),
+    ) -> Result<Self, DecodeError> {
+        let wrong = |what| DecodeError { what, at: 0 };
+        let epoch = Parts::epoch_of(parts.head)?;
+        let seq = parts.seq.unwrap_or(0);
+        if parts.seq == Some(0) {
+            return Err(wrong("record.seq"));
+        }
+        if parts.time == Some(parts.recorded) {
+            return Err(wrong("record.time"));
+        }
+        let maker = &mut Reader::new(parts.maker);
+        let actor = By::get(maker)?.to_actor();
+        maker.end("record.maker")?;
+        let idempotency = match parts.key {
+            Some((key, digest)) if key.len() <= limits::IDEMPOTENCY_KEY_BYTES_MAX => {
+                Some(Idempotency { key: key.to_vec(), digest })
+            }
+            Some(_) => return Err(wrong("record.key")),
+            None => None,
+        };
+        let body = std::str::from_utf8(parts.payload).map_err(|_| wrong("Post.body"))?;
+        let rest = &mut Reader::new(rest);
+        let import = Option::get(rest, "Post.import")?;
+        rest.end("record.end")?;
+        let kind = EntryKind::get(&mut Reader::new(&[kind]), "Post.kind")?;
+        Ok(Self {
+            epoch,
+            lsn: Lsn(parts.lsn),
+            recorded: TimeUs(parts.recorded),
+            time: TimeUs(parts.time.unwrap_or(parts.recorded)),
+            room: RoomId(parts.room),
+            seq: Seq(seq),
+            rev: Rev(parts.rev),
+            actor,
+            policy: Lsn(parts.policy),
+            idempotency,
+            payload: Payload::Post(Post {
+                kind,
+                body: body.to_owned(),
+                reply_to: Seq(reply_to),
+                import,
+            }),
+        })
     }
 }
 
@@ -283,6 +330,13 @@ impl<'a> Parts<'a> {
         Ok((kind, [HAS_SEQ, HAS_OWN_TIME, HAS_KEY].map(|flag| flags & flag != 0)))
     }
 
+    /// The epoch that a head says.
+    fn epoch_of(head: &[u8]) -> Result<Epoch, DecodeError> {
+        let reader = &mut Reader::new(head);
+        Front::get_start(reader)?;
+        Epoch::get(reader, "record.epoch")
+    }
+
     /// Appends the record's bytes up to the payload.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.head);
@@ -377,6 +431,32 @@ pub fn without_key(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Who made a record, and from where.
+struct By<'a> {
+    id: PrincipalId,
+    name: &'a str,
+    door: Door,
+    address: &'a str,
+    session: TokenId,
+}
+
+impl<'a> By<'a> {
+    fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: PrincipalId::get(reader, "record.actor")?,
+            name: reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?,
+            door: Door::get(reader, "record.door")?,
+            address: reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?,
+            session: TokenId::get(reader, "record.session")?,
+        })
+    }
+
+    fn to_actor(&self) -> Actor {
+        let Self { id, name, door, address, session } = *self;
+        Actor { id, name: name.to_owned(), door, address: address.to_owned(), session }
+    }
+}
+
 /// Everything before a record's payload.
 struct Front<'a> {
     outline: Outline,
@@ -384,11 +464,7 @@ struct Front<'a> {
     head: &'a [u8],
     /// The bytes of actor, name, door, address and session.
     maker: &'a [u8],
-    actor: PrincipalId,
-    name: &'a str,
-    door: Door,
-    address: &'a str,
-    session: TokenId,
+    by: By<'a>,
     policy: Lsn,
     key: Option<(&'a [u8], [u8; 16])>,
 }
@@ -421,20 +497,12 @@ impl<'a> Front<'a> {
     fn get(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let (outline, flags, head) = Self::get_outline(reader)?;
         let start = reader.position();
-        let actor = PrincipalId::get(reader, "record.actor")?;
-        let name = reader.text(limits::NAME_BYTES_MAX, "record.actor_name")?;
-        let door = Door::get(reader, "record.door")?;
-        let address = reader.text(limits::ADDRESS_BYTES_MAX, "record.address")?;
-        let session = TokenId::get(reader, "record.session")?;
+        let by = By::get(reader)?;
         Ok(Self {
             outline,
             head,
             maker: reader.since(start),
-            actor,
-            name,
-            door,
-            address,
-            session,
+            by,
             policy: Lsn::get(reader, "record.policy")?,
             key: match flags & HAS_KEY {
                 0 => None,
