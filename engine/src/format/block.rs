@@ -222,7 +222,7 @@ impl BlockBuilder {
 /// What becomes of a block's bytes: records one behind the other, or what readers keep of them.
 pub(crate) trait Decoded: Sized {
     /// Of columns, which were read.
-    fn of_sections(sections: &Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError>;
+    fn of_sections(sections: Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError>;
 
     /// Of rows, which are records as they are.
     fn of_rows(rows: Block) -> Self;
@@ -281,7 +281,7 @@ pub(super) fn decode_sections<B: Decoded>(
     sizes: Sizes,
 ) -> Result<B, DecodeError> {
     let sections = Sections::get(sections, makers_as, sizes.records, sizes.record_bytes)?;
-    B::of_sections(&sections, sizes)
+    B::of_sections(sections, sizes)
 }
 
 /// A decoded block: its records' shared bytes and where each ends in them.
@@ -292,7 +292,7 @@ pub struct Block {
 }
 
 impl Decoded for Block {
-    fn of_sections(sections: &Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError> {
+    fn of_sections(sections: Sections<'_>, sizes: Sizes) -> Result<Self, DecodeError> {
         let (plain, spans) = sections.whole(sizes.record_bytes)?;
         if plain.len() != sizes.record_bytes {
             return Err(DecodeError { what: "block.record_bytes", at: 0 });

@@ -2,11 +2,11 @@
 //!
 //! A reader of a page wants to know which records are entries, and what they say; the rest of a
 //! record is wanted of few, and is put together when it is. So what is cached is not the records
-//! but what they are made of: a third less memory a message than their bytes, and half the work to
-//! decode. Every number of a column takes as many bits as the widest, above the least of them
-//! ("frame of reference": Goldstein, Ramakrishnan and Shaft, "Compressing Relations and Indexes",
-//! ICDE 1998), so that any one is found without those before it. Whoever goes through all records
-//! of a block takes `Block`.
+//! but what they are made of: a third less memory a message than their bytes, and less to decode.
+//! Every number of a column takes as many bits as the widest, above the least of them ("frame of
+//! reference": Goldstein, Ramakrishnan and Shaft, "Compressing Relations and Indexes", ICDE 1998),
+//! so that any one is found without those before it. Whoever goes through all records of a block
+//! takes `Block`.
 //!
 //! INVARIANT: a record that is put together is byte for byte the one that `Block` holds, and every
 //! number that names a place was looked at when the block was decoded.
@@ -41,7 +41,7 @@ enum Form {
 }
 
 impl Decoded for CachedBlock {
-    fn of_sections(sections: &Sections<'_>, _: Sizes) -> Result<Self, DecodeError> {
+    fn of_sections(sections: Sections<'_>, _: Sizes) -> Result<Self, DecodeError> {
         Ok(Self(Form::Columns(Compact::of(sections))))
     }
 
@@ -318,49 +318,57 @@ struct Compact {
 }
 
 impl Compact {
-    fn of(sections: &Sections<'_>) -> Self {
-        let Sections { heads, makers, head, maker, lsn, recorded, policy, .. } = sections;
-        let times = |numbers: &[u64]| -> Vec<u64> {
-            numbers.iter().map(|time| in_order(time.cast_signed())).collect()
+    fn of(sections: Sections<'_>) -> Self {
+        let Sections { heads, makers, head, maker, lsn, policy, .. } = sections;
+        let in_order = |mut times: Vec<u64>| -> Vec<u64> {
+            times.iter_mut().for_each(|time| *time = in_order(time.cast_signed()));
+            times
         };
-        let ends = |lengths: &[u64]| -> Vec<u64> {
-            let sum = |end: &mut u64, len: &u64| {
-                *end += len;
-                Some(*end)
-            };
-            lengths.iter().scan(0, sum).collect()
+        let ends = |mut lengths: Vec<u64>| -> Vec<u64> {
+            let mut end = 0;
+            for length in &mut lengths {
+                end += *length;
+                *length = end;
+            }
+            lengths
         };
-        let spread = |numbers: Vec<u64>, has: fn(&columns::Head<'_>) -> bool| {
+        // What some records have, for all of them.
+        let spread = |numbers: Vec<u64>, has: fn(&columns::Head<'_>) -> bool| -> Vec<u64> {
             if numbers.is_empty() || numbers.len() == head.len() {
                 return numbers;
             }
             let (mut next, mut now) = (numbers.into_iter(), 0);
-            let has =
-                |nth: &u64| usize::try_from(*nth).ok().and_then(|n| heads.get(n)).is_some_and(has);
-            head.iter()
-                .map(|head| {
-                    now = if has(head) { next.next().unwrap_or(now) } else { now };
-                    now
-                })
-                .collect()
+            let has = |nth: &u64| {
+                let head = usize::try_from(*nth).ok().and_then(|nth| heads.get(nth));
+                head.is_some_and(has)
+            };
+            let all = head.iter().map(|head| {
+                now = if has(head) { next.next().unwrap_or(now) } else { now };
+                now
+            });
+            all.collect()
         };
-        let lags: Vec<u64> = lsn.iter().zip(policy).map(|(lsn, p)| lsn.wrapping_sub(*p)).collect();
-        let are_lags = Column::of(&lags, &mut 0).bits < Column::of(policy, &mut 0).bits;
+        let mut lags = Vec::new();
+        let bits = Column::of(&policy, &mut 0).bits;
+        if bits > 0 {
+            lags.extend(lsn.iter().zip(&policy).map(|(lsn, policy)| lsn.wrapping_sub(*policy)));
+        }
+        let are_lags = bits > Column::of(&lags, &mut 0).bits;
         let keys = (0..sections.key.len() as u64).collect();
         let numbers: [&[u64]; COLUMNS] = [
-            &ends(&sections.text),
-            head,
-            maker,
-            lsn,
-            &times(recorded),
-            &spread(times(&sections.times), |head| head.time),
-            &spread(sections.seqs.clone(), |head| head.seq),
-            &spread(sections.replies.clone(), |head| head.post.is_some()),
-            if are_lags { &lags } else { policy },
+            &ends(sections.text),
+            &head,
+            &maker,
+            &lsn,
+            &in_order(sections.recorded),
+            &spread(in_order(sections.times), |head| head.time),
+            &spread(sections.seqs, |head| head.seq),
+            &spread(sections.replies, |head| head.post.is_some()),
+            if are_lags { &lags } else { &policy },
             &spread(keys, |head| head.key),
-            &spread(ends(&sections.key), |head| head.key),
+            &spread(ends(sections.key), |head| head.key),
         ];
-        let mut size = 0;
+        let (records, mut size) = (head.len(), 0);
         let columns = numbers.map(|numbers| Column::of(numbers, &mut size));
         let (made, each) = makers.all();
         let words = sections.texts.len() + sections.keys.len() + sections.digests.len();
@@ -389,7 +397,7 @@ impl Compact {
         Self {
             room: sections.room,
             first_rev: sections.first_rev,
-            records: sections.len(),
+            records,
             text_end,
             head,
             maker,

@@ -35,6 +35,7 @@ pub(super) enum Stored<'a> {
     Block { block: &'a CachedBlock, at: usize },
 }
 
+#[cold]
 fn wrong(error: DecodeError, at: usize) -> Error {
     Error::corrupt(error.what, Path::new("record"), (at + error.at) as u64, 0, 0)
 }
@@ -108,24 +109,25 @@ pub(super) fn words_of(bytes: &[u8], known: u32) -> Option<u32> {
     if known > 0 { Some(known) } else { u32::try_from(words_at(bytes)?).ok() }
 }
 
-/// Where an entry is: in a block of the list, or among those of its own.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    seq: Seq,
-    /// The block's number, or `OWN`.
-    block: u32,
-    at: u32,
+/// Where an entry is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// A record of a block that the list holds.
+    Block { block: u32, at: u32 },
+    /// By itself, as in a tail: its bytes, and where its words begin.
+    Own { bytes: Bytes, words: u32 },
 }
 
-/// In place of a block's number.
-const OWN: u32 = u32::MAX;
+#[derive(Clone, Debug)]
+struct Item {
+    seq: Seq,
+    place: Place,
+}
 
 /// The entries of a page, in the order of the page.
 #[derive(Clone, Default)]
 pub struct EntryList {
     blocks: Vec<Arc<CachedBlock>>,
-    /// Those that are in no block, and where their words begin.
-    own: Vec<(Bytes, u32)>,
     items: Vec<Item>,
 }
 
@@ -156,16 +158,15 @@ impl EntryList {
     }
 
     #[inline]
-    fn entry(&self, item: &Item) -> EntryRef<'_> {
-        let Item { seq, block, at } = *item;
-        let stored = match self.blocks.get(block as usize) {
-            Some(block) => Stored::Block { block, at: at as usize },
-            None => match self.own.get(at as usize) {
-                Some((bytes, words)) => Stored::Bytes { bytes, words: *words },
+    fn entry<'a>(&'a self, item: &'a Item) -> EntryRef<'a> {
+        let stored = match &item.place {
+            Place::Own { bytes, words } => Stored::Bytes { bytes, words: *words },
+            Place::Block { block, at } => match self.blocks.get(*block as usize) {
+                Some(block) => Stored::Block { block, at: *at as usize },
                 None => Stored::Bytes { bytes: &[], words: 0 },
             },
         };
-        EntryRef { seq, stored }
+        EntryRef { seq: item.seq, stored }
     }
 
     /// Makes room for so many.
@@ -187,16 +188,16 @@ impl EntryList {
         if self.blocks.last().is_none_or(|last| !Arc::ptr_eq(last, block)) {
             self.blocks.push(Arc::clone(block));
         }
-        let number = |n: usize| u32::try_from(n).unwrap_or(OWN);
-        self.items.push(Item { seq, block: number(self.blocks.len() - 1), at: number(at) });
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let place = Place::Block { block: number(self.blocks.len() - 1), at: number(at) };
+        self.items.push(Item { seq, place });
     }
 
     /// Adds an entry of its bytes, if it is one that can be read; `words` as in [`words_of`].
+    #[inline]
     pub(crate) fn push(&mut self, seq: Seq, bytes: Bytes, words: u32) {
         if let Some(words) = words_of(&bytes, words) {
-            let at = u32::try_from(self.own.len()).unwrap_or(OWN);
-            self.items.push(Item { seq, block: OWN, at });
-            self.own.push((bytes, words));
+            self.items.push(Item { seq, place: Place::Own { bytes, words } });
         }
     }
 
@@ -213,16 +214,13 @@ impl EntryList {
 
     /// Adds those of another page behind these.
     pub(crate) fn append(&mut self, mut other: Self) {
-        let before = |len: usize| u32::try_from(len).unwrap_or(OWN);
-        let (blocks, own) = (before(self.blocks.len()), before(self.own.len()));
+        let before = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
         for item in &mut other.items {
-            match item.block {
-                OWN => item.at = item.at.saturating_add(own),
-                _ => item.block = item.block.saturating_add(blocks),
+            if let Place::Block { block, .. } = &mut item.place {
+                *block = block.saturating_add(before);
             }
         }
         self.blocks.append(&mut other.blocks);
-        self.own.append(&mut other.own);
         self.items.append(&mut other.items);
     }
 
