@@ -216,6 +216,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If the length is over `max` or over what is left.
+    #[inline]
     pub fn bytes(&mut self, max: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.count(max, what)?;
         self.take(len, what)
