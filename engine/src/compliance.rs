@@ -94,7 +94,7 @@ impl Inner {
         let (from, to) = (keys::event(Lsn::ZERO), keys::event(Lsn(u64::MAX)));
         let (mut upto, mut events) = (Lsn::ZERO, 0);
         self.store.range(Family::Compliance, &from, &to, Walk::Up, &mut |_, value| {
-            let record = decode_record(&bytes::Bytes::copy_from_slice(value))?;
+            let record = decode_record(value)?;
             if record.recorded >= before || events == EVENTS_MAX {
                 return Ok(Go::Stop);
             }

@@ -365,7 +365,7 @@ impl Engine {
         let limit = limit.clamp(1, limits::PAGE_MESSAGES_MAX);
         let store = &self.0.store;
         store.range(Family::Compliance, &from, &to, Walk::Up, &mut |_, value| {
-            records.push(decode_record(&bytes::Bytes::copy_from_slice(value))?);
+            records.push(decode_record(value)?);
             Ok(if records.len() < limit { Go::On } else { Go::Stop })
         })?;
         let full = records.len() >= limit;

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::format::codec::DecodeError;
 use crate::format::{FORMAT, layout_words};
 use crate::types::{Epoch, Lsn};
 
@@ -188,5 +189,11 @@ impl Error {
         found: u64,
     ) -> Self {
         Self::Corrupt { what, file: file.to_path_buf(), offset, expected, found }
+    }
+
+    /// A record that passed its checksum and is of no form that this build reads. The offset is in
+    /// the record.
+    pub(crate) fn undecodable(error: DecodeError) -> Self {
+        Self::corrupt(error.what, Path::new("record"), error.at as u64, 0, 0)
     }
 }

@@ -11,7 +11,6 @@ use crate::catalog::CatalogStore;
 use crate::catalog::rows::{HeadRow, PastRow};
 use crate::error::{Error, Result};
 use crate::format::cached::CachedBlock;
-use crate::format::codec::DecodeError;
 use crate::format::payload::Payload;
 use crate::format::record::{Outline, Record};
 use crate::format::run::Run;
@@ -243,21 +242,17 @@ pub(crate) fn joined(mut gaps: Vec<Gap>) -> Vec<Gap> {
 
 /// A stored record's value; bytes that passed their checksum and do not decode are damage.
 pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record> {
-    Record::from_bytes(bytes).map_err(undecodable)
-}
-
-fn undecodable(error: DecodeError) -> Error {
-    Error::corrupt(error.what, std::path::Path::new("record"), error.at as u64, 0, 0)
+    Record::from_bytes(bytes).map_err(Error::undecodable)
 }
 
 /// The same, and only where it stands and what it is.
 pub(crate) fn decode_outline(bytes: &[u8]) -> Result<Outline> {
-    Outline::from_bytes(bytes).map_err(undecodable)
+    Outline::from_bytes(bytes).map_err(Error::undecodable)
 }
 
 /// Record `at` of a block if it is a timeline entry.
 pub(crate) fn post_of(block: &CachedBlock, at: usize) -> Option<Record> {
-    let found = block.post(at).map_err(undecodable);
+    let found = block.post(at).map_err(Error::undecodable);
     found.inspect_err(|error| tracing::error!(%error, "record cannot be decoded")).ok().flatten()
 }
 

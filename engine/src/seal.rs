@@ -211,8 +211,7 @@ fn by_day(tails: &Tails, whole: Stretch, out: &mut Vec<Stretch>) -> Result<()> {
 /// The UTC day on which this log took a record.
 fn day_of(entry: &TailEntry) -> Result<i64> {
     // What a tail has was encoded here, or decoded in full by the start that put it there.
-    let outline = Outline::peek(&entry.bytes)
-        .map_err(|e| Error::corrupt(e.what, Path::new("record"), e.at as u64, 0, 0))?;
+    let outline = Outline::peek(&entry.bytes).map_err(Error::undecodable)?;
     Ok(outline.recorded.day())
 }
 

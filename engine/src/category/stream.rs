@@ -63,11 +63,6 @@ impl Span {
     }
 }
 
-fn undecodable(what: &'static str, at: usize) {
-    let error = Error::corrupt(what, std::path::Path::new("record"), at as u64, 0, 0);
-    tracing::error!(%error, "record cannot be decoded");
-}
-
 /// Where its entries stand.
 enum Entries {
     Block(Arc<CachedBlock>),
@@ -86,8 +81,13 @@ impl Entries {
     fn place(&self, at: usize) -> Option<Place> {
         match self {
             Self::Block(block) => {
-                let place = block.place(at).map_err(|e| undecodable(e.what, e.at)).ok()?;
-                place.map(|(seq, time)| Place { time, room: RoomId::NONE, seq })
+                let place = block.place(at).map_err(Error::undecodable);
+                let told = |error: &Error| tracing::error!(%error, "record cannot be decoded");
+                place.inspect_err(told).ok()?.map(|(seq, time)| Place {
+                    time,
+                    room: RoomId::NONE,
+                    seq,
+                })
             }
             Self::Tail(entries) => {
                 let entry = entries.get(at)?;

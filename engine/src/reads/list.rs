@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,10 +34,13 @@ pub(super) enum Stored<'a> {
     Block { block: &'a CachedBlock, at: usize },
 }
 
+/// Names what is wrong with an entry's words, which begin `at` some place of its bytes.
 #[cold]
-fn wrong(error: DecodeError, at: usize) -> Error {
-    Error::corrupt(error.what, Path::new("record"), (at + error.at) as u64, 0, 0)
+fn no_words(error: DecodeError, at: usize) -> Error {
+    Error::undecodable(DecodeError { at: at + error.at, ..error })
 }
+
+const NO_WORDS: DecodeError = DecodeError { what: "Post.body", at: 0 };
 
 impl<'a> EntryRef<'a> {
     /// What it says.
@@ -47,7 +49,7 @@ impl<'a> EntryRef<'a> {
     /// As [`Self::record`].
     pub fn body(self) -> Result<&'a str> {
         let text = std::str::from_utf8(self.words()?);
-        text.map_err(|e| wrong(DecodeError { what: "Post.body", at: e.valid_up_to() }, 0))
+        text.map_err(|e| no_words(NO_WORDS, e.valid_up_to()))
     }
 
     /// The same bytes without a look at whether they are UTF-8, as they were when they were
@@ -62,11 +64,9 @@ impl<'a> EntryRef<'a> {
                 let at = words as usize;
                 let mut reader = Reader::new(bytes.get(at..).unwrap_or_default());
                 let words = reader.bytes(limits::RECORD_BYTES_MAX, "Post.body");
-                words.map_err(|e| wrong(e, at))
+                words.map_err(|e| no_words(e, at))
             }
-            Stored::Block { block, at } => {
-                block.words(at).ok_or_else(|| wrong(DecodeError { what: "Post.body", at: 0 }, 0))
-            }
+            Stored::Block { block, at } => block.words(at).ok_or_else(|| no_words(NO_WORDS, 0)),
         }
     }
 
@@ -75,7 +75,7 @@ impl<'a> EntryRef<'a> {
     /// # Errors
     /// `Corrupt` if its bytes, which passed their checksum, are of no form that this build reads.
     pub fn record(self) -> Result<Record> {
-        Record::from_bytes(&self.bytes()).map_err(|e| wrong(e, 0))
+        Record::from_bytes(&self.bytes()).map_err(Error::undecodable)
     }
 
     /// The bytes of its record.
