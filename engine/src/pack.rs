@@ -1,8 +1,9 @@
 //! Packs: reading blocks and run indexes of those that exist.
 //!
-//! A pack never changes. Every block is verified on every read from the disk; decoded blocks are
-//! cached within a byte budget and equal misses are read once. Bundles are kept inflated, in a
-//! cache of their own, for their other blocks. Writing a pack is in `writer`.
+//! A pack never changes. Every block is verified on every read from the disk; what readers keep of
+//! blocks is cached within a byte budget, and equal misses are read once. Who goes through all
+//! records of a block gets them whole, and leaves nothing in that cache. Bundles are kept inflated,
+//! in a cache of their own, for their other blocks. Writing a pack is in `writer`.
 //!
 //! INVARIANT: the cache answers with bytes that had the checksum which the run index names, also
 //! where a pack has the number of one that is gone.
@@ -44,7 +45,7 @@ const DECOMPRESSORS_MAX: usize = 8;
 const TIMES_SHARE: usize = 16;
 /// Inflated bundles take a part of so many of it.
 const BUNDLES_SHARE: usize = 32;
-/// Decoded blocks that work beside the readers keeps.
+/// Blocks of which work beside the readers wants a record here and there.
 const ASIDE_CACHE_BYTES: usize = 1024 * 1024;
 /// Bundles that it keeps: a merge goes through all its packs at once, and reads of each the bundle
 /// that it read for the room before.

@@ -213,7 +213,7 @@ impl Entry {
     }
 }
 
-/// A page of a room as stored bytes, in ascending order. Of a room of which something was edited,
+/// A page of a room as it is stored, in ascending order. Of a room of which something was edited,
 /// redacted or erased it is what people see now, as in [`Page`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
@@ -312,7 +312,7 @@ pub struct CategoryPage {
     pub blocks_overlapping: u64,
 }
 
-/// An entry of a category as its stored bytes.
+/// An entry of a category as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CategoryEntry {
     /// Its room.
@@ -323,8 +323,8 @@ pub struct CategoryEntry {
     pub entry: Entry,
 }
 
-/// A page of a category as stored bytes: otherwise as [`CategoryPage`]. An entry that was edited or
-/// redacted has the bytes of what people see now.
+/// A page of a category as it is stored: otherwise as [`CategoryPage`]. An entry that was edited or
+/// redacted is what people see now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CategoryEntries {
     /// Timeline entries, with what they say now; redacted ones without a body.

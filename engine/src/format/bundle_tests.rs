@@ -2,6 +2,7 @@
 //! tells of.
 
 use super::*;
+use crate::format::cached::{CachedBlock, tests::assert_same};
 use crate::format::record::{Record, tests::samples};
 
 /// Small blocks, each of a room with another number of records.
@@ -42,6 +43,7 @@ fn check(bundle: &Bundle, blocks: &[(RoomId, Rev, Vec<Vec<u8>>)]) {
         let block = bundle.block(*room, *first).unwrap();
         assert_eq!(block.len(), records.len());
         assert!((0..block.len()).all(|at| block.bytes(at) == records.get(at).map(Vec::as_slice)));
+        assert_same(&bundle.decode(*room, *first).unwrap(), &block);
     }
 }
 
@@ -94,7 +96,9 @@ fn what_is_cut_or_flipped_is_refused_or_read_without_a_panic() {
             flipped[at] ^= 0x55;
             let Ok(bundle) = inflate(&flipped, None) else { continue };
             for (room, rev) in bundle.blocks().collect::<Vec<_>>() {
-                let _ = bundle.block(room, rev);
+                let block = bundle.block(room, rev);
+                let cached = bundle.decode::<CachedBlock>(room, rev);
+                block.iter().for_each(|block| assert_same(cached.as_ref().unwrap(), block));
             }
         }
         let longer = [&bytes[..], &[0]].concat();

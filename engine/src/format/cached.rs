@@ -2,7 +2,8 @@
 //!
 //! A reader of a page wants to know which records are entries, and what they say; the rest of a
 //! record is wanted of few, and is put together when it is. So what is cached is not the records
-//! but what they are made of: a third less memory a message than their bytes, and less to decode.
+//! but what they are made of: a third less memory a message (88 bytes where whole records of the
+//! benches' million took 134; of blocks of up to seven records a tenth more), and less to decode.
 //! Every number of a column takes as many bits as the widest, above the least of them ("frame of
 //! reference": Goldstein, Ramakrishnan and Shaft, "Compressing Relations and Indexes", ICDE 1998),
 //! so that any one is found without those before it. Whoever goes through all records of a block
